@@ -1,0 +1,71 @@
+"""Inversion: from an image to the latent that the deterministic sampler turns back into it.
+
+DDIM with eta = 0 is an ordinary differential equation in small steps (Song et al. 2021, arXiv
+2010.02502, section 4.3), so the same step rule walks it upwards, from s to t > s:
+
+    x_t = alpha_t x0(x_s, s) + sigma_t eps(x_s, s)                                         (9)
+
+which is DiffusionCLIP's forward DDIM (Kim et al. 2022, arXiv 2110.02711, eq. 8). It is off by
+the change of eps between s and t. The step that generation will undo has eps taken at t, so the
+exact latent is the fixed point of
+
+    x_t = (alpha_t / alpha_s) x_s + (sigma_t - alpha_t sigma_s / alpha_s) eps(x_t, t)     (10)
+
+and a few iterations of eq. 10 from eq. 9's guess come close (Pan et al. 2023, AIDI, arXiv
+2309.04907; Meiri et al. 2023, arXiv 2312.12540).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from clipdiff_jax.diffusion.prediction import Cond, Denoise, from_eps
+from clipdiff_jax.diffusion.sampler import ddim, ddim_grid
+from clipdiff_jax.diffusion.schedule import NoiseSchedule
+
+
+def invert(
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    times: Int[Array | np.ndarray, " n"],
+    x0: Float[Array, "b ..."],
+    cond: Cond = None,
+    *,
+    fixed_point: int = 0,
+    trace: bool = False,
+):
+    """Walk x0 up the ascending grid `times`; returns the latent at times[-1], float32.
+
+    times: `inversion_grid(t0, steps)` for the paper's walk, in which the clean image is taken for
+        the sample at index 0. With `fixed_point` iterations of eq. 10 prefer
+        `ddim_grid(t0, steps)[::-1]`, which starts at -1 and undoes every step of generation.
+    trace: return (latent, [n - 1, B, ...] of all samples on the way).
+
+    Costs (len(times) - 1) (1 + fixed_point) evaluations.
+    """
+    step = ddim(schedule)
+    times = jnp.asarray(times, jnp.int32)
+
+    def body(x, pair):
+        t, t_next = pair
+        eps = denoise(x, jnp.maximum(t, 0), cond).eps
+        guess = step(x, from_eps(schedule, x, t, eps), t, t_next, None)
+
+        def refine(guess, _):
+            eps = denoise(guess, t_next, cond).eps
+            return step(x, from_eps(schedule, x, t, eps), t, t_next, None), None
+
+        x_next, _ = jax.lax.scan(refine, guess, length=fixed_point) if fixed_point else (guess, 0)
+        return x_next, x_next if trace else None
+
+    latent, visited = jax.lax.scan(body, x0.astype(jnp.float32), (times[:-1], times[1:]))
+    return (latent, visited) if trace else latent
+
+
+def inversion_grid(t0: int, steps: int) -> Int[np.ndarray, " steps"]:
+    """DiffusionCLIP's grid for inversion: the times of `ddim_grid` ascending, without -1.
+
+    `steps` times ask for steps - 1 evaluations: one fewer than generation on the same grid.
+    """
+    return ddim_grid(t0, steps)[-2::-1]
