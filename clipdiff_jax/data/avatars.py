@@ -1,0 +1,185 @@
+"""The embedded data set: avatars whose every attribute is known, rendered once and cached.
+
+No face is stored twice and none crosses from one split to another, because the split is decided by
+a hash of the picture (`avatar_faces.split_of`). The cache is a folder with `images.npy` (uint8
+[N,H,W,3], read through a memory map) and `faces.jsonl` (one record a line); its name is a hash of
+everything the pictures depend on.
+"""
+
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from tqdm import tqdm
+
+from clipdiff_jax.config import nearest
+from clipdiff_jax.data.avatar_faces import (
+    Face,
+    Split,
+    draw_face,
+    from_json,
+    labels,
+    render,
+    split_of,
+    to_json,
+)
+from clipdiff_jax.data.avatar_styles import ATTRIBUTES, HELD_OUT, STYLES
+from clipdiff_jax.data.captions import captions
+
+CACHE_VARIABLE = "CLIPDIFF_JAX_CACHE"
+CAPTIONS_PER_FACE = 5
+RENDERERS = ("dicebear-core", "dicebear-styles", "resvg_py")
+# Raise this when faces are drawn from the tables in another way.
+RECIPE = 1
+
+
+@dataclass(frozen=True)
+class AvatarsData:
+    """Avatars of `size` pixels.
+
+    The first of `styles` is the main domain and has the share `main_share` of the `count` faces;
+    the others share the rest equally. A longer set of the same seed begins with the shorter one.
+    """
+
+    size: int = 64
+    split: Split = "train"
+    count: int = 24_000
+    styles: tuple[str, ...] = ("avataaars", "pixel-art", "lorelei", "big-ears")
+    main_share: float = 0.85
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.count < 1:
+            raise ValueError(f"size and count must be positive, got {self.size} and {self.count}")
+        if self.split not in ("train", "valid", "test"):
+            raise ValueError(
+                f"unknown split {self.split!r}; expected 'train', 'valid' or 'test'."
+                + nearest(self.split, ("train", "valid", "test"))
+            )
+        if not 0 < self.main_share <= 1:
+            raise ValueError(f"main_share must lie in (0, 1], got {self.main_share}")
+        if not self.styles:
+            raise ValueError("styles must name at least one art style")
+        for style in self.styles:
+            if style not in STYLES:
+                raise ValueError(
+                    f"unknown art style {style!r}; expected one of {', '.join(STYLES)}."
+                    + nearest(style, STYLES)
+                )
+
+
+def cache_dir() -> Path:
+    """The folder for rendered data: `$CLIPDIFF_JAX_CACHE`, else `~/.cache/clipdiff_jax`."""
+    folder = os.environ.get(CACHE_VARIABLE)
+    return Path(folder).expanduser() if folder else Path.home() / ".cache" / "clipdiff_jax"
+
+
+def faces(config: AvatarsData) -> list[Face]:
+    """The records of the set, in order: the first `count` draws that fall into its split."""
+    drawn = (
+        draw_face(config.seed, index, config.styles, config.main_share)
+        for index in itertools.count()
+    )
+    in_split = (face for face in drawn if split_of(face) == config.split)
+    return list(itertools.islice(in_split, config.count))
+
+
+class Avatars:
+    """A rendered set of avatars as a `DataSource`.
+
+    `faces[i]` is the record behind example `i`. Each example has `CAPTIONS_PER_FACE` captions that
+    depend on the set and on `i` only.
+    """
+
+    def __init__(self, config: AvatarsData, folder: Path, fingerprint: str) -> None:
+        self.config = config
+        self.fingerprint = fingerprint
+        self.images: UInt8[np.ndarray, "n h w 3"] = np.load(folder / "images.npy", mmap_mode="r")
+        lines = (folder / "faces.jsonl").read_text().splitlines()
+        self.faces = [from_json(line) for line in lines]
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        face = self.faces[index]
+        rng = np.random.default_rng((int(self.fingerprint[:8], 16), index % len(self)))
+        return {
+            "image": np.array(self.images[index]),
+            "captions": captions(face, rng, CAPTIONS_PER_FACE),
+            "attributes": labels(face),
+            "name": f"{self.config.split}-{index % len(self):06d}",
+        }
+
+
+def open_avatars(config: AvatarsData, workers: int | None = None) -> Avatars:
+    """Opens the set, rendering it first (with a progress bar) if the cache does not have it.
+
+    `workers` processes render, by default one per core. Raises `ImportError` naming the extra
+    `[demo]` where the renderer is not installed.
+    """
+    fingerprint = _fingerprint(config)
+    folder = cache_dir() / f"avatars-{config.split}-{config.size}px-{fingerprint}"
+    if not folder.exists():
+        _publish(folder, partial(_write, config, workers=workers))
+    return Avatars(config, folder, fingerprint)
+
+
+def _fingerprint(config: AvatarsData) -> str:
+    try:
+        versions = {name: metadata.version(name) for name in RENDERERS}
+    except metadata.PackageNotFoundError as error:
+        raise ImportError(
+            f"avatars need '{error.name}', which is not installed; "
+            "install the extra: pip install 'clipdiff_jax[demo]'"
+        ) from error
+    tables = [dict(ATTRIBUTES), HELD_OUT, {name: asdict(s) for name, s in STYLES.items()}]
+    parts = [RECIPE, asdict(config), versions, repr(tables)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write(config: AvatarsData, folder: Path, workers: int | None) -> None:
+    records = faces(config)
+    workers = min(workers or os.cpu_count() or 1, -(-len(records) // 64))
+    images = np.lib.format.open_memmap(
+        folder / "images.npy", "w+", np.uint8, (len(records), config.size, config.size, 3)
+    )
+    draw = partial(render, size=config.size)
+    bar = partial(tqdm, total=len(records), desc=f"rendering avatars ({config.split})", unit="face")
+    if workers == 1:
+        for i, image in enumerate(bar(map(draw, records))):
+            images[i] = image
+    else:
+        # spawn: the parent may run JAX, whose threads do not survive a fork.
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            for i, image in enumerate(bar(pool.imap(draw, records, chunksize=64))):
+                images[i] = image
+    images.flush()
+    (folder / "faces.jsonl").write_text("".join(to_json(face) + "\n" for face in records))
+
+
+def _publish(folder: Path, write: Callable[[Path], None]) -> None:
+    """Writes a folder beside `folder` and renames it, so that a folder that exists is complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        write(unfinished)
+        if not folder.exists():
+            unfinished.rename(folder)
+    except OSError:
+        if not folder.exists():  # otherwise another process has published the same set first
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
