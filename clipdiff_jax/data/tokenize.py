@@ -1,0 +1,191 @@
+"""Text to token ids as CLIP does it: lower-cased byte-level BPE between two marks, fixed length.
+
+A tokenizer is loaded from a folder (`tokenizer.json`, or `vocab.json` and `merges.txt`) or trained
+on the captions of a data set. What a row looks like: start mark, the text, end mark, padding.
+"""
+
+import json
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+TOKENIZER_NAME = "tokenizer.json"
+DEFAULT_CONTEXT = 77
+
+# Contractions, runs of letters, single digits, runs of anything else: the pieces BPE merges within.
+_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_WORD_END = "</w>"
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that cannot be read; the message names the file and what was expected."""
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Callable: texts -> int32 ids [len(texts), context_length].
+
+    Attributes:
+      backend: the BPE.
+      context_length: tokens a row, marks included.
+      pad_id: what rows are filled up with; the end mark in most CLIPs, which pool at the first.
+    """
+
+    backend: Backend
+    context_length: int
+    pad_id: int
+
+    def __post_init__(self) -> None:
+        for mark in (START, END):
+            if self.backend.token_to_id(mark) is None:
+                raise TokenizerError(f"not a CLIP tokenizer: its vocabulary lacks '{mark}'")
+        if self.context_length < 3:
+            raise ValueError(f"context_length is {self.context_length}, expected at least 3")
+
+    @property
+    def start_id(self) -> int:
+        """The id every row starts with."""
+        return self.backend.token_to_id(START)
+
+    @property
+    def end_id(self) -> int:
+        """The id that ends the text; CLIP pools there."""
+        return self.backend.token_to_id(END)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, marks included."""
+        return self.backend.get_vocab_size()
+
+    def __call__(self, texts: str | Sequence[str]) -> Int[np.ndarray, "n t"]:
+        """Token ids, one row a text. A text that is too long is cut, with a warning naming it."""
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        rows = np.full((len(texts), self.context_length), self.pad_id, np.int32)
+        encoded = self.backend.encode_batch(texts, add_special_tokens=False)
+        for row, text, encoding in zip(rows, texts, encoded, strict=True):
+            ids, room = encoding.ids, self.context_length - 2
+            if len(ids) > room:
+                warnings.warn(
+                    f"text of {len(ids)} tokens cut to the {room} that fit: '{text}'", stacklevel=2
+                )
+            ids = [self.start_id, *ids[:room], self.end_id]
+            row[: len(ids)] = ids
+        return rows
+
+    def files(self) -> dict[str, bytes]:
+        """The files, by name, that `load_tokenizer` reads back."""
+        config = {
+            "model_max_length": self.context_length,
+            "pad_token": self.backend.id_to_token(self.pad_id),
+            "tokenizer_class": "CLIPTokenizer",
+        }
+        return {
+            TOKENIZER_NAME: self.backend.to_str(pretty=True).encode(),
+            "tokenizer_config.json": (json.dumps(config, indent=2) + "\n").encode(),
+        }
+
+
+def train_tokenizer(captions: Iterable[str], vocab_size: int, context: int) -> Tokenizer:
+    """Learns byte-level BPE merges from captions (Sennrich et al., 2016).
+
+    Any text can be written in the result: every byte is in its vocabulary, with and without the
+    end of a word (512 ids, which with the two marks is the least `vocab_size`). The marks are ids
+    0 and 1, so a model can know its `eos_token_id` before the captions are read.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    least = 2 + 2 * len(alphabet)
+    if vocab_size < least:
+        raise ValueError(f"vocab_size is {vocab_size}, expected at least {least}")
+    learned = _backend({}, [])
+    trainer = BpeTrainer(
+        vocab_size=vocab_size - len(alphabet),
+        initial_alphabet=alphabet,
+        end_of_word_suffix=_WORD_END,
+        show_progress=False,
+    )
+    learned.train_from_iterator(captions, trainer)
+    state = json.loads(learned.to_str())["model"]
+    fixed = [START, END, *alphabet, *(char + _WORD_END for char in alphabet)]
+    learned_tokens = sorted(state["vocab"], key=state["vocab"].__getitem__)
+    tokens = list(dict.fromkeys(fixed + learned_tokens))[:vocab_size]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    merges = [(a, b) for a, b in map(tuple, state["merges"]) if {a, b, a + b} <= vocab.keys()]
+    backend = _backend(vocab, merges)
+    return Tokenizer(backend, context, backend.token_to_id(END))
+
+
+def load_tokenizer(folder: str | Path, context_length: int | None = None) -> Tokenizer:
+    """Reads `tokenizer.json`, or `vocab.json` + `merges.txt`, of a folder.
+
+    Args:
+      folder: may also hold `tokenizer_config.json`, for the padding token and the length.
+      context_length: tokens a row; None takes the folder's `model_max_length`, 77 if it has none.
+
+    Raises `TokenizerError` where the folder has no tokenizer or one that is not CLIP's.
+    """
+    folder = Path(folder)
+    settings: dict = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            settings |= json.loads((folder / name).read_text())
+    try:
+        backend = _read_backend(folder)
+    except TokenizerError:
+        raise
+    except Exception as error:  # tokenizers raises bare Exception for a file it cannot read
+        raise TokenizerError(f"cannot read the tokenizer in '{folder}': {error}") from error
+    length = context_length or settings.get("model_max_length", DEFAULT_CONTEXT)
+    if length > 100_000:  # transformers' "no limit" is 1e30
+        length = DEFAULT_CONTEXT
+    pad = settings.get("pad_token") or END
+    pad = pad["content"] if isinstance(pad, dict) else pad
+    pad_id = backend.token_to_id(pad)
+    if pad_id is None:
+        raise TokenizerError(f"the padding token '{pad}' is not in the vocabulary of '{folder}'")
+    return Tokenizer(backend, int(length), pad_id)
+
+
+def _read_backend(folder: Path) -> Backend:
+    if (folder / TOKENIZER_NAME).is_file():
+        backend = Backend.from_file(str(folder / TOKENIZER_NAME))
+        backend.no_padding()
+        backend.no_truncation()
+        return backend
+    vocab, merges = folder / "vocab.json", folder / "merges.txt"
+    if vocab.is_file() and merges.is_file():
+        lines = merges.read_text(encoding="utf-8").splitlines()
+        lines = lines[1:] if lines and lines[0].startswith("#version") else lines
+        pairs = [tuple(line.split()) for line in lines if line.strip()]
+        return _backend(json.loads(vocab.read_text(encoding="utf-8")), pairs)
+    raise TokenizerError(
+        f"no '{TOKENIZER_NAME}' and no 'vocab.json' with 'merges.txt' in '{folder}'"
+    )
+
+
+def _backend(vocab: dict[str, int], merges: list[tuple]) -> Backend:
+    backend = Backend(
+        BPE(vocab=vocab, merges=merges, end_of_word_suffix=_WORD_END, unk_token=END)
+        if vocab
+        else BPE(end_of_word_suffix=_WORD_END)
+    )
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    if vocab:
+        backend.add_special_tokens([START, END])
+    return backend
