@@ -75,8 +75,8 @@ def draw_face(seed: int, index: int, styles: tuple[str, ...], main_share: float)
 def counterfactual(face: Face, attribute: str, value: str) -> Face:
     """Returns `face` with one attribute (or its `style`) changed and everything else kept.
 
-    Raises `ValueError` for an unknown attribute or value, for one that the face's art style does not
-    draw, and where the change could not be seen (the hair colour of a bald face).
+    Raises `ValueError` for an unknown attribute or value, for one that the face's art style does
+    not draw, and where the change could not be seen (the hair colour of a bald face).
     """
     _expect(attribute, ("style", *ATTRIBUTES), "attribute")
     changed = replace(face, **{attribute: value})

@@ -109,6 +109,11 @@ class Avatars:
         self.images: UInt8[np.ndarray, "n h w 3"] = np.load(folder / "images.npy", mmap_mode="r")
         lines = (folder / "faces.jsonl").read_text().splitlines()
         self.faces = [from_json(line) for line in lines]
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A worker process opens the cache itself, rather than receiving the images."""
+        return Avatars, (self.config, self._folder, self.fingerprint)
 
     def __len__(self) -> int:
         return len(self.faces)

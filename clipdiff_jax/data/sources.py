@@ -1,0 +1,39 @@
+"""Where images come from: avatars, a folder, or tensorflow-datasets, behind one small protocol.
+
+A config (`AvatarsData`, `FolderData`, `TfdsData`) says which data, `open_source` opens it. What
+comes out is random access to examples; shaping and batching are `transforms` and `loader`.
+"""
+
+from typing import Any, Protocol, assert_never
+
+from clipdiff_jax.data.avatars import AvatarsData, open_avatars
+from clipdiff_jax.data.folder import FolderData, open_folder
+from clipdiff_jax.data.tfds_source import TfdsData, open_tfds
+
+DataConfig = AvatarsData | FolderData | TfdsData
+
+
+class DataSource(Protocol):
+    """Random access to examples.
+
+    An example has `"image"` (uint8 [H,W,3]) and, where there are any, `"captions"` (list of
+    strings), `"attributes"` (word to word) and `"name"`. `fingerprint` is a stable hash of what
+    the data is: equal for equal data, on any machine.
+    """
+
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+def open_source(config: DataConfig) -> DataSource:
+    """Opens what `config` describes; avatars are rendered into the cache on first use."""
+    if isinstance(config, AvatarsData):
+        return open_avatars(config)
+    if isinstance(config, FolderData):
+        return open_folder(config)
+    if isinstance(config, TfdsData):
+        return open_tfds(config)
+    assert_never(config)
