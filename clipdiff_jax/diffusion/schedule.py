@@ -18,7 +18,7 @@ small t and the differences between neighbouring steps keep their precision.
 
 import functools
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 
+@runtime_checkable
 class NoiseSchedule(Protocol):
     """What a sampler, an inversion or a loss asks of a schedule. All values are float32."""
 

@@ -1,0 +1,56 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gaussian import MEAN, SCHEDULE, STD, ideal_network, table
+
+from clipdiff_jax.diffusion.inversion import inversion_grid, invert
+from clipdiff_jax.diffusion.prediction import make_denoise
+from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+
+DENOISE = make_denoise(ideal_network("eps"), SCHEDULE)
+X0 = MEAN + STD * jax.random.normal(jax.random.key(0), (64, 3))
+
+
+@pytest.mark.parametrize(("t0", "steps"), [(400, 6), (401, 40), (601, 40)])
+def test_inversion_grid_is_the_published_one(t0, steps):
+    seq = [int(s) for s in np.linspace(0, 1, steps) * t0]
+    following = [-1, *seq[:-1]]
+    grid = inversion_grid(t0, steps)
+    assert list(itertools.pairwise(grid)) == list(zip(following[1:], seq[1:], strict=True))
+    assert len(grid) - 1 == steps - 1
+
+
+def there_and_back(grid, steps, t0, fixed_point=0):
+    latent = invert(DENOISE, SCHEDULE, grid, X0, fixed_point=fixed_point)
+    back = sample(DENOISE, ddim(SCHEDULE), ddim_grid(t0, steps), latent, None, None)
+    return float(jnp.abs(back - X0).max())
+
+
+def test_invert_then_sample_comes_back_and_finer_grids_come_closer():
+    errors = [there_and_back(inversion_grid(500, n), n, 500) for n in (10, 40, 250)]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.02
+
+
+def test_fixed_point_iterations_undo_generation_exactly():
+    grid = ddim_grid(500, 10)[::-1]
+    plain, three, many = (there_and_back(grid, 10, 500, n) for n in (0, 3, 25))
+    assert three < plain / 10
+    assert many < 1e-5
+
+
+def test_inversion_is_the_closed_form_map_upwards():
+    alpha, sigma = table()
+    times = inversion_grid(500, 10)
+    latent, visited = invert(DENOISE, SCHEDULE, times, X0, trace=True)
+    slope = 1.0
+    for s, t in itertools.pairwise(times):
+        total = alpha(s) ** 2 * STD**2 + sigma(s) ** 2
+        slope *= (alpha(t) * alpha(s) * STD**2 + sigma(t) * sigma(s)) / total
+    expected = alpha(500) * MEAN + slope * (np.asarray(X0) - alpha(0) * MEAN)
+    np.testing.assert_allclose(latent, expected, atol=2e-5)
+    np.testing.assert_array_equal(visited[-1], latent)
+    assert visited.shape == (9, 64, 3)
