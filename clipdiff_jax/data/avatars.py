@@ -110,6 +110,7 @@ class Avatars:
         lines = (folder / "faces.jsonl").read_text().splitlines()
         self.faces = [from_json(line) for line in lines]
         self._folder = folder
+        self._captions: dict[int, tuple[str, ...]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A worker process opens the cache itself, rather than receiving the images."""
@@ -120,12 +121,15 @@ class Avatars:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         face = self.faces[index]
-        rng = np.random.default_rng((int(self.fingerprint[:8], 16), index % len(self)))
+        index %= len(self)
+        if index not in self._captions:  # kept, since composing them is the slowest part
+            rng = np.random.default_rng((int(self.fingerprint[:8], 16), index))
+            self._captions[index] = tuple(captions(face, rng, CAPTIONS_PER_FACE))
         return {
             "image": np.array(self.images[index]),
-            "captions": captions(face, rng, CAPTIONS_PER_FACE),
+            "captions": list(self._captions[index]),
             "attributes": labels(face),
-            "name": f"{self.config.split}-{index % len(self):06d}",
+            "name": f"{self.config.split}-{index:06d}",
         }
 
 
