@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from clipdiff_jax.config import nearest
 
@@ -53,9 +54,8 @@ class Tfds:
     def __getitem__(self, index: int) -> dict[str, Any]:
         config = self.config
         record = self._records[index]
-        image = np.asarray(record[config.image])
         example: dict[str, Any] = {
-            "image": np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3],
+            "image": _to_rgb(np.asarray(record[config.image])),
             "name": f"{config.name}/{config.split}/{index}",
         }
         if config.captions in record:
@@ -75,7 +75,7 @@ def open_tfds(config: TfdsData) -> Tfds:
     """Opens the data set.
 
     Raises `FileNotFoundError` where it has not been prepared as array records and `download` is
-    off, `ValueError` where it has no feature named `config.image`.
+    off, `ValueError` where it has no 8-bit image feature named `config.image`.
     """
     import tensorflow_datasets as tfds  # slow to import, and not every run reads from it
 
@@ -94,7 +94,20 @@ def open_tfds(config: TfdsData) -> Tfds:
             f"the data set '{config.name}' has no feature '{config.image}'; it has "
             f"{', '.join(features)}." + nearest(config.image, features)
         )
+    if features[config.image].np_dtype != np.uint8:
+        raise ValueError(
+            f"the feature '{config.image}' of '{config.name}' has type "
+            f"{np.dtype(features[config.image].np_dtype).name}; expected images of type uint8"
+        )
     return Tfds(config, builder)
+
+
+def _to_rgb(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Grey becomes RGB, and transparent pixels white."""
+    if image.shape[-1] == 4:
+        alpha = image[..., 3:].astype(np.float32) / 255
+        return np.round(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
 
 
 def _word(value: Any, feature: Any) -> str:
