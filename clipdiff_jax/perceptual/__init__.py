@@ -1,0 +1,1 @@
+"""Losses and similarities seen through frozen networks: CLIP for what, ArcFace for who."""
