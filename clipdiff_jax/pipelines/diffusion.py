@@ -1,0 +1,162 @@
+"""A pixel diffusion model as a thing to hold: its config, its parameters, and what it can do.
+
+`DiffusionConfig` ties a network to the schedule and the target it was trained with; `denoiser`
+turns the two and a parameter pytree into the `Denoise` that samplers and guidance speak.
+"""
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from clipdiff_jax.config import from_dict, to_dict
+from clipdiff_jax.diffusion.prediction import Denoise, Target, make_denoise
+from clipdiff_jax.diffusion.sampler import ddim, even_grid, sample
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.unet import UNet, UNetConfig
+from clipdiff_jax.weights import WeightsError, load_folder, save_folder
+
+KIND = "diffusion"
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Describes an unconditional pixel diffusion model.
+
+    Attributes:
+      unet: the network.
+      image_size: side of the square images it was trained on, in pixels.
+      schedule: the noise schedule.
+      prediction: what the network outputs.
+      learned_variance: whether the second half of the output is the variance.
+    """
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    image_size: int = 256
+    schedule: DiscreteSchedule = field(default_factory=DiscreteSchedule)
+    prediction: Target = "eps"
+    learned_variance: bool = False
+
+    def __post_init__(self):
+        if self.image_size % self.unet.stride:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of the network's stride "
+                f"{self.unet.stride}"
+            )
+        expected = self.unet.in_channels * (2 if self.learned_variance else 1)
+        if self.unet.out_channels != expected:
+            raise ValueError(
+                f"unet.out_channels is {self.unet.out_channels}, expected {expected} with "
+                f"learned_variance={self.learned_variance}"
+            )
+
+
+def init_params(config: DiffusionConfig, key: Array) -> Any:
+    """New parameters (float32)."""
+    size, channels = config.image_size, config.unet.in_channels
+    x, t = jnp.zeros((1, size, size, channels)), jnp.zeros((1,), jnp.int32)
+    return UNet(config.unet).init(key, x, t)["params"]
+
+
+def apply(
+    config: DiffusionConfig,
+    params: Any,
+    x_t: Float[Array, "b h w c"],
+    t: Int[Array, " b"],
+    *,
+    dtype: Any = jnp.float32,
+    dropout_key: Key[Array, ""] | None = None,
+) -> Float[Array, "b h w o"]:
+    """The raw network output; dropout acts where a `dropout_key` is given."""
+    network = UNet(config.unet, dtype=dtype)
+    rngs = None if dropout_key is None else {"dropout": dropout_key}
+    return network.apply({"params": params}, x_t, t, train=dropout_key is not None, rngs=rngs)
+
+
+def denoiser(
+    config: DiffusionConfig, params: Any, *, dtype: Any = jnp.float32, clip: float | None = None
+) -> Denoise:
+    """The model as a `Denoise`; see `diffusion.prediction.make_denoise`."""
+
+    def network(x_t: Array, t: Array, cond: Any) -> Array:
+        del cond
+        return apply(config, params, x_t, t, dtype=dtype)
+
+    return make_denoise(
+        network, config.schedule, config.prediction, config.learned_variance, clip
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Diffusion:
+    """A loaded model. Arrays live in `params`; `dtype` is what the network computes in."""
+
+    config: DiffusionConfig
+    params: Any
+    dtype: Any = jnp.float32
+
+    def predict(
+        self, x_t: Float[Array, "b h w c"], t: Int[Array, "..."] | int
+    ) -> Float[Array, "b h w o"]:
+        """The raw network output for images [B,H,W,C] at time indices t (scalar or [B])."""
+        x_t = jnp.asarray(x_t)
+        t = jnp.broadcast_to(jnp.asarray(t, jnp.int32), x_t.shape[:1])
+        return _predict(self.config, self.dtype, self.params, x_t, t)
+
+    @property
+    def denoise(self) -> Denoise:
+        """The model as a `Denoise` without clipping, as inversion and editing need it."""
+        return denoiser(self.config, self.params, dtype=self.dtype)
+
+    def generate(
+        self, key: Key[Array, ""], count: int = 1, *, steps: int = 50, eta: float = 0.0
+    ) -> Float[Array, "count h w c"]:
+        """Samples `count` images in [-1, 1] by DDIM over `steps` evenly spaced times."""
+        grid = even_grid(self.config.schedule.num_steps, steps)
+        return _generate(self.config, self.dtype, count, self.params, grid, key, eta)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _predict(config: DiffusionConfig, dtype: Any, params: Any, x_t: Array, t: Array) -> Array:
+    return apply(config, params, x_t, t, dtype=dtype)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _generate(
+    config: DiffusionConfig,
+    dtype: Any,
+    count: int,
+    params: Any,
+    grid: Array,
+    key: Array,
+    eta: Array | float,
+) -> Array:
+    first, rest = jax.random.split(key)
+    size, channels = config.image_size, config.unet.in_channels
+    x = jax.random.normal(first, (count, size, size, channels))
+    denoise = denoiser(config, params, dtype=dtype, clip=1.0)
+    return jnp.clip(sample(denoise, ddim(config.schedule, eta), grid, x, None, rest), -1, 1)
+
+
+def save_diffusion(
+    path: str | Path, config: DiffusionConfig, params: Any, *, dtype: Any = None
+) -> None:
+    """Writes the model folder that `load_diffusion` reads."""
+    save_folder(path, {"kind": KIND, "model": to_dict(config)}, params, dtype)
+
+
+def read_diffusion(
+    path: str | Path, *, param_dtype: Any = jnp.float32
+) -> tuple[DiffusionConfig, Any]:
+    """Config and host parameters of one of our own model folders.
+
+    Raises `WeightsError` if the folder is missing, incomplete or of another kind.
+    """
+    config, params = load_folder(path, param_dtype)
+    if config["kind"] != KIND:
+        raise WeightsError(f"'{path}' holds a model of kind '{config['kind']}', not '{KIND}'")
+    return from_dict(DiffusionConfig, config["model"]), params

@@ -1,0 +1,26 @@
+"""What can be trained: one file a stage, each a config dataclass and `build(config) -> Stage`."""
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from clipdiff_jax.stages import base
+from clipdiff_jax.stages.base import BaseStage
+from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.stage import Stage
+
+StageConfig = BaseStage
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What `train.py` runs: a stage, and how to train it."""
+
+    stage: StageConfig
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def build(config: StageConfig) -> Stage:
+    """Builds the stage that the config describes."""
+    if isinstance(config, BaseStage):
+        return base.build(config)
+    assert_never(config)

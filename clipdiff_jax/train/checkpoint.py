@@ -1,0 +1,75 @@
+"""Checkpoints: orbax behind four functions.
+
+A checkpoint is written to a temporary folder and renamed when complete, so a killed run leaves
+either the whole of it or nothing that counts. Restoring places every array straight into the
+sharding of the mesh in use, which may have another number of devices than the one that wrote it.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from clipdiff_jax.train.state import TrainState
+
+logging.getLogger("absl").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Attributes:
+    every: steps between checkpoints.
+    keep: how many of the newest to keep.
+    keep_every: also keep those whose step is a multiple of this; None for none.
+    """
+
+    every: int = 1000
+    keep: int = 2
+    keep_every: int | None = None
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `folder`; saves in the background."""
+
+    def __init__(self, folder: Path, config: CheckpointConfig):
+        rules = ocp.training.preservation_policies
+        keep = [rules.LatestN(config.keep)]
+        if config.keep_every:
+            keep.append(rules.EveryNSteps(config.keep_every))
+        self._orbax = ocp.training.Checkpointer(
+            folder.absolute(),
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=rules.AnyPreservationPolicy(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    @property
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint."""
+        newest = self._orbax.latest
+        return None if newest is None else newest.step
+
+    def save(self, state: TrainState, step: int) -> None:
+        """Starts to save; copies what it needs first, so the state may be donated at once."""
+        if step != self.latest:
+            self._orbax.save_async(step, _storable(state))
+
+    def restore(self, like: TrainState) -> TrainState:
+        """The newest checkpoint, with the shapes, dtypes and shardings of `like`."""
+        loaded = self._orbax.load(self.latest, _storable(like))
+        return loaded._replace(key=jax.random.wrap_key_data(loaded.key))
+
+    def close(self) -> None:
+        """Waits for the save under way; raises what went wrong with it (such as a full disk)."""
+        self._orbax.close()
+
+
+def _storable(state: TrainState) -> TrainState:
+    """Random keys are stored as the numbers they are made of."""
+    if isinstance(state.key, jax.ShapeDtypeStruct):
+        data = jax.eval_shape(jax.random.key_data, state.key)
+        spec = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.step.sharding)
+        return state._replace(key=spec)
+    return state._replace(key=jax.random.key_data(state.key))

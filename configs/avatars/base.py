@@ -1,0 +1,47 @@
+"""The demo's base model: avatar faces at 64 px, small enough to train on two CPU cores.
+
+    python train.py --config configs/avatars/base.py --workdir runs/avatars-base
+"""
+
+from clipdiff_jax.data.sources import AvatarsData
+from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.pipelines.diffusion import DiffusionConfig
+from clipdiff_jax.stages import BaseStage, RunConfig
+from clipdiff_jax.train.checkpoint import CheckpointConfig
+from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.optim import OptimConfig
+
+
+def get_config() -> RunConfig:
+    unet = UNetConfig(
+        channels=(96, 192),
+        blocks=(1, 2),
+        attention_levels=(1,),
+        head_width=64,
+        patch=4,
+        scale_shift=True,
+    )
+    return RunConfig(
+        stage=BaseStage(
+            data=AvatarsData(size=64),
+            model=DiffusionConfig(unet=unet, image_size=64, prediction="v"),
+            flip=False,
+            export_dtype="bfloat16",
+        ),
+        train=TrainConfig(
+            steps=6000,
+            batch_size=32,
+            ema=0.998,
+            log_every=50,
+            preview_every=250,
+            export_every=250,
+            optim=OptimConfig(
+                name="muon",
+                learning_rate=5e-3,
+                adam_learning_rate=1e-3,
+                schedule="linear",
+                warmup=100,
+            ),
+            checkpoint=CheckpointConfig(every=250),
+        ),
+    )
