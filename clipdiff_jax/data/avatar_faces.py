@@ -79,7 +79,8 @@ def counterfactual(face: Face, attribute: str, value: str) -> Face:
     not draw, and where the change could not be seen (the hair colour of a bald face).
     """
     _expect(attribute, ("style", *ATTRIBUTES), "attribute")
-    changed = replace(face, **{attribute: value})
+    change: dict[str, Any] = {attribute: value}
+    changed = replace(face, **change)
     if attribute != "style" and value != getattr(face, attribute):
         drawn = STYLES[face.style].draws.get(attribute)
         if drawn is None:

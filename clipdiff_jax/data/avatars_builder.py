@@ -16,12 +16,12 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 from PIL import Image
 
-from clipdiff_jax.data.avatar_faces import definition
+from clipdiff_jax.data.avatar_faces import Split, definition
 from clipdiff_jax.data.avatar_styles import ATTRIBUTES, STYLES
 from clipdiff_jax.data.avatars import AvatarsData, open_avatars
 
 NOT_SHOWN = "not shown"
-SPLITS = ("train", "valid", "test")
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 class AvatarsConfig(tfds.core.BuilderConfig):
@@ -71,7 +71,7 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
         del dl_manager  # nothing to download
         return {split: self._generate_examples(split) for split in SPLITS}
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
         config = self.builder_config
         source = open_avatars(AvatarsData(config.size, split, config.counts[split]))
         for index in range(len(source)):

@@ -62,7 +62,10 @@ def _caption(shown: dict[str, str], rng: np.random.Generator) -> str:
 
 
 def _sentence(named: dict[str, str], style: str, rng: np.random.Generator) -> str:
-    before, having, being, wearing = [], [], [], []
+    before: list[str] = []  # the noun
+    having: list[str] = []
+    being: list[str] = []
+    wearing: list[str] = []
     if "mouth" in named:
         form = int(rng.integers(3))
         (before, having, being)[form].append(MOUTHS[named["mouth"]][form])

@@ -175,7 +175,7 @@ def train(
     @partial(jax.jit, donate_argnums=(0, 1))
     def update(params: Any, state: Any, batch: Any, key: Array) -> Any:
         def loss(params: Any) -> Array:
-            logits = network.apply({"params": params}, augment(batch["image"], key))
+            logits: Any = network.apply({"params": params}, augment(batch["image"], key))
             return masked_cross_entropy(config, logits, batch["labels"])
 
         value, gradient = jax.value_and_grad(loss)(params)
