@@ -40,11 +40,17 @@ def mix(denoises: Sequence[Denoise], ratios: Ratios) -> Denoise:
 def strength(base: Denoise, edited: Denoise, g: float | Float[Array, "..."]) -> Denoise:
     """eps = g eps_edited + (1 - g) eps_base, the degree of change (DiffusionCLIP, section 4.3).
 
-    g: scalar or [B]; 0 is the base model, 1 the edited one, and values beyond extrapolate.
+    g: scalar or [B]; 0 is the base model, 1 the edited one, and values beyond extrapolate. Where
+        every g is 1 the base model is not evaluated (a run-time branch of the same program).
     """
 
     def denoise(x_t: Array, t: Array, cond: Cond) -> Prediction:
-        a, b = base(x_t, t, cond), edited(x_t, t, cond)
+        b = edited(x_t, t, cond)._replace(log_variance_mix=None)
+
+        def evaluate_base():
+            return base(x_t, t, cond)._replace(log_variance_mix=None)
+
+        a = jax.lax.cond(jnp.all(jnp.asarray(g) == 1), lambda: b, evaluate_base)
         weight = match(jnp.asarray(g, jnp.float32), x_t)
         return Prediction(a.x0 + weight * (b.x0 - a.x0), a.eps + weight * (b.eps - a.eps))
 

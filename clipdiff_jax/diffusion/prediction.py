@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
 
@@ -42,8 +42,8 @@ class Prediction(NamedTuple):
 Denoise = Callable[[Array, Array, Cond], Prediction]
 
 
-def match(values: Float[Array, "..."], x: Float[Array, "b ..."]) -> Float[Array, "..."]:
-    """Per-time values, scalar or [B], shaped to broadcast against x [B, ...]."""
+def match(values: Num[Array, "..."], x: Float[Array, "b ..."]) -> Num[Array, "..."]:
+    """Times or values at them, scalar or [B], shaped to broadcast against x [B, ...]."""
     return values.reshape(values.shape + (1,) * (x.ndim - values.ndim)) if values.ndim else values
 
 

@@ -1,6 +1,7 @@
 """Samplers: one scan that knows only a denoiser, a grid of times and a step rule.
 
-A step rule takes x_t and the denoiser's prediction at t to x_s at the next time s < t:
+A step rule takes x_t and the denoiser's prediction at t to x_s at the next time s < t (both
+scalar, or one for each picture):
 
     DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12 and 16)
         c1 = eta sqrt((1 - abar_t / abar_s) (1 - abar_s) / (1 - abar_t))
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction
+from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, match
 from clipdiff_jax.diffusion.schedule import (
     NoiseSchedule,
     posterior_variance,
@@ -104,6 +105,7 @@ def ddim(schedule: NoiseSchedule, eta: float | Float[Array, ""] = 0.0) -> Step:
     deterministic = isinstance(eta, (int, float)) and eta == 0
 
     def step(x: Array, prediction: Prediction, t: Array, t_next: Array, z: Array | None) -> Array:
+        t, t_next = match(t, x), match(t_next, x)
         alpha_next, sigma_next = schedule.alpha(t_next), schedule.sigma(t_next)
         if deterministic:
             return alpha_next * prediction.x0 + sigma_next * prediction.eps
@@ -130,6 +132,7 @@ def ancestral(
     def step(x: Array, prediction: Prediction, t: Array, t_next: Array, z: Array | None) -> Array:
         if z is None:
             raise ValueError("ancestral sampling draws noise: give sample() a key or noise")
+        t, t_next = match(t, x), match(t_next, x)
         mean = posterior_mean(schedule, x, prediction.x0, t, t_next)
         if variance == "learned":
             if prediction.log_variance_mix is None:

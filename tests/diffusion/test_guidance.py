@@ -121,3 +121,19 @@ def test_turning_any_scalar_compiles_nothing_new():
         results.add(float(out.sum()))
     assert run._cache_size() == 1
     assert len(results) == 7
+
+
+def test_full_strength_does_not_evaluate_the_base():
+    calls = []
+
+    def network(x, t, cond):
+        jax.debug.callback(lambda: calls.append(1))
+        return x
+
+    base = make_denoise(network, SCHEDULE)
+    run = jax.jit(lambda g: strength(base, constant(3.0), g)(X, T, None).eps)
+    for g in (jnp.float32(1.0), jnp.ones(3), jnp.float32(0.5), jnp.array([1.0, 1.0, 0.5])):
+        before = len(calls)
+        run(g).block_until_ready()
+        jax.effects_barrier()
+        assert (len(calls) > before) == bool(jnp.any(g != 1))

@@ -228,3 +228,15 @@ def test_ancestral_matches_diffusers(variance, monkeypatch):
             step = ancestral(SCHEDULE, variance)
             out = step(jnp.asarray(x), prediction, now, after, jnp.asarray(z))
             np.testing.assert_allclose(out, expected.numpy(), rtol=3e-4, atol=3e-4)
+
+
+@pytest.mark.parametrize("rule", [ddim(SCHEDULE, 0.7), ancestral(SCHEDULE), ddim(SCHEDULE)])
+def test_a_step_may_have_one_time_per_picture(rule):
+    denoise = make_denoise(ideal_network("eps"), SCHEDULE)
+    x, z = jax.random.normal(jax.random.key(0), (2, 3, 4, 4, 1))
+    t, s = jnp.array([500, 80, 3]), jnp.array([400, 0, -1])
+    together = rule(x, denoise(x, t, None), t, s, z)
+    for i in range(3):
+        one = slice(i, i + 1)
+        alone = rule(x[one], denoise(x[one], t[i], None), t[i], s[i], z[one])
+        np.testing.assert_allclose(together[one], alone, rtol=1e-5, atol=1e-6)
