@@ -4,7 +4,7 @@ A config (`AvatarsData`, `FolderData`, `TfdsData`) says which data, `open_source
 comes out is random access to examples; shaping and batching are `transforms` and `loader`.
 """
 
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol, assert_never, runtime_checkable
 
 from clipdiff_jax.data.avatars import AvatarsData, open_avatars
 from clipdiff_jax.data.folder import FolderData, open_folder
@@ -13,6 +13,7 @@ from clipdiff_jax.data.tfds_source import TfdsData, open_tfds
 DataConfig = AvatarsData | FolderData | TfdsData
 
 
+@runtime_checkable
 class DataSource(Protocol):
     """Random access to examples.
 

@@ -12,7 +12,7 @@ says of the true counterfactual, which is the ceiling for success and kept.
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -28,10 +28,19 @@ from clipdiff_jax.data.avatar_faces import (
 )
 from clipdiff_jax.data.avatar_styles import ATTRIBUTES, MAIN_STYLE, STYLES
 from clipdiff_jax.data.transforms import to_float
-from clipdiff_jax.evaluate.attributes import AttributeClassifier
 
 EditImages = Callable[[Any], Any]  # float [N,H,W,3] in [-1,1] -> the same, or uint8
 MOST_DRAWS = 200_000
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Says of each image ([N,H,W,3] in [-1,1]) which word every attribute has.
+
+    `evaluate.attributes.load_attributes()` gives one.
+    """
+
+    def predict(self, images: Any) -> list[dict[str, str]]: ...
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ def draw_pairs(edit: AttributeEdit, count: int, size: int, seed: int = 0) -> Pai
 def measure_edit(
     edit_images: EditImages,
     edit: AttributeEdit,
-    classifier: AttributeClassifier,
+    classifier: Classifier,
     *,
     count: int = 64,
     size: int = 64,
@@ -164,7 +173,7 @@ def score_edit(
     edit: AttributeEdit,
     pairs: Pairs,
     edited: Float[np.ndarray, "n h w 3"],
-    classifier: AttributeClassifier,
+    classifier: Classifier,
 ) -> EditScores:
     """Scores `edited`, the result of an edit of `pairs.originals`."""
     said_before, said, said_truth = (
