@@ -201,10 +201,9 @@ class CLIP(nn.Module):
 
     def __call__(
         self, pixels: Float[Array, "b h w 3"], ids: Int[Array, "n t"]
-    ) -> Float[Array, "b n"]:
-        """The logits of images against texts: temperature times the cosines of embeddings."""
-        image, (text, _) = self.embed_images(pixels), self.embed_texts(ids)
-        return self.temperature() * unit(image) @ unit(text).T
+    ) -> tuple[Float[Array, "b d"], Float[Array, "n d"], Float[Array, ""]]:
+        """(image embeddings, text embeddings, temperature): all the contrastive loss needs."""
+        return self.embed_images(pixels), self.embed_texts(ids)[0], self.temperature()
 
 
 def unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:

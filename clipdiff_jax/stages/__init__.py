@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from clipdiff_jax.stages import base
+from clipdiff_jax.stages import base, clip
 from clipdiff_jax.stages.base import BaseStage
+from clipdiff_jax.stages.clip import ClipStage
 from clipdiff_jax.train.loop import TrainConfig
 from clipdiff_jax.train.stage import Stage
 
-StageConfig = BaseStage
+StageConfig = BaseStage | ClipStage
 
 
 @dataclass(frozen=True)
@@ -23,4 +24,6 @@ def build(config: StageConfig) -> Stage:
     """Builds the stage that the config describes."""
     if isinstance(config, BaseStage):
         return base.build(config)
+    if isinstance(config, ClipStage):
+        return clip.build(config)
     assert_never(config)
