@@ -165,7 +165,7 @@ def train(
     """Trains the network on the labels of `source` with AdamW and returns its parameters."""
     network = AttributeNetwork(config)
     image = jnp.zeros((1, config.image_size, config.image_size, 3))
-    params = network.init(jax.random.key(seed), image)["params"]
+    params = jax.jit(network.init)(jax.random.key(seed), image)["params"]
     optimizer = optax.adamw(optax.warmup_cosine_decay_schedule(0, 1.5e-3, steps // 20, steps))
     shape = prepare(config.image_size)
 
@@ -182,7 +182,7 @@ def train(
         change, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, change), state, value
 
-    state = optimizer.init(params)
+    state = jax.jit(optimizer.init)(params)
     data = batches(source, batch_size=batch_size, seed=seed, transform=with_labels)
     bar = tqdm(range(steps), "training the attribute classifier")
     for step in bar:

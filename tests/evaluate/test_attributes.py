@@ -34,7 +34,7 @@ def test_label_indices_follow_the_vocabulary():
 
 def test_augmentation_keeps_the_picture_recognisable():
     images = jnp.broadcast_to(jnp.linspace(-1, 1, 16)[None, None, :, None], (4, 16, 16, 3))
-    changed = attributes.augment(images, jax.random.key(0))
+    changed = jax.jit(attributes.augment)(images, jax.random.key(0))
     assert changed.shape == images.shape
     assert 0.01 < float(jnp.abs(changed - images).mean()) < 0.4
 
@@ -47,7 +47,7 @@ def test_training_learns_what_is_plain_to_see(tmp_path, monkeypatch):
     vocabulary = (("background", tuple(ATTRIBUTES["background"])),)
     config = AttributesConfig(image_size=16, widths=(16, 16), vocabulary=vocabulary)
     source = open_avatars(AvatarsData(16, count=64, styles=("avataaars",)), workers=1)
-    params = attributes.train(source, config, steps=60, batch_size=32, seed=0)
+    params = attributes.train(source, config, steps=100, batch_size=32, seed=0)
     classifier = AttributeClassifier(config, params, {})
     images = np.stack([source[i]["image"] for i in range(64)]).astype(np.float32) / 127.5 - 1
     said = [words["background"] for words in classifier.predict(images)]
@@ -66,7 +66,7 @@ def test_training_learns_what_is_plain_to_see(tmp_path, monkeypatch):
 
 def test_images_of_other_sizes_are_resized(tmp_path):
     network = attributes.AttributeNetwork(TINY)
-    params = network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
     classifier = AttributeClassifier(TINY, params, {})
     images = np.full((2, 40, 40, 3), 0.5, np.float32)
     np.testing.assert_allclose(
