@@ -23,7 +23,7 @@ from PIL import Image
 from clipdiff_jax.config import nearest
 from clipdiff_jax.data.avatar_styles import ATTRIBUTES, HELD_OUT, STYLES, Options
 
-Split = Literal["train", "valid", "test"]
+Split = Literal["train", "valid", "test", "unseen"]
 
 
 @dataclass(frozen=True)
@@ -152,16 +152,16 @@ def is_held_out(face: Face) -> bool:
     return any(all(shown.get(name) == word for name, word in pair) for pair in HELD_OUT)
 
 
-def split_of(face: Face) -> Split | None:
+def split_of(face: Face) -> Split:
     """The one split a face may appear in, decided by the hash of its picture.
 
     Of faces without a held-out pair 90% are for training, 5% for validation and 5% for testing;
-    of faces with one, one in five is for testing and the rest are unused (`None`), so that about a
-    third of the test split has unseen combinations.
+    of faces with one, one in five is for testing and the rest are `"unseen"`, for whatever judges
+    models (it must know these combinations) and never for a model that is judged.
     """
     bucket = int(picture_key(face)[:8], 16) % 20
     if is_held_out(face):
-        return "test" if bucket < 4 else None
+        return "test" if bucket < 4 else "unseen"
     if bucket == 0:
         return "test"
     return "valid" if bucket == 1 else "train"

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -63,10 +63,10 @@ class AvatarsData:
     def __post_init__(self) -> None:
         if self.size < 1 or self.count < 1:
             raise ValueError(f"size and count must be positive, got {self.size} and {self.count}")
-        if self.split not in ("train", "valid", "test"):
+        if self.split not in get_args(Split):
             raise ValueError(
-                f"unknown split {self.split!r}; expected 'train', 'valid' or 'test'."
-                + nearest(self.split, ("train", "valid", "test"))
+                f"unknown split {self.split!r}; expected one of {', '.join(get_args(Split))}."
+                + nearest(self.split, get_args(Split))
             )
         if not 0 < self.main_share <= 1:
             raise ValueError(f"main_share must lie in (0, 1], got {self.main_share}")
