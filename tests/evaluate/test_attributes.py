@@ -11,7 +11,7 @@ from clipdiff_jax.weights import save_folder
 
 TINY = AttributesConfig(
     image_size=16,
-    widths=(16, 16),
+    widths=(16,),
     vocabulary=(("skin", ("pale", "dark")), ("beard", ("no", "yes"))),
 )
 
@@ -45,7 +45,7 @@ def test_training_learns_what_is_plain_to_see(tmp_path, monkeypatch):
     from clipdiff_jax.data.avatar_styles import ATTRIBUTES
 
     vocabulary = (("background", tuple(ATTRIBUTES["background"])),)
-    config = AttributesConfig(image_size=16, widths=(16, 16), vocabulary=vocabulary)
+    config = AttributesConfig(image_size=16, widths=(16,), vocabulary=vocabulary)
     source = open_avatars(AvatarsData(16, count=64, styles=("avataaars",)), workers=1)
     params = attributes.train(source, config, steps=100, batch_size=32, seed=0)
     classifier = AttributeClassifier(config, params, {})
