@@ -1,0 +1,98 @@
+"""A grid of pictures that shows itself in a notebook, with labels where there are any."""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Array, Float
+from PIL import Image, ImageDraw, ImageFont
+
+from clipdiff_jax.data.transforms import to_uint8
+
+Images = Float[Array | np.ndarray, "n h w 3"]
+MARGIN = 2
+SMALLEST_SHOWN = 96  # small pictures are magnified, so that there is something to see
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A picture of pictures: `.image` is the PIL image, `.save(path)` writes it."""
+
+    image: Image.Image
+
+    def save(self, path: str) -> None:
+        self.image.save(path)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.image.save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def show(
+    images: Images | Sequence[Images],
+    *,
+    columns: int | None = None,
+    rows: Sequence[str] = (),
+    titles: Sequence[str] = (),
+) -> Grid:
+    """Lays pictures in [-1, 1] out as a grid; in a notebook it displays itself.
+
+    images: [N,H,W,3], laid out as near a square as they go (or in `columns`); or a list of such
+        batches of one length, one row of the grid each.
+    rows: a label for each row. titles: one for each column.
+
+    Pictures of different rows may differ in size; they are shown at that of the largest. Raises
+    ValueError for labels that are not as many as what they label, and for no pictures.
+    """
+    if isinstance(images, (list, tuple)):
+        batches = [np.asarray(batch, np.float32) for batch in images]
+        lengths = {len(batch) for batch in batches}
+        if len(lengths) != 1:
+            raise ValueError(f"the rows have different lengths: {[len(b) for b in batches]}")
+        columns = lengths.pop()
+        cells = [picture for batch in batches for picture in batch]
+    else:
+        cells = list(np.asarray(images, np.float32))
+        columns = columns or math.ceil(math.sqrt(len(cells)))
+    if not cells:
+        raise ValueError("there are no pictures to show")
+    count = -(-len(cells) // columns)
+    for what, labels, wanted in (("rows", rows, count), ("titles", titles, columns)):
+        if labels and len(labels) != wanted:
+            raise ValueError(f"{len(labels)} labels in {what} for {wanted} of them")
+    size = max(max(cell.shape[:2]) for cell in cells)
+    size *= math.ceil(SMALLEST_SHOWN / size)
+    return Grid(_draw([_resized(cell, size) for cell in cells], size, columns, rows, titles))
+
+
+def _resized(cell: np.ndarray, size: int) -> Image.Image:
+    picture = Image.fromarray(to_uint8(cell))
+    scale = size / max(picture.size)
+    shape = (round(picture.width * scale), round(picture.height * scale))
+    exact = scale.is_integer()
+    return picture.resize(shape, Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS)
+
+
+def _draw(
+    cells: list[Image.Image], size: int, columns: int, rows: Sequence[str], titles: Sequence[str]
+) -> Image.Image:
+    font = ImageFont.load_default(max(11, size // 10))
+    widths = [font.getlength(label) for label in rows]
+    left = math.ceil(max(widths)) + 3 * MARGIN if rows else 0
+    top = math.ceil(font.size * 1.5) if titles else 0
+    pitch = size + MARGIN
+    count = -(-len(cells) // columns)
+    canvas = Image.new("RGB", (left + columns * pitch, top + count * pitch), "white")
+    pen = ImageDraw.Draw(canvas)
+    for i, cell in enumerate(cells):
+        canvas.paste(cell, (left + i % columns * pitch, top + i // columns * pitch))
+    for i, label in enumerate(rows):
+        place = (left - 2 * MARGIN, top + i * pitch + size // 2)
+        pen.text(place, label, "black", font, anchor="rm")
+    for i, label in enumerate(titles):
+        place = (left + i * pitch + size // 2, top // 2)
+        pen.text(place, label, "black", font, anchor="mm")
+    return canvas
