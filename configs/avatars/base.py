@@ -15,7 +15,7 @@ from clipdiff_jax.train.optim import OptimConfig
 def get_config() -> RunConfig:
     unet = UNetConfig(
         channels=(96, 192),
-        blocks=(1, 2),
+        blocks=1,
         attention_levels=(1,),
         head_width=64,
         patch=4,
@@ -29,19 +29,13 @@ def get_config() -> RunConfig:
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
-            steps=6000,
-            batch_size=32,
+            steps=2400,
+            batch_size=16,
             ema=0.998,
             log_every=50,
-            preview_every=250,
+            preview_every=500,
             export_every=250,
-            optim=OptimConfig(
-                name="muon",
-                learning_rate=5e-3,
-                adam_learning_rate=1e-3,
-                schedule="linear",
-                warmup=100,
-            ),
+            optim=OptimConfig(learning_rate=7e-4, b2=0.99, schedule="linear", warmup=100),
             checkpoint=CheckpointConfig(every=250),
         ),
     )

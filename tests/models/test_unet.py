@@ -1,0 +1,102 @@
+"""The UNet: the published parameter count, its options, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from clipdiff_jax.models.layers import depth_to_space, sinusoid, space_to_depth
+from clipdiff_jax.models.unet import UNet, UNetConfig, num_params
+
+TINY = dict(channels=(8, 16), blocks=1, attention_levels=(1,), norm_groups=4)
+
+
+def test_ddpm_celebahq_has_its_published_size():
+    assert num_params(UNetConfig(), 256) == 113_673_219
+
+
+def output(config: UNetConfig, cond=None, dtype=jnp.float32, size=16):
+    """The output of a network whose zero-initialised layers were filled, for random input."""
+    network = UNet(config, dtype)
+    x = jax.random.normal(jax.random.key(1), (2, size, size, config.in_channels))
+    t = jnp.array([3, 700])
+    params = network.init(jax.random.key(0), x, t, cond)["params"]
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    leaves = [0.1 * jax.random.normal(k, p.shape) + p for k, p in zip(keys, leaves, strict=True)]
+    params = jax.tree.unflatten(tree, leaves)
+    return network.apply({"params": params}, x, t, cond)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"scale_shift": True, "residual_resampling": True, "head_width": 4},
+        {"patch": 2, "time_order": "cos_sin", "time_shift": 0.0},
+        {"downsample_padding": "both", "out_channels": 6, "middle_attention": False},
+        {"blocks": (1, 2)},
+    ],
+)
+def test_options_change_the_network_not_its_shape(options):
+    config = UNetConfig(**TINY | options)
+    out = output(config)
+    assert out.shape == (2, 16, 16, config.out_channels)
+    assert np.isfinite(out).all()
+    assert float(jnp.std(out)) > 0.01
+
+
+def test_remat_and_bfloat16_agree_with_plain_float32():
+    plain = output(UNetConfig(**TINY))
+    np.testing.assert_array_equal(output(UNetConfig(**TINY, remat=True)), plain)
+    half = output(UNetConfig(**TINY), dtype=jnp.bfloat16)
+    assert half.dtype == jnp.bfloat16
+    error = jnp.linalg.norm(half.astype(jnp.float32) - plain) / jnp.linalg.norm(plain)
+    assert float(error) < 0.05
+
+
+def test_conditioning_reaches_the_output_and_masked_tokens_do_not():
+    config = UNetConfig(**TINY, num_classes=3, pooled_width=5, context_width=7)
+    key = jax.random.key(5)
+    cond = {
+        "classes": jnp.array([0, 1]),
+        "pooled": jax.random.normal(key, (2, 5)),
+        "context": jax.random.normal(key, (2, 4, 7)),
+        "context_mask": jnp.array([[True, True, False, False]] * 2),
+    }
+    plain = output(config, cond)
+    hidden = output(config, cond | {"context": cond["context"].at[:, 2:].add(3.0)})
+    np.testing.assert_allclose(hidden, plain, atol=1e-6)
+    for change in (
+        {"classes": jnp.array([2, 2])},
+        {"pooled": cond["pooled"] + 1},
+        {"context": cond["context"] + 1},
+    ):
+        assert float(jnp.abs(output(config, cond | change) - plain).max()) > 1e-3
+
+
+def test_wrong_input_is_refused():
+    config = UNetConfig(**TINY)
+    with pytest.raises(ValueError, match="multiples of 2"):
+        output(config, size=15)
+    with pytest.raises(ValueError, match="takes no 'context'"):
+        output(config, {"context": jnp.zeros((2, 1, 3))})
+    with pytest.raises(ValueError, match="needs 'classes'"):
+        output(UNetConfig(**TINY, num_classes=3))
+    with pytest.raises(ValueError, match="do not divide into 32 groups"):
+        UNetConfig(channels=(48,))
+    with pytest.raises(ValueError, match="attention level 4 does not exist"):
+        UNetConfig(channels=(32,))
+
+
+def test_patches_are_a_round_trip_and_sinusoids_follow_their_formula():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
+    folded = space_to_depth(x, 4)
+    assert folded.shape == (2, 2, 3, 48)
+    np.testing.assert_array_equal(depth_to_space(folded, 4), x)
+    angle = 7 * 1e4 ** (-np.arange(4) / 3)
+    row = sinusoid(jnp.array([7]), 8, "sin_cos", 1.0)[0]
+    np.testing.assert_allclose(row, np.concatenate([np.sin(angle), np.cos(angle)]), atol=2e-6)
+    angle = 7 * 1e4 ** (-np.arange(4) / 4)
+    row = sinusoid(jnp.array([7]), 8, "cos_sin")[0]
+    np.testing.assert_allclose(row, np.concatenate([np.cos(angle), np.sin(angle)]), atol=2e-6)
