@@ -1,8 +1,12 @@
-"""Shape annotations are checked in every test, and every test runs on the CPU."""
+"""Shape annotations are checked in every test, and every test runs on the CPU.
+
+Tests compile much and compute little, so the compiler's costly passes are off.
+"""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from jaxtyping import install_import_hook
 

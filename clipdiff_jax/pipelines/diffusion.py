@@ -18,9 +18,16 @@ from clipdiff_jax.diffusion.prediction import Denoise, Target, make_denoise
 from clipdiff_jax.diffusion.sampler import ddim, even_grid, sample
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.unet import UNet, UNetConfig
-from clipdiff_jax.weights import WeightsError, load_folder, save_folder
+from clipdiff_jax.weights import (
+    WeightsError,
+    demo_folder,
+    is_our_folder,
+    load_folder,
+    save_folder,
+)
 
 KIND = "diffusion"
+DEMO = "demo"
 
 
 @dataclass(frozen=True)
@@ -160,3 +167,20 @@ def read_diffusion(
     if config["kind"] != KIND:
         raise WeightsError(f"'{path}' holds a model of kind '{config['kind']}', not '{KIND}'")
     return from_dict(DiffusionConfig, config["model"]), params
+
+
+def load_diffusion(source: str | Path, *, dtype: Any = jnp.float32) -> Diffusion:
+    """Loads a model: "demo" (avatar faces at 64 px), a model folder, or the work folder of a run.
+
+    `dtype` is what the network computes in; parameters are float32. Raises `WeightsError` if there
+    is no such model, or it is incomplete or of another kind.
+    """
+    folder = demo_folder("base") if source == DEMO else model_folder(source)
+    config, params = read_diffusion(folder)
+    return Diffusion(config, jax.tree.map(jnp.asarray, params), dtype)
+
+
+def model_folder(source: str | Path) -> Path:
+    """The model folder meant by `source`: itself, or what a run in it has exported last."""
+    exported = Path(source) / "model"
+    return exported if is_our_folder(exported) else Path(source)

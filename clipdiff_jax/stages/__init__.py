@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from clipdiff_jax.stages import base, clip
+from clipdiff_jax.stages import base, clip, edit
 from clipdiff_jax.stages.base import BaseStage
 from clipdiff_jax.stages.clip import ClipStage
+from clipdiff_jax.stages.edit import EditStage
 from clipdiff_jax.train.loop import TrainConfig
 from clipdiff_jax.train.stage import Stage
 
-StageConfig = BaseStage | ClipStage
+StageConfig = BaseStage | ClipStage | EditStage
 
 
 @dataclass(frozen=True)
@@ -26,4 +27,6 @@ def build(config: StageConfig) -> Stage:
         return base.build(config)
     if isinstance(config, ClipStage):
         return clip.build(config)
+    if isinstance(config, EditStage):
+        return edit.build(config)
     assert_never(config)

@@ -12,7 +12,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from clipdiff_jax.data.sources import DataConfig, open_source
+from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
 from clipdiff_jax.pipelines.diffusion import (
@@ -20,6 +20,7 @@ from clipdiff_jax.pipelines.diffusion import (
     DiffusionConfig,
     apply,
     init_params,
+    model_folder,
     read_diffusion,
     save_diffusion,
 )
@@ -55,12 +56,18 @@ class BaseStage:
 def build(config: BaseStage) -> Stage:
     """Opens the data and joins network, schedule and loss.
 
-    Raises `ConfigError` or `WeightsError` if `start` holds another architecture than `model`.
+    Raises `ValueError` if `start` holds another architecture than `model`, and what opening the
+    data or the folder raises.
     """
+    return make_stage(config, open_source(config.data))
+
+
+def make_stage(config: BaseStage, source: DataSource) -> Stage:
+    """The stage over a source at hand; `config.data` is not looked at."""
     model, dtype = config.model, jnp.dtype(config.dtype)
     start = None
     if config.start:
-        loaded, start = read_diffusion(config.start)
+        loaded, start = read_diffusion(model_folder(config.start))
         if loaded.unet != model.unet:
             raise ValueError(f"'{config.start}' has the network {loaded.unet}, not {model.unet}")
 
@@ -100,7 +107,7 @@ def build(config: BaseStage) -> Stage:
     return Stage(
         init=partial(init_params, model),
         loss=loss,
-        source=open_source(config.data),
+        source=source,
         transform=prepare(model.image_size, config.flip),
         start=start,
         preview=preview,

@@ -29,7 +29,7 @@ def get_config() -> RunConfig:
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
-            steps=2400,
+            steps=3200,
             batch_size=16,
             ema=0.998,
             log_every=50,

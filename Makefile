@@ -1,0 +1,40 @@
+# make demo   everything from nothing: environment, install, an edit learned and applied, samples
+# make test   the whole test suite, the same way
+# make check  lint, types
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+OUT ?= out/demo
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python sample.py generate --model demo --count 64 --steps 50 --out $(OUT)/samples
+	$(BIN)/python -m clipdiff_jax.data.avatars --split test --count 8 --styles avataaars --out $(OUT)/faces
+	$(BIN)/python train.py --config configs/avatars/edit_smile.py --workdir $(OUT)/smile
+	$(BIN)/python sample.py edit $(OUT)/faces --model demo --edit $(OUT)/smile --out $(OUT)/edited
+	@echo "Look at $(OUT)/samples/grid.png and $(OUT)/edited/grid.png"
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy clipdiff_jax train.py sample.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e '.[demo]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) out build *.egg-info
