@@ -174,7 +174,8 @@ def export_params(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarr
     flat = flatten(params)
     entries = _plan(table, {path: np.shape(leaf) for path, leaf in flat.items()})
     return {
-        e.names[0]: e.fuse([np.asarray(flat[path])[e.index] for path in e.paths]) for e in entries
+        e.names[0]: e.fuse([np.asarray(np.asarray(flat[path])[e.index]) for path in e.paths])
+        for e in entries
     }
 
 

@@ -227,10 +227,10 @@ def test_sharded_safetensors(tmp_path):
     np.testing.assert_array_equal(tensors["a"], NUMBERS)
     np.testing.assert_array_equal(tensors["b"], NUMBERS[:2])
     index.write_text(json.dumps({"weight_map": files | {"c": "model-2.safetensors"}}))
-    with pytest.raises(WeightsError, match="promises 'c' in 'model-2.safetensors'"):
+    with pytest.raises(WeightsError, match="promises 'c' in 'model-2"):
         open_tensors(tmp_path)
     index.write_text(json.dumps({"weight_map": {"a": "../model-1.safetensors"}}))
-    with pytest.raises(WeightsError, match="names the shard '../model-1.safetensors'"):
+    with pytest.raises(WeightsError, match="which is not beside it"):
         open_tensors(tmp_path)
 
 
