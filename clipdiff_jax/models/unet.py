@@ -45,6 +45,9 @@ class UNetConfig:
       middle_attention: attention between the two residual blocks of the middle.
       head_width: channels an attention head; None for a single head.
       patch: side of the squares of pixels folded into channels before the first convolution.
+      input_skip: the last convolution also sees the input, scaled by a function of time. A network
+        with patches would otherwise spend its first thousands of steps on learning to pass all of
+        a patch's noise through.
       norm_groups, norm_eps: of every GroupNorm (DDPM 1e-6, guided-diffusion 1e-5).
       time_width: width of the time embedding; None for four times the first level's.
       time_order, time_shift: convention of the sinusoid, see `layers.sinusoid`.
@@ -66,6 +69,7 @@ class UNetConfig:
     middle_attention: bool = True
     head_width: int | None = None
     patch: int = 1
+    input_skip: bool = False
     norm_groups: int = 32
     norm_eps: float = 1e-6
     time_width: int | None = None
@@ -214,7 +218,8 @@ class UNet(nn.Module):
         emb = _Embedding(cfg, dtype, name="embedding")(t, cond)
         if cfg.patch > 1:
             x = space_to_depth(x, cfg.patch)
-        h = nn.Conv(cfg.channels[0], (3, 3), dtype=dtype, name="conv_in")(x.astype(dtype))
+        x = x.astype(dtype)
+        h = nn.Conv(cfg.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
         skips = [h]
         last = len(cfg.channels) - 1
 
@@ -254,6 +259,9 @@ class UNet(nn.Module):
                     h = Upsample(width, dtype, name=name)(h)
 
         h = nn.silu(_norm(cfg, dtype, "norm_out")(h))
+        if cfg.input_skip:
+            scale = nn.Dense(x.shape[-1], dtype=dtype, name="input_scale")(nn.silu(emb))
+            h = jnp.concatenate([h, x * (1 + scale[:, None, None, :])], axis=-1)
         zeros = nn.initializers.zeros_init()
         out = cfg.out_channels * cfg.patch**2
         h = nn.Conv(out, (3, 3), kernel_init=zeros, dtype=dtype, name="conv_out")(h)

@@ -8,10 +8,12 @@ sharding of the mesh in use, which may have another number of devices than the o
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from clipdiff_jax.config import ConfigError
 from clipdiff_jax.train.state import TrainState
 
 logging.getLogger("absl").setLevel(logging.WARNING)
@@ -57,13 +59,40 @@ class Checkpoints:
             self._orbax.save_async(step, _storable(state))
 
     def restore(self, like: TrainState) -> TrainState:
-        """The newest checkpoint, with the shapes, dtypes and shardings of `like`."""
+        """The newest checkpoint, with the shapes, dtypes and shardings of `like`.
+
+        Raises `ConfigError` where it holds another tree or other shapes: another model, optimiser
+        or moving average wrote it.
+        """
+        self._expect(_storable(like))
         loaded = self._orbax.load(self.latest, _storable(like))
         return loaded._replace(key=jax.random.wrap_key_data(loaded.key))
+
+    def _expect(self, like: TrainState) -> None:
+        stored = self._orbax.metadata(self.latest).metadata
+        found, wanted = _shapes(stored), _shapes(like)
+        wrong = sorted(
+            name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
+        )
+        if wrong:
+            listed = [f"{n}: {found.get(n)} stored, {wanted.get(n)} wanted" for n in wrong[:5]]
+            raise ConfigError(
+                f"checkpoint {self.latest} in '{self._orbax.directory}' does not fit this config "
+                f"in {len(wrong)} places, such as {'; '.join(listed)}. Use another --workdir or "
+                "the config it was begun with"
+            )
 
     def close(self) -> None:
         """Waits for the save under way; raises what went wrong with it (such as a full disk)."""
         self._orbax.close()
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Path -> shape of every array, for trees of tuples and for the dictionaries orbax keeps."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def _storable(state: TrainState) -> TrainState:

@@ -236,6 +236,7 @@ class _Run:
         config = self.config
         meter = _Meter(config.batch_size, self.step.flops, self.mesh)
         pending: dict[str, Any] | None = None
+        since_log: list[dict[str, Any]] = []
         bar = tqdm(total=config.steps, initial=done, disable=not progress, unit="step")
         try:
             for number in range(done + 1, config.steps + 1):
@@ -246,9 +247,11 @@ class _Run:
                 self._check(pending, number - 1)
                 pending = metrics
                 bar.update()
+                since_log.append(metrics)
                 if number % config.log_every == 0 or number == config.steps:
-                    values = {k: float(v) for k, v in metrics.items() if k != "finite"}
                     self._check(metrics, number)
+                    values = _means(since_log)
+                    since_log.clear()
                     bar.set_postfix(loss=f"{values['loss']:.4g}")
                     self.log.metrics(number, values | meter.read(number - done))
                 stop = termination.requested(number)
@@ -363,6 +366,16 @@ class _Meter:
             if self._peak is not None:
                 values["flop_utilisation"] = round(rate / self._peak, 4)
         return values
+
+
+def _means(metrics: list[dict[str, Any]]) -> dict[str, float]:
+    """Each metric's mean over the steps since the last log line."""
+    values = jax.device_get(metrics)
+    return {
+        name: float(np.mean([one[name] for one in values]))
+        for name in values[0]
+        if name != "finite"
+    }
 
 
 def _next_batch_shapes(stage: Stage, config: TrainConfig) -> dict[str, jax.ShapeDtypeStruct]:

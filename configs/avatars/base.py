@@ -19,6 +19,7 @@ def get_config() -> RunConfig:
         attention_levels=(1,),
         head_width=64,
         patch=4,
+        input_skip=True,
         scale_shift=True,
     )
     return RunConfig(

@@ -33,6 +33,7 @@ def output(config: UNetConfig, cond=None, dtype=jnp.float32, size=16):
     [
         {},
         {"scale_shift": True, "residual_resampling": True, "head_width": 4},
+        {"patch": 2, "input_skip": True},
         {"patch": 2, "time_order": "cos_sin", "time_shift": 0.0},
         {"downsample_padding": "both", "out_channels": 6, "middle_attention": False},
         {"blocks": (1, 2)},

@@ -85,6 +85,14 @@ def test_configs_that_cannot_work():
         fit(toy_stage(), replace(CONFIG, mesh=MeshConfig(fsdp=3)))
 
 
+def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
+    fit(toy_stage(), replace(CONFIG, steps=1), tmp_path)
+    with pytest.raises(ConfigError, match=r"ema/dense/bias: \(8,\) stored, \(6,\) wanted"):
+        fit(toy_stage(width=6), replace(CONFIG, steps=2), tmp_path)
+    with pytest.raises(ConfigError, match=r"ema/dense/bias: \(8,\) stored, None wanted"):
+        fit(toy_stage(), replace(CONFIG, steps=2, ema=0.0), tmp_path)
+
+
 def test_dry_run_counts_parameters():
     text = dry_run(toy_stage(), CONFIG)
     assert "parameters   80" in text
