@@ -1,8 +1,8 @@
 """OpenAI's original CLIP names: the vision transformers and the modified ResNets (RN50 .. RN50x64).
 
-The released `.pt` files are TorchScript archives; what is read here is their state dict (as saved
-by `torch.save(model.state_dict(), ...)`, or any file with these names). There is no config file:
-the architecture is read off the names and shapes.
+The released `.pt` files are TorchScript archives, whose attributes `read.open_tensors` gives under
+these names, as it does for a plain state dict. There is no config file: the architecture is read
+off the names and shapes.
 """
 
 from collections.abc import Mapping
@@ -12,36 +12,24 @@ from clipdiff_jax.convert.rules import (
     LINEAR,
     POINTWISE,
     ConvertError,
-    Layout,
     Rule,
     Shape,
     Table,
+    affine,
+    batch_norm,
+    norm,
 )
-from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
+from clipdiff_jax.models.clip import (
+    LEGACY_EOS_TOKEN_ID,
+    CLIPConfig,
+    TextConfig,
+    VisionTransformerConfig,
+)
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
 
 _HEAD_WIDTH = 64  # of every published CLIP
 
 _SETTINGS = ("input_resolution", "context_length", "vocab_size")
-
-
-def _affine(theirs: str, ours: str, layout: Layout = LINEAR) -> list[Rule]:
-    return [
-        Rule(f"{theirs}.weight", f"{ours}/kernel", layout),
-        Rule(f"{theirs}.bias", f"{ours}/bias"),
-    ]
-
-
-def _norm(theirs: str, ours: str) -> list[Rule]:
-    return [Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")]
-
-
-def _batch_norm(theirs: str, ours: str) -> list[Rule]:
-    return [
-        *_norm(theirs, ours),
-        Rule(f"{theirs}.running_mean", f"{ours}/mean"),
-        Rule(f"{theirs}.running_var", f"{ours}/var"),
-    ]
 
 
 def _tower(theirs: str, ours: str) -> list[Rule]:
@@ -50,11 +38,11 @@ def _tower(theirs: str, ours: str) -> list[Rule]:
     return [
         Rule(f"{layer}.attn.in_proj_weight", tuple(f"{p}/kernel" for p in qkv), LINEAR),
         Rule(f"{layer}.attn.in_proj_bias", tuple(f"{p}/bias" for p in qkv)),
-        *_affine(f"{layer}.attn.out_proj", f"{block}/attention/out"),
-        *_norm(f"{layer}.ln_1", f"{block}/norm1"),
-        *_affine(f"{layer}.mlp.c_fc", f"{block}/mlp_up"),
-        *_affine(f"{layer}.mlp.c_proj", f"{block}/mlp_down"),
-        *_norm(f"{layer}.ln_2", f"{block}/norm2"),
+        *affine(f"{layer}.attn.out_proj", f"{block}/attention/out"),
+        *norm(f"{layer}.ln_1", f"{block}/norm1"),
+        *affine(f"{layer}.mlp.c_fc", f"{block}/mlp_up"),
+        *affine(f"{layer}.mlp.c_proj", f"{block}/mlp_down"),
+        *norm(f"{layer}.ln_2", f"{block}/norm2"),
     ]
 
 
@@ -63,7 +51,7 @@ _TEXT = (
     Rule("token_embedding.weight", "text/token_embedding/embedding"),
     Rule("positional_embedding", "text/position_embedding"),
     *_tower("transformer", "text"),
-    *_norm("ln_final", "text/final_norm"),
+    *norm("ln_final", "text/final_norm"),
     Rule("text_projection", "text/projection/kernel"),  # x @ projection: already [in, out]
 )
 
@@ -74,9 +62,9 @@ VISION_TRANSFORMER = Table(
         Rule("visual.class_embedding", "vision/class_embedding"),
         Rule("visual.conv1.weight", "vision/patch_embedding/kernel", CONV),
         Rule("visual.positional_embedding", "vision/position_embedding"),
-        *_norm("visual.ln_pre", "vision/pre_norm"),
+        *norm("visual.ln_pre", "vision/pre_norm"),
         *_tower("visual.transformer", "vision"),
-        *_norm("visual.ln_post", "vision/post_norm"),
+        *norm("visual.ln_post", "vision/post_norm"),
         Rule("visual.proj", "vision/projection/kernel"),  # x @ projection: already [in, out]
     ),
     ignored=_SETTINGS,
@@ -87,18 +75,18 @@ def _resnet_table(config: ModifiedResNetConfig) -> Table:
     rules = list(_TEXT)
     for i in (1, 2, 3):
         rules.append(Rule(f"visual.conv{i}.weight", f"vision/stem_conv{i}/kernel", CONV))
-        rules += _batch_norm(f"visual.bn{i}", f"vision/stem_norm{i}")
+        rules += batch_norm(f"visual.bn{i}", f"vision/stem_norm{i}")
     for stage in range(len(config.depths)):
         theirs, ours = f"visual.layer{stage + 1}.{{j}}", f"vision/stage{stage}_block{{j}}"
         for i, layout in ((1, POINTWISE), (2, CONV), (3, POINTWISE)):
             rules.append(Rule(f"{theirs}.conv{i}.weight", f"{ours}/conv{i}/kernel", layout))
-            rules += _batch_norm(f"{theirs}.bn{i}", f"{ours}/norm{i}")
+            rules += batch_norm(f"{theirs}.bn{i}", f"{ours}/norm{i}")
         rules.append(
             Rule(f"{theirs}.downsample.0.weight", f"{ours}/shortcut_conv/kernel", POINTWISE)
         )
-        rules += _batch_norm(f"{theirs}.downsample.1", f"{ours}/shortcut_norm")
+        rules += batch_norm(f"{theirs}.downsample.1", f"{ours}/shortcut_norm")
     for theirs, ours in (("q", "query"), ("k", "key"), ("v", "value"), ("c", "out")):
-        rules += _affine(f"visual.attnpool.{theirs}_proj", f"vision/pool/{ours}")
+        rules += affine(f"visual.attnpool.{theirs}_proj", f"vision/pool/{ours}")
     rules.append(Rule("visual.attnpool.positional_embedding", "vision/pool/position_embedding"))
     counters = (
         "visual.bn{i}.num_batches_tracked",
@@ -143,7 +131,7 @@ def infer_config(shapes: Mapping[str, Shape]) -> CLIPConfig:
         depth=_count(shapes, "transformer.resblocks.{}.ln_1.weight"),
         heads=max(1, width // _HEAD_WIDTH),
         mlp_width=shapes["transformer.resblocks.0.mlp.c_fc.weight"][0],
-        eos_token_id=vocab - 1,
+        eos_token_id=LEGACY_EOS_TOKEN_ID,
     )
     if "visual.proj" in shapes:
         width, _, patch, _ = shapes["visual.conv1.weight"]

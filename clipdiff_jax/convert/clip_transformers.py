@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from clipdiff_jax.config import nearest
-from clipdiff_jax.convert.rules import CONV, LINEAR, Rule, Table
+from clipdiff_jax.convert.rules import CONV, LINEAR, Rule, Table, norm
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
 from clipdiff_jax.models.transformer import Activation
 from clipdiff_jax.weights import WeightsError
@@ -38,12 +38,8 @@ def _tower(theirs: str, ours: str) -> list[Rule]:
         rules.append(Rule(f"{layer}.{their_name}.weight", f"{block}/{our_name}/kernel", LINEAR))
         rules.append(Rule(f"{layer}.{their_name}.bias", f"{block}/{our_name}/bias"))
     for their_name, our_name in (("layer_norm1", "norm1"), ("layer_norm2", "norm2")):
-        rules += _norm(f"{layer}.{their_name}", f"{block}/{our_name}")
+        rules += norm(f"{layer}.{their_name}", f"{block}/{our_name}")
     return rules
-
-
-def _norm(theirs: str, ours: str) -> list[Rule]:
-    return [Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")]
 
 
 TABLE = Table(
@@ -55,14 +51,14 @@ TABLE = Table(
             "vision_model.embeddings.patch_embedding.weight", "vision/patch_embedding/kernel", CONV
         ),
         Rule("vision_model.embeddings.position_embedding.weight", "vision/position_embedding"),
-        *_norm("vision_model.pre_layrnorm", "vision/pre_norm"),
+        *norm("vision_model.pre_layrnorm", "vision/pre_norm"),
         *_tower("vision_model", "vision"),
-        *_norm("vision_model.post_layernorm", "vision/post_norm"),
+        *norm("vision_model.post_layernorm", "vision/post_norm"),
         Rule("visual_projection.weight", "vision/projection/kernel", LINEAR),
         Rule("text_model.embeddings.token_embedding.weight", "text/token_embedding/embedding"),
         Rule("text_model.embeddings.position_embedding.weight", "text/position_embedding"),
         *_tower("text_model", "text"),
-        *_norm("text_model.final_layer_norm", "text/final_norm"),
+        *norm("text_model.final_layer_norm", "text/final_norm"),
         Rule("text_projection.weight", "text/projection/kernel", LINEAR),
     ),
     ignored=("vision_model.embeddings.position_ids", "text_model.embeddings.position_ids"),

@@ -101,6 +101,28 @@ class Table:
     ignored: tuple[str, ...] = ()
 
 
+def affine(theirs: str, ours: str, layout: Layout = LINEAR) -> list[Rule]:
+    """The rules of torch's linear layer or convolution."""
+    return [
+        Rule(f"{theirs}.weight", f"{ours}/kernel", layout),
+        Rule(f"{theirs}.bias", f"{ours}/bias"),
+    ]
+
+
+def norm(theirs: str, ours: str) -> list[Rule]:
+    """The rules of torch's layer and group norms."""
+    return [Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")]
+
+
+def batch_norm(theirs: str, ours: str) -> list[Rule]:
+    """The rules of torch's batch norm; its counter is left to `Table.ignored`."""
+    return [
+        *norm(theirs, ours),
+        Rule(f"{theirs}.running_mean", f"{ours}/mean"),
+        Rule(f"{theirs}.running_var", f"{ours}/var"),
+    ]
+
+
 @dataclass(frozen=True)
 class _Entry:
     """One foreign tensor: its names, its shape, and where its parts go in our arrays."""

@@ -73,7 +73,7 @@ class FrozenBatchNorm(nn.Module):
     eps: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
