@@ -23,7 +23,7 @@ KILLS = 10
 
 def killable(config: TrainConfig) -> TrainConfig:
     """A long run that saves after every step."""
-    return replace(config, steps=400, log_every=50, checkpoint=CheckpointConfig(every=1))
+    return replace(config, steps=60, log_every=50, checkpoint=CheckpointConfig(every=1))
 
 
 def newest(folder: Path) -> int:
