@@ -11,7 +11,7 @@ OUT ?= out/demo
 
 demo: $(VENV)/.demo
 	$(BIN)/python sample.py generate --model demo --count 64 --steps 50 --out $(OUT)/samples
-	$(BIN)/python -m clipdiff_jax.data.avatars --split test --count 8 --styles avataaars --out $(OUT)/faces
+	$(BIN)/python -m clipdiff_jax.data.export --split test --count 8 --only mouth=serious --out $(OUT)/faces
 	$(BIN)/python train.py --config configs/avatars/edit_smile.py --workdir $(OUT)/smile
 	$(BIN)/python sample.py edit $(OUT)/faces --model demo --edit $(OUT)/smile --out $(OUT)/edited
 	@echo "Look at $(OUT)/samples/grid.png and $(OUT)/edited/grid.png"

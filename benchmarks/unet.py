@@ -35,12 +35,16 @@ def main() -> None:
         command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         results[side] = json.loads(done.stdout.splitlines()[-1])
-    print(f"| | ours | PyTorch ({results['torch']['device']}) | ours / PyTorch |\n|---|---|---|---|")
+    print(
+        f"| | ours | PyTorch ({results['torch']['device']}) | ours / PyTorch |\n|---|---|---|---|"
+    )
     for name, unit in [("forward", "s"), ("step", "s"), ("memory", "MiB")]:
         a, b = results["ours"][name], results["torch"][name]
         print(f"| {name} | {a:.3f} {unit} | {b:.3f} {unit} | {a / b:.2f} |")
-    print(f"ours on {results['ours']['device']}; median of {args.repeat}, batch {args.batch}, "
-          f"{args.size} px, {results['ours']['parameters'] / 1e6:.1f}M parameters")
+    print(
+        f"ours on {results['ours']['device']}; median of {args.repeat}, batch {args.batch}, "
+        f"{args.size} px, {results['ours']['parameters'] / 1e6:.1f}M parameters"
+    )
 
 
 def median(call, repeat: int) -> float:

@@ -93,9 +93,7 @@ def denoiser(
         del cond
         return apply(config, params, x_t, t, dtype=dtype)
 
-    return make_denoise(
-        network, config.schedule, config.prediction, config.learned_variance, clip
-    )
+    return make_denoise(network, config.schedule, config.prediction, config.learned_variance, clip)
 
 
 @dataclass(frozen=True, eq=False)

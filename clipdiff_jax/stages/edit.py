@@ -20,6 +20,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from clipdiff_jax.config import to_dict
+from clipdiff_jax.data.select import matching
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
 from clipdiff_jax.diffusion.losses import noise_loss
@@ -49,6 +51,7 @@ from clipdiff_jax.pipelines.diffusion import (
     apply,
     denoiser,
     init_params,
+    load_diffusion,
 )
 from clipdiff_jax.stages.latents import fingerprint, invert_images
 from clipdiff_jax.train.stage import Aux, Stage
@@ -143,8 +146,6 @@ def build(config: EditStage, *, invert: bool = True) -> Stage:
     With `invert=False` latents are zeros: enough to compile a step and see what it needs.
     Raises ValueError where the data has too few pictures that fit, and what loading raises.
     """
-    from clipdiff_jax.pipelines.diffusion import load_diffusion
-
     dtype = jnp.dtype(config.dtype)
     base = load_diffusion(config.base, dtype=dtype)
     clip = load_clip(config.clip, dtype=dtype)
@@ -204,20 +205,14 @@ def select_images(
 ) -> Float32[np.ndarray, "n size size 3"]:
     """The first `count` pictures of `source` whose attributes fit all of `only`.
 
-    A condition is "attribute=word" or "attribute=word|word". Raises ValueError for one that
-    cannot be read, and where there are too few pictures.
+    Conditions are those of `data.select`. Raises ValueError for one that cannot be read, and where
+    there are too few pictures.
     """
-    wanted = [_condition(text) for text in only]
     transform = prepare(size)
-    chosen: list[np.ndarray] = []
     unused = np.random.default_rng(0)
-    for index in range(len(source)):
-        if len(chosen) == count:
-            break
-        example = source[index]
-        shown = example.get("attributes", {})
-        if all(shown.get(name) in words for name, words in wanted):
-            chosen.append(transform(example, unused)["image"])
+    chosen = [
+        transform(example, unused)["image"] for example in islice(matching(source, only), count)
+    ]
     if len(chosen) < count:
         fit = f" that are {', '.join(only)}" if only else ""
         raise ValueError(
@@ -341,13 +336,6 @@ def _make_preview(
 
 def _load_face(config: EditStage) -> FaceEncoder | None:
     return None
-
-
-def _condition(text: str) -> tuple[str, list[str]]:
-    name, equals, words = text.partition("=")
-    if not (name and equals and words):
-        raise ValueError(f"a condition reads attribute=word or attribute=word|word, got {text!r}")
-    return name, words.split("|")
 
 
 @dataclass(frozen=True, eq=False)

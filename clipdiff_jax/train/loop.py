@@ -122,9 +122,7 @@ def fit(
         folder.mkdir(parents=True, exist_ok=True)
     mesh = make_mesh(config.mesh)
     log = Log(folder, config.tensorboard, console=not progress)
-    checkpoints = (
-        None if folder is None else Checkpoints(folder / "checkpoints", config.checkpoint)
-    )
+    checkpoints = None if folder is None else Checkpoints(folder / "checkpoints", config.checkpoint)
     with jax.set_mesh(mesh):
         first = _next_batch_shapes(stage, config)
         frozen = _place(mesh, stage.frozen, config)
@@ -194,9 +192,7 @@ def compile_step(
         abstract,
         shardings,
     )
-    pure = make_train_step(
-        stage, optimizer, accumulate=config.accumulate, ema_decay=config.ema
-    )
+    pure = make_train_step(stage, optimizer, accumulate=config.accumulate, ema_decay=config.ema)
     jitted = jax.jit(pure, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
     whole = {
         name: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=batch_sharding(mesh))
@@ -380,9 +376,7 @@ def _means(metrics: list[dict[str, Any]]) -> dict[str, float]:
 
 def _next_batch_shapes(stage: Stage, config: TrainConfig) -> dict[str, jax.ShapeDtypeStruct]:
     """Global shapes of a batch, from one example."""
-    one = next(
-        batches(stage.source, batch_size=1, seed=config.seed, transform=stage.transform)
-    )
+    one = next(batches(stage.source, batch_size=1, seed=config.seed, transform=stage.transform))
     return {
         name: jax.ShapeDtypeStruct((config.batch_size, *value.shape[1:]), value.dtype)
         for name, value in one.items()

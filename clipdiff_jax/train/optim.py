@@ -56,9 +56,7 @@ def learning_rate(config: OptimConfig, updates: int, peak: float | None = None) 
     elif config.schedule == "linear":
         main = optax.linear_schedule(peak, 0.0, decay)
     elif config.schedule == "passes":
-        main = optax.exponential_decay(
-            peak, config.pass_updates, config.pass_gain, staircase=True
-        )
+        main = optax.exponential_decay(peak, config.pass_updates, config.pass_gain, staircase=True)
     else:
         main = optax.constant_schedule(peak)
     if config.warmup == 0:
@@ -88,8 +86,10 @@ def make_optimizer(
         update = optax.adamw(
             rate, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=_decays
         )
-    clip = optax.identity() if config.clip_norm is None else optax.clip_by_global_norm(
-        config.clip_norm
+    clip = (
+        optax.identity()
+        if config.clip_norm is None
+        else optax.clip_by_global_norm(config.clip_norm)
     )
     chain = optax.chain(clip, update)
     if not trainable:

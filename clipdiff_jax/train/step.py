@@ -74,9 +74,7 @@ def make_train_step(
                 state, metrics, batch = update(state, frozen, batch, jax.random.fold_in(key, index))
                 return (state, batch), metrics
 
-            (state, _), metrics = jax.lax.scan(
-                one_round, (state, batch), jnp.arange(stage.rounds)
-            )
+            (state, _), metrics = jax.lax.scan(one_round, (state, batch), jnp.arange(stage.rounds))
             finite = metrics["finite"].all()
             metrics = {**jax.tree.map(lambda m: m.mean(0), metrics), "finite": finite}
         ema = state.ema

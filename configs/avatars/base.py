@@ -1,6 +1,6 @@
 """The demo's base model: avatar faces at 64 px, small enough to train on two CPU cores.
 
-    python train.py --config configs/avatars/base.py --workdir runs/avatars-base
+python train.py --config configs/avatars/base.py --workdir runs/avatars-base
 """
 
 from clipdiff_jax.data.sources import AvatarsData

@@ -59,7 +59,12 @@ def edit_stage():
     texts = ["a face", "a smiling face"]
     tokenizer = train_tokenizer(texts, 280, 8)
     vision = ModifiedResNetConfig(
-        image_size=8, width=8, depths=(1,), heads=2, stem="space_to_depth", norm="group",
+        image_size=8,
+        width=8,
+        depths=(1,),
+        heads=2,
+        stem="space_to_depth",
+        norm="group",
         norm_groups=4,
     )
     text = TextConfig(vocab_size=280, context_length=8, width=8, depth=1, heads=2, mlp_width=16)

@@ -19,6 +19,7 @@ from clipdiff_jax.train.checkpoint import Checkpoints
 from clipdiff_jax.train.loop import NotFinite, TrainConfig, dry_run, fit
 from clipdiff_jax.train.sharding import MeshConfig
 
+
 def assert_equal(a, b):
     """Bit for bit, random keys included."""
     a, b = (s._replace(key=jax.random.key_data(s.key)) for s in (a, b))
