@@ -1,0 +1,29 @@
+"""The notebooks run from top to bottom on the demo weights, with smaller numbers."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+SMALLER = {r"TRAIN_FACES = \d+": "TRAIN_FACES = 4", r"PASSES = \d+": "PASSES = 1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["edit_a_face.ipynb"])
+def test_notebook_runs_and_shows_pictures(name, tmp_path):
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    for cell in notebook.cells:
+        for pattern, smaller in SMALLER.items():
+            cell.source = re.sub(pattern, smaller, cell.source)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [
+        output
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(shown) == 3
