@@ -168,12 +168,12 @@ def load_folder(path: str | Path, dtype: Any = None) -> tuple[dict[str, Any], di
     return config, unflatten({name: cast(array, dtype) for name, array in arrays.items()})
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
-    """Reads `config.json` of the folder `path`; `WeightsError` where there is none to read."""
-    file = Path(path) / CONFIG_NAME
+def read_config(path: str | Path, name: str = CONFIG_NAME) -> dict[str, Any]:
+    """Reads a JSON file of the folder `path`; `WeightsError` where there is none to read."""
+    file = Path(path) / name
     if not file.is_file():
         hint = nearest(Path(path).name, [p.name for p in Path(path).parent.glob("*") if p.is_dir()])
-        raise WeightsError(f"no '{CONFIG_NAME}' in '{path}': not a model folder.{hint}")
+        raise WeightsError(f"no '{name}' in '{path}': not a model folder.{hint}")
     try:
         config = json.loads(file.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

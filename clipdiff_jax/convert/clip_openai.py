@@ -104,11 +104,10 @@ def table(config: CLIPConfig) -> Table:
     vision = config.vision
     if isinstance(vision, VisionTransformerConfig):
         return VISION_TRANSFORMER
-    if vision.stem != "convolutions" or vision.norm != "batch":
-        raise ConvertError(
-            f"OpenAI's ResNets have stem 'convolutions' and norm 'batch', this one has "
-            f"'{vision.stem}' and '{vision.norm}'"
-        )
+    own = {"stem": "convolutions", "norm": "batch", "pool": "attention"}
+    other = {name: getattr(vision, name) for name in own if getattr(vision, name) != own[name]}
+    if other:
+        raise ConvertError(f"OpenAI's ResNets have {own}, this one has {other}")
     return _resnet_table(vision)
 
 

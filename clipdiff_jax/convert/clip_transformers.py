@@ -12,6 +12,7 @@ from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerCo
 from clipdiff_jax.models.transformer import Activation
 from clipdiff_jax.weights import WeightsError
 
+_BICUBIC = 3  # Pillow's number
 # transformers' name -> ours
 _ACTIVATIONS = {
     "quick_gelu": "quick_gelu",
@@ -78,6 +79,7 @@ def read_config(
     vision, text = _tower_config(config, "vision_config"), _tower_config(config, "text_config")
     patch, size = _square(vision, "patch_size", 32), _square(vision, "image_size", 224)
     preprocessor = preprocessor or {}
+    _check_preprocessor(preprocessor, size)
     defaults = CLIPConfig()
     return CLIPConfig(
         VisionTransformerConfig(
@@ -148,7 +150,7 @@ def write_config(config: CLIPConfig) -> tuple[dict[str, Any], dict[str, Any]]:
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,
         "size": {"shortest_edge": size},
-        "resample": 3,
+        "resample": _BICUBIC,
         "do_center_crop": True,
         "crop_size": {"height": size, "width": size},
         "do_rescale": True,
@@ -166,6 +168,22 @@ def _tower_config(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     # leaves out takes transformers' default, whatever `text_config` says.
     second = config.get(f"{name}_dict")
     return second if second is not None else config.get(name) or {}
+
+
+def _check_preprocessor(preprocessor: Mapping[str, Any], size: int) -> None:
+    """Raises `WeightsError` for preprocessing other than: shorter side to `size`, middle square."""
+    resize, crop = preprocessor.get("size", size), preprocessor.get("crop_size", size)
+    if isinstance(resize, Mapping):
+        resize = resize.get("shortest_edge", resize)
+    if isinstance(crop, Mapping):
+        crop = crop["height"] if crop.get("height") == crop.get("width") else crop
+    found = {"size": resize, "crop_size": crop, "resample": preprocessor.get("resample", _BICUBIC)}
+    expected = {"size": size, "crop_size": size, "resample": _BICUBIC}
+    for name, value in expected.items():
+        if found[name] != value:
+            raise WeightsError(
+                f"preprocessor_config.json has {name} {preprocessor[name]}, expected {value}"
+            )
 
 
 def _square(tower: Mapping[str, Any], name: str, default: int) -> int:

@@ -3,7 +3,8 @@
 A ResNet of bottleneck blocks with three changes: a stem of three convolutions (ResNet-D), an
 average pool before every strided convolution (anti-aliasing), and attention in place of the last
 pooling. Beyond the paper, for small images and small machines: group norm, so that training from
-scratch needs no running statistics; a space-to-depth stem; any number of stages; any expansion.
+scratch needs no running statistics; a space-to-depth stem; a dense last pooling, for pictures in
+which everything has its place; any number of stages; any expansion.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class ModifiedResNetConfig:
       image_size: pixels a side.
       width: channels inside the first stage's blocks; each further stage doubles them.
       depths: blocks of each stage.
+      pool: "attention" (the paper's), or "dense": one projection of all positions' channels.
       heads: of the attention pool; OpenAI's models have one per 64 channels.
       expansion: a block's output channels over its inner ones.
       stem: "convolutions" (the paper's), or "space_to_depth": 4x4 pixels into channels, then one
@@ -40,6 +42,7 @@ class ModifiedResNetConfig:
     image_size: int = 224
     width: int = 64
     depths: tuple[int, ...] = (3, 4, 6, 3)
+    pool: Literal["attention", "dense"] = "attention"
     heads: int = 32
     expansion: int = 4
     stem: Literal["convolutions", "space_to_depth"] = "convolutions"
@@ -52,7 +55,7 @@ class ModifiedResNetConfig:
                 f"image_size {self.image_size} is not a multiple of {self.reduction}, by which "
                 f"{len(self.depths)} stages reduce the resolution"
             )
-        if self.out_channels % self.heads:
+        if self.pool == "attention" and self.out_channels % self.heads:
             raise ValueError(f"{self.out_channels} channels do not split into {self.heads} heads")
 
     @property
@@ -174,7 +177,10 @@ class ModifiedResNet(nn.Module):
                 stride = 2 if stage > 0 and index == 0 else 1
                 name = f"stage{stage}_block{index}"
                 x = block(c, c.width * 2**stage, stride, self.dtype, name=name)(x)
-        return AttentionPool(c.heads, self.projection_dim, self.dtype, name="pool")(x)
+        if c.pool == "attention":
+            return AttentionPool(c.heads, self.projection_dim, self.dtype, name="pool")(x)
+        x = x.reshape(x.shape[0], -1)
+        return nn.Dense(self.projection_dim, dtype=self.dtype, name="projection")(x)
 
     def _stem(self, x: Array) -> Array:
         c = self.config

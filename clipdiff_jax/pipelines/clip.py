@@ -12,15 +12,30 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.config import from_dict, to_dict
+from clipdiff_jax.convert import clip_openai, clip_transformers
+from clipdiff_jax.convert.hub import locate
+from clipdiff_jax.convert.read import open_tensors
+from clipdiff_jax.convert.rules import Table, import_params
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer
 from clipdiff_jax.models.clip import CLIP, CLIPConfig, normalise
-from clipdiff_jax.weights import WeightsError, demo_folder, load_folder, save_folder
+from clipdiff_jax.pipelines.diffusion import model_folder
+from clipdiff_jax.weights import (
+    WeightsError,
+    demo_folder,
+    is_our_folder,
+    load_folder,
+    read_config,
+    save_folder,
+)
 
 KIND = "clip"
 DEMO = "demo"
+PREPROCESSOR = "preprocessor_config.json"
+_FILES = ("*.json", "merges.txt")  # what a repository must have beside the weights
 
 
 def init_params(config: CLIPConfig, key: Array) -> Any:
@@ -54,9 +69,16 @@ class Clip:
     tokenizer: Tokenizer
     dtype: Any = jnp.float32
 
-    def embed_images(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
-        """Images in [-1, 1] of any size -> projected embeddings, not normalised."""
-        return _embed_images(self.config, self.dtype, self.params, images)
+    def embed_images(self, images: Float[Array | np.ndarray, "b h w 3"]) -> Float[Array, "b d"]:
+        """Images in [-1, 1] of any size -> projected embeddings, not normalised.
+
+        Raises `TypeError` for integer images: theirs is another range.
+        """
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise TypeError(
+                f"images are {images.dtype}, expected floats in [-1, 1]: images / 127.5 - 1"
+            )
+        return _embed_images(self.config, self.dtype, self.params, jnp.asarray(images))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Array, "b d"]:
         """Texts -> projected embeddings, not normalised.
@@ -110,12 +132,61 @@ def read_clip(path: str | Path, *, param_dtype: Any = jnp.float32) -> tuple[CLIP
     return from_dict(CLIPConfig, document["clip"]), params
 
 
-def load_clip(source: str | Path, *, dtype: Any = jnp.float32) -> Clip:
-    """Loads a CLIP from one of our folders, or the built-in one of the avatars as "demo".
+def load_clip(
+    source: str | Path,
+    *,
+    dtype: Any = jnp.float32,
+    param_dtype: Any = jnp.float32,
+    tokenizer: Tokenizer | None = None,
+    revision: str | None = None,
+) -> Clip:
+    """Loads a CLIP.
 
-    Raises `WeightsError` if the folder is missing, incomplete or of another kind.
+    Args:
+      source: "demo" (avatar faces at 64 px); one of our model folders or the work folder of a run;
+        the folder of a transformers `CLIPModel`; a file of OpenAI's original weights; or a
+        repository of the Hugging Face Hub in one of these layouts, such as
+        "openai/clip-vit-base-patch16".
+      dtype: what the towers compute in.
+      param_dtype: what parameters are kept in.
+      tokenizer: in place of the source's own. A single file of weights has none, so needs it.
+      revision: of a repository on the Hub.
+
+    Raises `WeightsError` if there is no such model, it is incomplete or of another kind, and
+    `TokenizerError` if there is no tokenizer beside it.
     """
-    folder = demo_folder("clip") if source == DEMO else Path(source)
-    config, params = read_clip(folder)
-    params = jax.tree.map(jnp.asarray, params)
-    return Clip(config, params, load_tokenizer(folder, config.text.context_length), dtype)
+    path = demo_folder("clip") if source == DEMO else model_folder(locate(source, _FILES, revision))
+    if path.is_file():
+        config, params = _read_openai(path, param_dtype)
+        if tokenizer is None:
+            raise WeightsError(
+                f"'{path}' holds weights only: give `tokenizer`, for OpenAI's models that of any "
+                "transformers folder of theirs, by clipdiff_jax.data.tokenize.load_tokenizer"
+            )
+    elif is_our_folder(path):
+        config, params = read_clip(path, param_dtype=param_dtype)
+        params = jax.tree.map(jnp.asarray, params)
+    else:
+        config, params = _read_transformers(path, param_dtype)
+    if tokenizer is None:
+        tokenizer = load_tokenizer(path, config.text.context_length)
+    return Clip(config, params, tokenizer, dtype)
+
+
+def _read_transformers(folder: Path, param_dtype: Any) -> tuple[CLIPConfig, Any]:
+    preprocessor = read_config(folder, PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else None
+    config = clip_transformers.read_config(read_config(folder), preprocessor)
+    tensors = open_tensors(folder)
+    return config, _import(clip_transformers.TABLE, tensors, config, param_dtype)
+
+
+def _read_openai(file: Path, param_dtype: Any) -> tuple[CLIPConfig, Any]:
+    tensors = open_tensors(file)
+    config = clip_openai.infer_config({name: array.shape for name, array in tensors.items()})
+    return config, _import(clip_openai.table(config), tensors, config, param_dtype)
+
+
+def _import(table: Table, tensors: Any, config: CLIPConfig, param_dtype: Any) -> Any:
+    shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
+    place = lambda path, array: jnp.asarray(array)
+    return import_params(table, tensors, shapes, dtype=param_dtype, place=place)

@@ -1,0 +1,104 @@
+"""Token ids: CLIP's conventions, training, and equality with transformers."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from clipdiff_jax.data.tokenize import TokenizerError, load_tokenizer, train_tokenizer
+
+CAPTIONS = ["a face with red hair", "a smiling face, wearing glasses", "smiling, red hair"] * 10
+ODD = ["A Face  with\tRED hair", "naïve Straße 12 🙂 it's", "<|endoftext|>", ""]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(CAPTIONS, 600, 32)
+
+
+def test_rows_are_marked_padded_and_lower_cased(tokenizer):
+    ids = tokenizer(["a face with red hair", "A FACE"])
+    assert ids.shape == (2, 32)
+    assert ids.dtype == np.int32
+    assert (tokenizer.start_id, tokenizer.end_id) == (0, 1)
+    assert list(ids[0, [0, 6]]) == [0, 1]  # five words, each learned as one token
+    assert (ids[0, 6:] == 1).all()
+    np.testing.assert_array_equal(ids[1, :3], ids[0, :3])
+    np.testing.assert_array_equal(tokenizer("A FACE"), ids[1:])
+
+
+def test_training_is_deterministic_and_bounded(tokenizer):
+    again = train_tokenizer(CAPTIONS, 600, 32)
+    assert again.files() == tokenizer.files()
+    assert tokenizer.vocab_size <= 600
+    small = train_tokenizer(CAPTIONS, 520, 32)
+    assert small.vocab_size == 520
+    assert (small(ODD) < 520).all()
+    with pytest.raises(ValueError, match="vocab_size is 500, expected at least 514"):
+        train_tokenizer(CAPTIONS, 500, 32)
+    with pytest.raises(ValueError, match="context_length is 2"):
+        train_tokenizer(CAPTIONS, 600, 2)
+
+
+def test_too_long_a_text_is_cut_with_a_warning_that_names_it(tokenizer):
+    long = "a face with red hair " * 7
+    with pytest.warns(UserWarning, match="text of 35 tokens cut to the 30 that fit: 'a face"):
+        ids = tokenizer([long])
+    assert ids[0, -1] == tokenizer.end_id
+    np.testing.assert_array_equal(ids[0, 1:6], tokenizer("a face with red hair")[0, 1:6])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tokenizer(["a face with red hair " * 6])
+
+
+def test_files_round_trip(tmp_path, tokenizer):
+    for name, content in tokenizer.files().items():
+        (tmp_path / name).write_bytes(content)
+    loaded = load_tokenizer(tmp_path)
+    assert loaded.context_length == 32
+    np.testing.assert_array_equal(loaded(ODD), tokenizer(ODD))
+    assert load_tokenizer(tmp_path, 9)("a").shape == (1, 9)
+
+
+def vocabulary_files(folder, tokenizer):
+    model = json.loads(tokenizer.files()["tokenizer.json"])["model"]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+    merges = "\n".join(" ".join(pair) for pair in model["merges"])
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
+    return model
+
+
+def test_vocabulary_and_merges(tmp_path, tokenizer):
+    vocabulary_files(tmp_path, tokenizer)
+    np.testing.assert_array_equal(load_tokenizer(tmp_path, 32)(ODD), tokenizer(ODD))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"pad_token": "!"}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 1e30}))
+    padded = load_tokenizer(tmp_path)
+    assert padded("a").shape == (1, 77)
+    assert padded("a")[0, -1] == padded.backend.token_to_id("!")
+
+
+def test_unreadable_tokenizers(tmp_path, tokenizer):
+    with pytest.raises(TokenizerError, match=r"no 'tokenizer.json' and no 'vocab.json'"):
+        load_tokenizer(tmp_path)
+    model = vocabulary_files(tmp_path, tokenizer)
+    del model["vocab"]["<|endoftext|>"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
+    with pytest.raises(TokenizerError):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(TokenizerError, match="cannot read the tokenizer in"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parity
+def test_equal_to_transformers(tokenizer):
+    transformers = pytest.importorskip("transformers")
+    model = json.loads(tokenizer.files()["tokenizer.json"])["model"]
+    theirs = transformers.CLIPTokenizer(
+        vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]]
+    )
+    texts = [*ODD, "hello, world!! don't", "数字 123", "a\n\nb", "ÀÉ é"]
+    ids = theirs(texts, padding="max_length", max_length=32, truncation=True)["input_ids"]
+    np.testing.assert_array_equal(tokenizer(texts), ids)
