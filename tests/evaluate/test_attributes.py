@@ -1,10 +1,13 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clipdiff_jax.data.avatar_faces import draw_face, labels
+from clipdiff_jax.data.avatar_faces import draw_face, labels, render, split_of
 from clipdiff_jax.data.avatars import AvatarsData, open_avatars
+from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.evaluate import attributes
 from clipdiff_jax.evaluate.attributes import AttributeClassifier, AttributesConfig
 from clipdiff_jax.weights import save_folder
@@ -78,3 +81,15 @@ def test_a_model_of_another_kind_is_refused(tmp_path):
     save_folder(tmp_path / "m", {"kind": "clip"}, {"a": np.zeros(1)})
     with pytest.raises(ValueError, match="kind 'clip'"):
         attributes.load_attributes(tmp_path / "m")
+
+
+def test_the_built_in_classifier_reads_held_out_faces():
+    pytest.importorskip("dicebear")
+    classifier = attributes.load_attributes()
+    draws = (draw_face(77, i, ("avataaars",), 1.0) for i in range(1000))
+    faces = list(itertools.islice((f for f in draws if split_of(f) == "test"), 20))
+    said = classifier.predict(to_float(np.stack([render(face, 64) for face in faces])))
+    pairs = zip(said, map(labels, faces), strict=True)
+    hits = [words[name] == word for words, shown in pairs for name, word in shown.items()]
+    assert np.mean(hits) > 0.98
+    assert classifier.accuracy["avataaars"]["mouth"] > 0.98
