@@ -1,6 +1,5 @@
 """Compiled programs are kept on disk, so that a second start of the same program is quick."""
 
-import os
 from pathlib import Path
 
 import jax
@@ -14,7 +13,7 @@ def enable_compilation_cache() -> Path | None:
     The folder is `$JAX_COMPILATION_CACHE_DIR` if set, else `xla/` in the library's cache folder.
     Returns the folder in use.
     """
-    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.config.jax_compilation_cache_dir
+    chosen = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     folder = Path(chosen) if chosen else cache_dir() / "xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -185,7 +185,11 @@ def _read_dataclass(cls: Any, value: Any, where: str) -> Any:
 def _read_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in args:
         return None
-    classes = {a.__name__: a for a in args if dataclasses.is_dataclass(a)}
+    classes: dict[str, Any] = {
+        member.__name__: member
+        for member in args
+        if isinstance(member, type) and dataclasses.is_dataclass(member)
+    }
     if isinstance(value, dict) and "type" in value and classes:
         if value["type"] not in classes:
             raise ConfigError(

@@ -14,7 +14,7 @@ from clipdiff_jax.weights import WeightsError
 
 _BICUBIC = 3  # Pillow's number
 # transformers' name -> ours
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Activation] = {
     "quick_gelu": "quick_gelu",
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -196,13 +196,12 @@ def _square(tower: Mapping[str, Any], name: str, default: int) -> int:
 
 def _activation(tower: Mapping[str, Any]) -> Activation:
     name = tower.get("hidden_act", "quick_gelu")
-    ours = _ACTIVATIONS.get(name)
-    if ours not in get_args(Activation):
+    if name not in _ACTIVATIONS:
         raise WeightsError(
             f"hidden_act is '{name}', not one of {', '.join(_ACTIVATIONS)}."
             f"{nearest(name, _ACTIVATIONS)}"
         )
-    return ours
+    return _ACTIVATIONS[name]
 
 
 def _end_of_text(text: Mapping[str, Any]) -> int:

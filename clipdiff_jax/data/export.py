@@ -11,9 +11,11 @@ import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 from PIL import Image
 
+from clipdiff_jax.data.avatar_faces import Split
 from clipdiff_jax.data.avatars import AvatarsData, open_avatars
 from clipdiff_jax.data.select import matching
 
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status, 2 for what the user can put right."""
     parser = argparse.ArgumentParser(prog="clipdiff_jax.data.export", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    parser.add_argument("--split", choices=get_args(Split), default="test")
     parser.add_argument("--size", type=int, default=64, help="pixels a side")
     parser.add_argument("--count", type=int, default=8, help="how many faces")
     parser.add_argument("--styles", nargs="+", default=["avataaars"], help="art styles")

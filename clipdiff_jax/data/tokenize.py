@@ -54,12 +54,12 @@ class Tokenizer:
     @property
     def start_id(self) -> int:
         """The id every row starts with."""
-        return self.backend.token_to_id(START)
+        return _id(self.backend, START)
 
     @property
     def end_id(self) -> int:
         """The id that ends the text; CLIP pools there."""
-        return self.backend.token_to_id(END)
+        return _id(self.backend, END)
 
     @property
     def vocab_size(self) -> int:
@@ -120,7 +120,7 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int, context: int) -> T
     vocab = {token: i for i, token in enumerate(tokens)}
     merges = [(a, b) for a, b in map(tuple, state["merges"]) if {a, b, a + b} <= vocab.keys()]
     backend = _backend(vocab, merges)
-    return Tokenizer(backend, context, backend.token_to_id(END))
+    return Tokenizer(backend, context, _id(backend, END))
 
 
 def load_tokenizer(folder: str | Path, context_length: int | None = None) -> Tokenizer:
@@ -169,6 +169,13 @@ def _read_backend(folder: Path) -> Backend:
     raise TokenizerError(
         f"no '{TOKENIZER_NAME}' and no 'vocab.json' with 'merges.txt' in '{folder}'"
     )
+
+
+def _id(backend: Backend, token: str) -> int:
+    """The id of a token that the vocabulary is known to have."""
+    found = backend.token_to_id(token)
+    assert found is not None
+    return found
 
 
 def _backend(vocab: dict[str, int], merges: list[tuple]) -> Backend:

@@ -173,6 +173,7 @@ class CLIP(nn.Module):
 
     def setup(self) -> None:
         c = self.config
+        self.vision: nn.Module
         if isinstance(c.vision, ModifiedResNetConfig):
             self.vision = ModifiedResNet(c.vision, c.projection_dim, self.remat, self.dtype)
         else:

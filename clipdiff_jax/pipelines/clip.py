@@ -97,20 +97,22 @@ class Clip:
     @property
     def temperature(self) -> float:
         """What the cosine of an image and a text is multiplied by before the softmax."""
-        return float(min(jnp.exp(jnp.float32(self.params["logit_scale"])), 100.0))
+        return float(jnp.minimum(jnp.exp(self.params["logit_scale"]), 100.0))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _embed_images(config: CLIPConfig, dtype: Any, params: Any, images: Array) -> Array:
     pixels = normalise(preprocess(images, config.vision.image_size), config)
-    return CLIP(config, dtype=dtype).apply({"params": params}, pixels, method="embed_images")
+    network: Any = CLIP(config, dtype=dtype)
+    return network.apply({"params": params}, pixels, method="embed_images")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _embed_texts(
     config: CLIPConfig, dtype: Any, params: Any, ids: Int[Array, "b t"]
 ) -> tuple[Array, Array]:
-    return CLIP(config, dtype=dtype).apply({"params": params}, ids, method="embed_texts")
+    network: Any = CLIP(config, dtype=dtype)
+    return network.apply({"params": params}, ids, method="embed_texts")
 
 
 def save_clip(

@@ -79,7 +79,7 @@ def apply(
     dropout_key: Key[Array, ""] | None = None,
 ) -> Float[Array, "b h w o"]:
     """The raw network output; dropout acts where a `dropout_key` is given."""
-    network = UNet(config.unet, dtype=dtype)
+    network: Any = UNet(config.unet, dtype=dtype)
     rngs = None if dropout_key is None else {"dropout": dropout_key}
     return network.apply({"params": params}, x_t, t, train=dropout_key is not None, rngs=rngs)
 

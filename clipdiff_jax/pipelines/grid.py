@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clipdiff_jax.data.transforms import to_uint8
 
-Images = Float[Array | np.ndarray, "n h w 3"]
+Images = Float[Array | np.ndarray, "n _ _ 3"]
 MARGIN = 2
 SMALLEST_SHOWN = 96  # small pictures are magnified, so that there is something to see
 
@@ -79,10 +79,11 @@ def _resized(cell: np.ndarray, size: int) -> Image.Image:
 def _draw(
     cells: list[Image.Image], size: int, columns: int, rows: Sequence[str], titles: Sequence[str]
 ) -> Image.Image:
-    font = ImageFont.load_default(max(11, size // 10))
+    height = max(11, size // 10)
+    font = ImageFont.load_default(height)
     widths = [font.getlength(label) for label in rows]
     left = math.ceil(max(widths)) + 3 * MARGIN if rows else 0
-    top = math.ceil(font.size * 1.5) if titles else 0
+    top = math.ceil(height * 1.5) if titles else 0
     pitch = size + MARGIN
     count = -(-len(cells) // columns)
     canvas = Image.new("RGB", (left + columns * pitch, top + count * pitch), "white")

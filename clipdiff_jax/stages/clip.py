@@ -9,7 +9,7 @@ where the right answer of row i is column i. Under `jit` B is the global batch: 
 from the captions on all devices.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
+from clipdiff_jax.config import nearest
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer, train_tokenizer
 from clipdiff_jax.data.transforms import prepare
@@ -49,6 +50,9 @@ class ClipStage:
       flip: mirror half of the images.
       crop: smallest side of the random square crops, as a share of the picture; 1 leaves it whole.
       noise: largest standard deviation of noise on the images, uniform from 0; 0 for none.
+      group_by, group_size: draw each example together with others that share these attributes. In
+        such a batch what all share tells nobody apart, so small things (a mouth, a pair of glasses)
+        are learned that colours would otherwise hide. The batch size counts groups.
       remat: recompute the towers' blocks in the backward pass.
       dtype: what the towers compute in; parameters stay float32.
       export_dtype: what the exported parameters are stored in.
@@ -61,23 +65,34 @@ class ClipStage:
     flip: bool = True
     crop: float = 1.0
     noise: float = 0.0
+    group_by: tuple[str, ...] = ()
+    group_size: int = 1
     remat: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     export_dtype: Literal["float32", "bfloat16"] = "float32"
 
 
+    def __post_init__(self) -> None:
+        if self.group_size < 1 or (self.group_size > 1) != bool(self.group_by):
+            raise ValueError(
+                f"group_size={self.group_size} does not go with group_by={self.group_by}: groups "
+                "need both, no groups neither"
+            )
+
+
 def build(config: ClipStage) -> Stage:
     """Opens the data, loads or trains the tokenizer and joins network and loss.
 
-    Raises `ValueError` where the data has no captions or the tokenizer does not fit the network,
-    `TokenizerError` where its folder has none.
+    Raises `ValueError` where the data has no captions (or lacks an attribute to group by) or the
+    tokenizer does not fit the network, `TokenizerError` where its folder has none.
     """
     source = open_source(config.data)
     tokenizer = _tokenizer(config, source)
-    network = CLIP(config.clip, remat=config.remat, dtype=jnp.dtype(config.dtype))
+    network: Any = CLIP(config.clip, remat=config.remat, dtype=jnp.dtype(config.dtype))
 
     def loss(params, frozen, batch, key):
         del frozen
+        batch = {name: value.reshape(-1, *value.shape[2:]) for name, value in batch.items()}
         images = augment(key, batch["image"], config.crop, config.noise)
         pixels = normalise(images, config.clip)
         image, text, scale = network.apply({"params": params}, pixels, batch["tokens"])
@@ -89,7 +104,7 @@ def build(config: ClipStage) -> Stage:
     return Stage(
         init=partial(init_params, config.clip),
         loss=loss,
-        source=source,
+        source=_Groups(source, config.group_by, config.group_size),
         transform=_Transform(config.clip.vision.image_size, config.flip, tokenizer),
         export=export,
     )
@@ -128,16 +143,52 @@ def augment(
     return images
 
 
+class _Groups:
+    """A source of groups: example i and the `size` - 1 that follow it among those of its kind.
+
+    Lacking an attribute (the hair colour of a bald head) is a kind too.
+    """
+
+    def __init__(self, source: DataSource, by: Sequence[str], size: int) -> None:
+        self._source, self._size = source, size
+        self.fingerprint = source.fingerprint
+        kinds: dict[tuple[str, ...], list[int]] = {}
+        self._place: list[tuple[list[int], int]] = []
+        known: set[str] = set()
+        for index in range(len(source)):
+            # Without groups nothing is read here.
+            shown = source[index].get("attributes", {}) if by else {}
+            known |= shown.keys()
+            kind = kinds.setdefault(tuple(shown.get(name, "") for name in by), [])
+            self._place.append((kind, len(kind)))
+            kind.append(index)
+        if unknown := [name for name in by if name not in known]:
+            raise ValueError(
+                f"no example has an attribute '{unknown[0]}' to group by."
+                f"{nearest(unknown[0], known)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        kind, first = self._place[index]
+        chosen = [kind[(first + i) % len(kind)] for i in range(self._size)]
+        return {"members": [self._source[i] for i in chosen]}
+
+
 class _Transform:
-    """Example -> image and the token ids of one of its captions. A class, so that it pickles."""
+    """A group -> its images and the token ids of a caption of each. A class, so that it pickles."""
 
     def __init__(self, size: int, flip: bool, tokenizer: Tokenizer) -> None:
         self._image, self._tokenizer = prepare(size, flip), tokenizer
 
-    def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        captions = example["captions"]
-        caption = captions[int(rng.integers(len(captions)))]
-        return self._image(example, rng) | {"tokens": self._tokenizer(caption)[0]}
+    def __call__(self, group: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        images, captions = [], []
+        for example in group["members"]:
+            images.append(self._image(example, rng)["image"])
+            captions.append(example["captions"][int(rng.integers(len(example["captions"])))])
+        return {"image": np.stack(images), "tokens": self._tokenizer(captions)}
 
 
 def _tokenizer(config: ClipStage, source: DataSource) -> Tokenizer:

@@ -95,7 +95,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _storable(state: TrainState) -> TrainState:
+def _storable(state: Any) -> Any:
     """Random keys are stored as the numbers they are made of."""
     if isinstance(state.key, jax.ShapeDtypeStruct):
         data = jax.eval_shape(jax.random.key_data, state.key)
