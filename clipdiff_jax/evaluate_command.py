@@ -1,0 +1,157 @@
+"""The command behind `evaluate.py`: what an edit or a model is worth, in numbers and a picture.
+
+    python evaluate.py counterfactual --edit runs/smile --attribute mouth --target smile \\
+        --sources serious --count 200 --out runs/smile/scores
+    python evaluate.py reconstruction --model demo --t0 300 500 --out runs/reconstruction
+
+Each writes `scores.json`, `scores.md` and `grid.png` into its folder, and prints the table.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from clipdiff_jax.compilation import enable_compilation_cache
+from clipdiff_jax.data.avatars import AvatarsData, open_avatars
+from clipdiff_jax.data.transforms import to_float
+from clipdiff_jax.evaluate.attributes import load_attributes
+from clipdiff_jax.evaluate.counterfactual import (
+    AttributeEdit,
+    EditScores,
+    draw_pairs,
+    psnr,
+    score_edit,
+)
+from clipdiff_jax.pipelines.diffusion import load_diffusion
+from clipdiff_jax.pipelines.edit import edit, load_edit, reconstruct
+from clipdiff_jax.pipelines.grid import Grid, show
+
+SHOWN = 10
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status: 0, or 2 with one line on standard error for
+    whatever the user can put right."""
+    args = _parser().parse_args(argv)
+    enable_compilation_cache()
+    try:
+        args.run(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser(
+        "counterfactual", help="an edit of held-out avatars against their true counterfactuals"
+    )
+    one.set_defaults(run=counterfactual)
+    one.add_argument("--edit", type=Path, required=True, help="what train.py wrote")
+    one.add_argument("--attribute", required=True, help="what the edit changes, such as mouth")
+    one.add_argument("--target", required=True, help="the value it should have afterwards")
+    one.add_argument("--sources", nargs="*", default=[], help="values before (default: any)")
+    one.add_argument("--strength", type=float, default=1.0)
+    one.add_argument("--t0", type=int, help="time index to invert to (default: as trained)")
+    one.add_argument("--classifier", default="demo", help="attribute classifier, or 'demo'")
+
+    two = commands.add_parser(
+        "reconstruction", help="what inversion and generation leave of held-out avatars"
+    )
+    two.set_defaults(run=reconstruction)
+    two.add_argument("--t0", type=int, nargs="+", default=[300, 400, 500, 600])
+    two.add_argument("--fixed-point", type=int, default=0, help="iterations an inversion step")
+
+    for command in (one, two):
+        command.add_argument("--model", default="demo", help="base model: 'demo' or a folder")
+        command.add_argument("--steps", type=int, default=40)
+        command.add_argument("--count", type=int, default=200, help="held-out faces")
+        command.add_argument("--batch-size", type=int, default=16)
+        command.add_argument("--out", type=Path, required=True, help="folder for the results")
+    return parser
+
+
+def counterfactual(args: argparse.Namespace) -> None:
+    """`evaluate.py counterfactual`."""
+    wanted = AttributeEdit(args.attribute, args.target, tuple(args.sources))
+    base, learned = load_diffusion(args.model), load_edit(args.edit)
+    classifier = load_attributes(args.classifier)
+    pairs = draw_pairs(wanted, args.count, base.config.image_size)
+    edited = np.concatenate(
+        [
+            np.asarray(edit(part, base, learned, args.strength, t0=args.t0, steps=args.steps))
+            for part in _batches(pairs.originals, args.batch_size)
+        ]
+    )[: args.count]
+    scores = score_edit(wanted, pairs, edited, classifier)
+    table = f"{EditScores.markdown_header()}\n{scores.to_markdown()}\n"
+    rows = [pairs.originals[:SHOWN], edited[:SHOWN], pairs.truths[:SHOWN]]
+    grid = show(rows, rows=["face", "edited", "truth"])
+    _write(args.out, dataclasses.asdict(scores) | {"strength": args.strength}, table, grid)
+
+
+def reconstruction(args: argparse.Namespace) -> None:
+    """`evaluate.py reconstruction`."""
+    base = load_diffusion(args.model)
+    size = base.config.image_size
+    source = open_avatars(
+        AvatarsData(size=size, split="test", count=args.count, styles=("avataaars",))
+    )
+    images = to_float(np.stack([source[i]["image"] for i in range(args.count)]))
+    everywhere = np.ones((size, size), bool)
+    rows, results = [images[:SHOWN]], []
+    for t0 in args.t0:
+        made = np.concatenate(
+            [
+                np.asarray(
+                    reconstruct(part, base, t0=t0, steps=args.steps, fixed_point=args.fixed_point)
+                )
+                for part in _batches(images, args.batch_size)
+            ]
+        )[: args.count]
+        decibels = [psnr(a, b, everywhere) for a, b in zip(made, images, strict=True)]
+        # In [0, 1], the range in which the editing papers give their errors.
+        mae = float(np.abs(made - images).mean()) / 2
+        results.append(
+            {
+                "t0": t0,
+                "steps": args.steps,
+                "fixed_point": args.fixed_point,
+                "faces": args.count,
+                "psnr": float(np.mean(decibels)),
+                "psnr_std": float(np.std(decibels)),
+                "mae": mae,
+            }
+        )
+        rows.append(made[:SHOWN])
+    lines = [
+        f"| {r['t0']} | {r['steps']} | {r['psnr']:.1f} ± {r['psnr_std']:.1f} | {r['mae']:.4f} |"
+        for r in results
+    ]
+    table = "\n".join(["| t0 | steps | PSNR, dB | MAE |", "|---|---|---|---|", *lines]) + "\n"
+    grid = show(rows, rows=["face", *(f"t0 {t0}" for t0 in args.t0)])
+    _write(args.out, results, table, grid)
+
+
+def _batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:
+    """Batches of one shape, so that one program serves them all; the last is filled up."""
+    filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
+    parts = filled.reshape(-1, size, *images.shape[1:])
+    return tqdm(parts, unit="batch")
+
+
+def _write(out: Path, scores: object, table: str, grid: Grid) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    (out / "scores.md").write_text(table)
+    grid.save(str(out / "grid.png"))
+    print(table, end="")
