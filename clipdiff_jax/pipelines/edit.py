@@ -8,7 +8,7 @@ one compiled program.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.losses import q_sample
 from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample, step_noise
 from clipdiff_jax.pipelines.clip import Clip
-from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, denoiser
+from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, denoiser, model_folder
 from clipdiff_jax.stages.edit import KIND, EditObjective, FaceEncoder, make_stage, save_edit
 from clipdiff_jax.stages.latents import fingerprint, time_grid
 from clipdiff_jax.train.loop import TrainConfig, fit
@@ -44,7 +44,7 @@ class Edit:
     """
 
     config: DiffusionConfig
-    params: Any
+    params: Any = field(repr=False)
     objective: EditObjective
     base_fingerprint: str
 
@@ -58,9 +58,7 @@ def load_edit(path: str | Path) -> Edit:
 
     Raises WeightsError where there is none.
     """
-    path = Path(path)
-    if (path / "model").is_dir() and not (path / "model.safetensors").exists():
-        path = path / "model"
+    path = model_folder(path)
     config, params = load_folder(path, jnp.float32)
     if config["kind"] != KIND:
         raise WeightsError(f"'{path}' holds a model of kind '{config['kind']}', not '{KIND}'")
@@ -76,9 +74,9 @@ def edit(
     images: Images,
     base: Diffusion,
     edit: Edit | Sequence[Edit],
-    strength: float | Float[Array | np.ndarray, "..."] = 1.0,
+    strength: float | int | Float[Array | np.ndarray, "..."] = 1.0,
     *,
-    ratios: Sequence[float] | None = None,
+    ratios: Sequence[float | int] | None = None,
     t0: int | None = None,
     steps: int = 40,
     fixed_point: int = 0,

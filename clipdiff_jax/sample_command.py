@@ -1,0 +1,344 @@
+"""The command behind `sample.py`: edit pictures, sample new ones, or make recorded ones again.
+
+First every picture to be made becomes a record (`pipelines.records`) that says all there is to
+know; then records of one setting are computed in batches. `remake` starts from the records.
+"""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm.auto import tqdm
+
+from clipdiff_jax.compilation import enable_compilation_cache
+from clipdiff_jax.config import nearest
+from clipdiff_jax.data.folder import EXTENSIONS, UnreadableImage, read_image
+from clipdiff_jax.data.transforms import square, to_float
+from clipdiff_jax.pipelines.diffusion import Diffusion, load_diffusion
+from clipdiff_jax.pipelines.edit import Edit, edit, load_edit
+from clipdiff_jax.pipelines.generate import generate
+from clipdiff_jax.pipelines.grid import show
+from clipdiff_jax.pipelines.records import (
+    Record,
+    add_to_manifest,
+    read_records,
+    save_picture,
+    write_whole,
+)
+from clipdiff_jax.stages.latents import fingerprint
+
+GRID_COLUMNS = 12
+OF_ONE_PICTURE = ("file", "source", "source_sha256", "index", "strength")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status: 0, or 2 with one line on standard error for
+    whatever the user can put right."""
+    args = _parser().parse_args(argv)
+    enable_compilation_cache()
+    try:
+        args.run(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sample.py", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("edit", help="edit pictures with what the edit stage learned")
+    one.set_defaults(run=run_edit)
+    one.add_argument("images", nargs="+", type=Path, help="pictures, or folders of them")
+    one.add_argument(
+        "--edit", action="append", required=True, type=Path, metavar="FOLDER",
+        help="what train.py wrote; several times for several edits at once",
+    )  # fmt: skip
+    one.add_argument("--ratios", nargs="+", type=float, help="how much of each edit")
+    one.add_argument(
+        "--strength", nargs="+", type=float, default=[1.0],
+        help="degree of change: 0 none, 1 as learned; several give several pictures",
+    )  # fmt: skip
+    one.add_argument("--t0", type=int, help="time index to invert to (default: as trained)")
+    one.add_argument(
+        "--fixed-point", type=int, default=0, help="iterations refining each inversion step"
+    )
+    one.add_argument(
+        "--random-inversion", action="store_true", help="noise at random instead of inverting"
+    )
+    one.add_argument(
+        "--purify", type=int, default=0, metavar="N",
+        help="first N rounds of noising and denoising with the base model, for strokes and "
+        "foreign domains (8 or more)",
+    )  # fmt: skip
+    one.add_argument(
+        "--on-error", choices=("skip", "stop"), default="skip",
+        help="what to do about pictures that cannot be read (default: name and skip them)",
+    )  # fmt: skip
+
+    two = commands.add_parser("generate", help="sample new pictures from a diffusion model")
+    two.set_defaults(run=run_generate)
+    two.add_argument("--count", type=int, default=16)
+    two.add_argument("--eta", type=float, default=0.0, help="DDIM's noise, 0 to 1")
+
+    for command in (one, two):
+        command.add_argument("--model", default="demo", help="base model: 'demo' or a folder")
+        command.add_argument("--steps", type=int, default=40)
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+
+    three = commands.add_parser("remake", help="make pictures again from what they say of it")
+    three.set_defaults(run=run_remake)
+    three.add_argument("records", type=Path, help="a manifest.jsonl, its folder, or one PNG")
+
+    for command in (one, two, three):
+        command.add_argument("--out", type=Path, required=True, help="folder for the results")
+        command.add_argument("--batch-size", type=int, default=16)
+    return parser
+
+
+def run_edit(args: argparse.Namespace) -> None:
+    """`sample.py edit`."""
+    edits = [_edit(path) for path in args.edit]
+    ratios = args.ratios or [1.0] * len(edits)
+    if len(ratios) != len(edits):
+        raise ValueError(f"{len(edits)} --edit need as many --ratios, got {len(ratios)}")
+    base = _base(args.model, args.dtype)
+    common = {
+        "command": "edit",
+        **_described(args, base),
+        "edits": [str(path.resolve()) for path in args.edit],
+        "edit_fingerprints": [fingerprint(one.params) for one in edits],
+        "ratios": ratios,
+        "t0": args.t0 or max(one.objective.t0 for one in edits),
+        "fixed_point": args.fixed_point,
+        "random_inversion": args.random_inversion,
+        "purify": args.purify,
+    }
+    sources = _readable(_image_files(args.images), base.config.image_size, args.on_error)
+    records: list[Record] = []
+    taken: set[str] = set()
+    for strength in args.strength:
+        suffix = "" if len(args.strength) == 1 else f"-{strength:g}"
+        for index, (path, digest) in enumerate(sources):
+            records.append(
+                {
+                    **common,
+                    "strength": strength,
+                    "source": str(path.resolve()),
+                    "source_sha256": digest,
+                    "index": index,
+                    "file": _free_name(path.stem + suffix, taken),
+                }
+            )
+    _make(records, args.out, args.batch_size)
+    labels = [_label(edits, strength, len(args.strength)) for strength in args.strength]
+    _save_grids(args.out, records, len(sources), labels, base.config.image_size)
+
+
+def run_generate(args: argparse.Namespace) -> None:
+    """`sample.py generate`."""
+    if args.count < 1:
+        raise ValueError(f"--count must be at least 1, got {args.count}")
+    base = _base(args.model, args.dtype)
+    common = {"command": "generate", **_described(args, base), "eta": args.eta}
+    records = [
+        {**common, "index": index, "file": f"{args.seed}-{index:05d}.png"}
+        for index in range(args.count)
+    ]
+    _make(records, args.out, args.batch_size)
+    shown = [_made(args.out, record) for record in records[: GRID_COLUMNS**2]]
+    write_whole(args.out / "grid.png", show(np.stack(shown))._repr_png_())
+
+
+def run_remake(args: argparse.Namespace) -> None:
+    """`sample.py remake`."""
+    records = read_records(args.records)
+    for record in records:
+        _check_unchanged(record)
+    _make(records, args.out, args.batch_size)
+
+
+def _make(records: list[Record], out: Path, batch_size: int) -> None:
+    """Computes and saves the picture of every record, and the manifest."""
+    if batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {batch_size}")
+    out.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=len(records), unit="img") as bar:
+        for part in _batches(records, batch_size):
+            # The last batch is filled up, so that its size compiles nothing new.
+            whole = part + part[-1:] * (min(batch_size, len(records)) - len(part))
+            maker = {"edit": _make_edits, "generate": _make_samples}[part[0]["command"]]
+            for record, image in zip(part, np.asarray(maker(whole)), strict=False):
+                save_picture(out / record["file"], image, record)
+            bar.update(len(part))
+    manifest = add_to_manifest(out, records)
+    print(f"{len(records)} pictures and {manifest.name} are in '{out}'")
+
+
+def _batches(records: list[Record], size: int) -> Iterator[list[Record]]:
+    """Runs of records that differ in what is one picture's own only, `size` at a time."""
+
+    def setting(record: Record) -> dict[str, Any]:
+        return {name: value for name, value in record.items() if name not in OF_ONE_PICTURE}
+
+    batch: list[Record] = []
+    for record in records:
+        if batch and (len(batch) == size or setting(record) != setting(batch[0])):
+            yield batch
+            batch = []
+        batch.append(record)
+    yield batch
+
+
+def _make_edits(records: list[Record]) -> jax.Array:
+    one = records[0]
+    base = _base(one["model"], one["dtype"])
+    return edit(
+        np.stack([_source(record, base.config.image_size) for record in records]),
+        base,
+        [_edit(Path(path)) for path in one["edits"]],
+        np.array([record["strength"] for record in records], np.float32),
+        ratios=one["ratios"],
+        t0=one["t0"],
+        steps=one["steps"],
+        fixed_point=one["fixed_point"],
+        random_inversion=one["random_inversion"],
+        purify=one["purify"],
+        key=_picture_keys(records),
+    )
+
+
+def _make_samples(records: list[Record]) -> jax.Array:
+    one = records[0]
+    base = _base(one["model"], one["dtype"])
+    return generate(base, _picture_keys(records), steps=one["steps"], eta=one["eta"])
+
+
+def _picture_keys(records: list[Record]) -> jax.Array:
+    indices = jnp.array([record["index"] for record in records])
+    return jax.vmap(partial(jax.random.fold_in, jax.random.key(records[0]["seed"])))(indices)
+
+
+def _described(args: argparse.Namespace, base: Diffusion) -> Record:
+    return {
+        "model": args.model if args.model == "demo" else str(Path(args.model).resolve()),
+        "model_fingerprint": fingerprint(base.params),
+        "steps": args.steps,
+        "seed": args.seed,
+        "dtype": args.dtype,
+    }
+
+
+def _check_unchanged(record: Record) -> None:
+    """Raises ValueError where the model, an edit or the source is not what it was."""
+    base = _base(record["model"], record["dtype"])
+    pairs = [(record["model"], fingerprint(base.params), record["model_fingerprint"])]
+    for path, then in zip(
+        record.get("edits", ()), record.get("edit_fingerprints", ()), strict=True
+    ):
+        pairs.append((path, fingerprint(_edit(Path(path)).params), then))
+    if "source" in record:
+        pairs.append((record["source"], _digest(Path(record["source"])), record["source_sha256"]))
+    for path, now, then in pairs:
+        if now != then:
+            raise ValueError(
+                f"'{path}' has changed since '{record['file']}' was made: {now}, was {then}"
+            )
+
+
+def _image_files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+            if not found:
+                raise ValueError(f"no pictures in the folder '{path}' ({', '.join(EXTENSIONS)})")
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise FileNotFoundError(f"no picture or folder '{path}'.{nearest(path.name, beside)}")
+    return files
+
+
+def _readable(files: list[Path], size: int, on_error: str) -> list[tuple[Path, str]]:
+    """(path, sha256) of the pictures that can be read; says which cannot or are small."""
+    good = []
+    for path in files:
+        try:
+            height, width = read_image(path).shape[:2]
+        except UnreadableImage as error:
+            if on_error == "stop":
+                raise
+            print(f"warning: skipped: {error}", file=sys.stderr)
+            continue
+        if min(height, width) < size:
+            print(
+                f"warning: '{path}' ({width}x{height}) is smaller than the model's {size} pixels "
+                "and is enlarged",
+                file=sys.stderr,
+            )
+        good.append((path, _digest(path)))
+    if not good:
+        raise ValueError(f"none of the {len(files)} pictures can be read")
+    return good
+
+
+def _source(record: Record, size: int) -> np.ndarray:
+    return to_float(square(read_image(record["source"]), size))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    name, number = f"{stem}.png", 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}.png"
+    taken.add(name)
+    return name
+
+
+def _label(edits: list[Edit], strength: float, count: int) -> str:
+    text = " + ".join(one.objective.target_text for one in edits)
+    return text if count == 1 else f"{text}, {strength:g}"
+
+
+def _save_grids(
+    out: Path, records: list[Record], count: int, labels: Sequence[str], size: int
+) -> None:
+    """The originals above what each strength made of them, `GRID_COLUMNS` to a file."""
+    pages = -(-count // GRID_COLUMNS)
+    for page in range(pages):
+        chosen = range(page * GRID_COLUMNS, min((page + 1) * GRID_COLUMNS, count))
+        rows = [np.stack([_source(records[i], size) for i in chosen])]
+        for row in range(len(labels)):
+            rows.append(np.stack([_made(out, records[row * count + i]) for i in chosen]))
+        name = "grid.png" if pages == 1 else f"grid-{page + 1}.png"
+        write_whole(out / name, show(rows, rows=["original", *labels])._repr_png_())
+
+
+def _made(out: Path, record: Record) -> np.ndarray:
+    return to_float(read_image(out / record["file"]))
+
+
+@cache
+def _base(source: str, dtype: str) -> Diffusion:
+    return load_diffusion(source, dtype=jnp.dtype(dtype))
+
+
+@cache
+def _edit(path: Path) -> Edit:
+    return load_edit(path)

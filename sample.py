@@ -1,0 +1,9 @@
+"""Makes pictures: `python sample.py edit IMAGES --edit RUN --out DIR`, or `generate`, or `remake`.
+
+Everything is in `clipdiff_jax.sample_command`; this file is the command.
+"""
+
+from clipdiff_jax.sample_command import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())
