@@ -107,7 +107,7 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int, context: int) -> T
         raise ValueError(f"vocab_size is {vocab_size}, expected at least {least}")
     learned = _backend({}, [])
     trainer = BpeTrainer(
-        vocab_size=vocab_size - len(alphabet),
+        vocab_size=vocab_size,  # more merges than there is room for; the last are left out below
         initial_alphabet=alphabet,
         end_of_word_suffix=_WORD_END,
         show_progress=False,
@@ -165,7 +165,10 @@ def _read_backend(folder: Path) -> Backend:
         lines = merges.read_text(encoding="utf-8").splitlines()
         lines = lines[1:] if lines and lines[0].startswith("#version") else lines
         pairs = [tuple(line.split()) for line in lines if line.strip()]
-        return _backend(json.loads(vocab.read_text(encoding="utf-8")), pairs)
+        ids = json.loads(vocab.read_text(encoding="utf-8"))
+        if lacking := [mark for mark in (START, END) if mark not in ids]:
+            raise TokenizerError(f"not CLIP's vocabulary: '{vocab}' lacks '{lacking[0]}'")
+        return _backend(ids, pairs)
     raise TokenizerError(
         f"no '{TOKENIZER_NAME}' and no 'vocab.json' with 'merges.txt' in '{folder}'"
     )

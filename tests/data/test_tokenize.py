@@ -85,7 +85,7 @@ def test_unreadable_tokenizers(tmp_path, tokenizer):
     model = vocabulary_files(tmp_path, tokenizer)
     del model["vocab"]["<|endoftext|>"]
     (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
-    with pytest.raises(TokenizerError):
+    with pytest.raises(TokenizerError, match=r"lacks '<.endoftext.>'"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(TokenizerError, match="cannot read the tokenizer in"):
