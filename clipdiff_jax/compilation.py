@@ -1,4 +1,4 @@
-"""Compiled programs are kept on disk, so that a second start of the same program is quick."""
+"""How programs are compiled: kept on disk, and with loops where loops are quick."""
 
 from pathlib import Path
 
@@ -18,3 +18,12 @@ def enable_compilation_cache() -> Path | None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     return folder
+
+
+def loops_are_slow() -> bool:
+    """Whether a loop over network gradients should be laid out instead.
+
+    XLA's CPU compiler gives convolutions inside of loops a slow kernel: the gradient of three
+    sampling steps of the demo's UNet takes 8 times as long as a loop (`benchmarks/loops.py`).
+    """
+    return jax.default_backend() == "cpu"

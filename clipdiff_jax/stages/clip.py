@@ -9,6 +9,7 @@ where the right answer of row i is column i. Under `jit` B is the global batch: 
 from the captions on all devices.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,8 +35,9 @@ from clipdiff_jax.models.clip import (
     unit,
 )
 from clipdiff_jax.perceptual.directional import shared_views
-from clipdiff_jax.pipelines.clip import init_params, save_clip
+from clipdiff_jax.pipelines.clip import init_params, read_clip, save_clip
 from clipdiff_jax.train.stage import Aux, Stage
+from clipdiff_jax.weights import flatten, unflatten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,8 @@ class ClipStage:
     Attributes:
       data: images with captions; each time an image comes up one of its captions is drawn.
       clip: the network. Its vocabulary size bounds that of a trained tokenizer.
+      start: model folder to start from; "" starts from random parameters. Parameters are taken where
+        path and shape agree, so a tower may differ; what is new is named on standard error.
       tokenizer: folder of the tokenizer; "" trains one on the captions.
       tokenizer_examples: how many examples' captions it is trained on.
       flip: mirror half of the images.
@@ -60,6 +64,7 @@ class ClipStage:
 
     data: DataConfig
     clip: CLIPConfig
+    start: str = ""
     tokenizer: str = ""
     tokenizer_examples: int = 2000
     flip: bool = True
@@ -104,6 +109,7 @@ def build(config: ClipStage) -> Stage:
     return Stage(
         init=partial(init_params, config.clip),
         loss=loss,
+        start=_start(config) if config.start else None,
         source=_Groups(source, config.group_by, config.group_size),
         transform=_Transform(config.clip.vision.image_size, config.flip, tokenizer),
         export=export,
@@ -189,6 +195,20 @@ class _Transform:
             images.append(self._image(example, rng)["image"])
             captions.append(example["captions"][int(rng.integers(len(example["captions"])))])
         return {"image": np.stack(images), "tokens": self._tokenizer(captions)}
+
+
+def _start(config: ClipStage) -> Any:
+    """New parameters, and in their place those of `config.start` that fit."""
+    _, stored = read_clip(config.start)
+    old = flatten(stored)
+    fresh = flatten(jax.device_get(jax.jit(partial(init_params, config.clip))(jax.random.key(0))))
+    fits = {name for name, leaf in fresh.items() if np.shape(old.get(name)) == leaf.shape}
+    if not fits:
+        raise ValueError(f"no parameter of '{config.start}' fits the network")
+    new = sorted(fresh.keys() - fits)
+    if new:
+        print(f"not in '{config.start}', so new: {', '.join(new)}", file=sys.stderr)
+    return unflatten({name: old[name] if name in fits else fresh[name] for name in fresh})
 
 
 def _tokenizer(config: ClipStage, source: DataSource) -> Tokenizer:

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
+from clipdiff_jax.compilation import loops_are_slow
 from clipdiff_jax.config import to_dict
 from clipdiff_jax.data.select import matching
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -53,6 +54,7 @@ from clipdiff_jax.pipelines.diffusion import (
     init_params,
     load_diffusion,
 )
+from clipdiff_jax.pipelines.face import FaceEncoder, load_face
 from clipdiff_jax.stages.latents import fingerprint, invert_images
 from clipdiff_jax.train.stage import Aux, Stage
 from clipdiff_jax.weights import save_folder
@@ -116,7 +118,7 @@ class EditStage:
       objective: what to learn from them.
       base: the diffusion model to tune: a model folder or whatever `load_diffusion` takes.
       clip: the CLIP that judges, as `load_clip` takes it.
-      face: an ArcFace model folder, needed where `objective.identity` is not 0.
+      face: weights of ArcFace (`model_ir_se50.pth`), needed where `objective.identity` is not 0.
       images: how many pictures; the first of the data that fit `only`.
       only: conditions on the data's attributes, such as ("style=avataaars", "mouth=sad|serious").
       dtype: what the networks compute in; trained parameters stay float32.
@@ -132,14 +134,6 @@ class EditStage:
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 
-@dataclass(frozen=True, eq=False)
-class FaceEncoder:
-    """A frozen face recogniser: embed(params, [B,112,112,3] in [-1,1]) -> [B,D]."""
-
-    embed: Callable[[Any, Array], Array]
-    params: Any
-
-
 def build(config: EditStage, *, invert: bool = True) -> Stage:
     """Loads the models and the pictures, inverts the pictures (cached), joins them into a loss.
 
@@ -149,7 +143,7 @@ def build(config: EditStage, *, invert: bool = True) -> Stage:
     dtype = jnp.dtype(config.dtype)
     base = load_diffusion(config.base, dtype=dtype)
     clip = load_clip(config.clip, dtype=dtype)
-    face = _load_face(config)
+    face = load_face(config.face, dtype=dtype) if config.face else None
     source = open_source(config.data)
     images = select_images(source, config.images, config.only, base.config.image_size)
     return make_stage(config.objective, base, clip, images, face=face, invert=invert)
@@ -253,7 +247,16 @@ def _make_loss(
         denoise = denoiser(config, params, dtype=dtype)
         following = None
         if objective.mode == "unrolled":
-            generated = sample(denoise, step, times, batch["latent"], None, None, remat=True)
+            generated = sample(
+                denoise,
+                step,
+                times,
+                batch["latent"],
+                None,
+                None,
+                remat=True,
+                unroll=loops_are_slow(),
+            )
         else:
             index = batch["index"]
             t, t_next = jnp.asarray(times)[index], jnp.asarray(times)[index + 1]
@@ -287,7 +290,8 @@ def _make_loss(
         total += objective.l1 * l1
         if objective.identity:
             assert face is not None
-            apart = identity_loss(partial(face.embed, frozen["face"]), generated, reference).mean()
+            embed = dataclasses.replace(face, params=frozen["face"]).embed
+            apart = identity_loss(embed, generated, reference).mean()
             total += objective.identity * apart
             metrics["identity"] = apart
         return total, metrics
@@ -332,10 +336,6 @@ def _make_preview(
         return {"edited": jnp.concatenate([images, generate(params, latents)])}
 
     return preview
-
-
-def _load_face(config: EditStage) -> FaceEncoder | None:
-    return None
 
 
 @dataclass(frozen=True, eq=False)

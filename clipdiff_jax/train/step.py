@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from clipdiff_jax.compilation import loops_are_slow
 from clipdiff_jax.train.stage import Aux, Batch, Params, Stage
 from clipdiff_jax.train.state import TrainState
 
@@ -43,7 +44,9 @@ def make_train_step(
 
         parts = jax.tree.map(lambda x: _split(x, accumulate), batch)
         zeros = jax.tree.map(jnp.zeros_like, params)
-        total, (losses, auxes) = jax.lax.scan(micro, zeros, (jnp.arange(accumulate), parts))
+        total, (losses, auxes) = jax.lax.scan(
+            micro, zeros, (jnp.arange(accumulate), parts), unroll=loops_are_slow()
+        )
         metrics = jax.tree.map(lambda m: m.mean(0), auxes.metrics)
         merged = None if auxes.batch is None else jax.tree.map(_merge, auxes.batch)
         grads = jax.tree.map(lambda g: g / accumulate, total)
@@ -74,7 +77,9 @@ def make_train_step(
                 state, metrics, batch = update(state, frozen, batch, jax.random.fold_in(key, index))
                 return (state, batch), metrics
 
-            (state, _), metrics = jax.lax.scan(one_round, (state, batch), jnp.arange(stage.rounds))
+            (state, _), metrics = jax.lax.scan(
+                one_round, (state, batch), jnp.arange(stage.rounds), unroll=loops_are_slow()
+            )
             finite = metrics["finite"].all()
             metrics = {**jax.tree.map(lambda m: m.mean(0), metrics), "finite": finite}
         ema = state.ema
