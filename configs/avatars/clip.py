@@ -20,6 +20,7 @@ def get_config() -> RunConfig:
         depths=(1, 2, 2),
         heads=8,
         stem="space_to_depth",
+        pool="dense",
         norm="group",
         norm_groups=16,
     )
@@ -46,12 +47,12 @@ def get_config() -> RunConfig:
             crop=0.9,
             noise=0.05,
             group_by=("style", "hair_color", "skin"),
-            group_size=8,
+            group_size=4,
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
-            steps=3000,
-            batch_size=8,
+            steps=1300,
+            batch_size=16,
             ema=0.995,
             log_every=50,
             export_every=250,

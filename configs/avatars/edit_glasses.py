@@ -1,0 +1,50 @@
+"""Edit: faces without glasses put some on.
+
+    python train.py --config configs/avatars/edit_glasses.py --workdir runs/glasses
+    python evaluate.py counterfactual --edit runs/glasses --attribute glasses --target glasses \\
+        --sources none --count 200 --out runs/glasses/scores
+
+TBD
+"""
+
+from clipdiff_jax.data.avatars import AvatarsData
+from clipdiff_jax.stages import EditStage, RunConfig
+from clipdiff_jax.stages.edit import EditObjective
+from clipdiff_jax.train.checkpoint import CheckpointConfig
+from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.optim import OptimConfig
+
+IMAGES, BATCH, PASSES = 32, 4, 5
+
+
+def get_config() -> RunConfig:
+    steps = PASSES * IMAGES // BATCH
+    return RunConfig(
+        stage=EditStage(
+            data=AvatarsData(size=64),
+            only=("style=avataaars", "glasses=none"),
+            images=IMAGES,
+            objective=EditObjective(
+                source_text="no glasses",
+                target_text="glasses",
+                templates=(
+                    "a face with {}",
+                    "a person with {}",
+                    "a face wearing {}",
+                    "a character wearing {}",
+                ),
+                t0=500,
+                l1=3.0,
+                noise=2.0,
+                augmentations=4,
+            ),
+        ),
+        train=TrainConfig(
+            steps=steps,
+            batch_size=BATCH,
+            log_every=5,
+            preview_every=steps,
+            optim=OptimConfig(learning_rate=5e-5),
+            checkpoint=CheckpointConfig(every=steps, keep=1),
+        ),
+    )
