@@ -5,12 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from clipdiff_jax.data.tokenize import train_tokenizer
+from clipdiff_jax.models.arcface import ArcFaceConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pipelines import clip as clip_pipeline
 from clipdiff_jax.pipelines import diffusion as diffusion_pipeline
+from clipdiff_jax.pipelines import face as face_pipeline
 from clipdiff_jax.pipelines.clip import Clip
 from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig
+from clipdiff_jax.pipelines.face import FaceEncoder
 
 SIZE = 16
 
@@ -37,6 +40,12 @@ def tiny_clip(seed: int = 0) -> Clip:
     config = CLIPConfig(vision, text, projection_dim=8)
     params = clip_pipeline.init_params(config, jax.random.key(seed))
     return Clip(config, stirred(params, seed, 0.05), tokenizer)
+
+
+def tiny_face(seed: int = 0) -> FaceEncoder:
+    """ArcFace with one block a stage."""
+    config = ArcFaceConfig(width=4, depths=(1, 1, 1, 1), reduction=4, features=8)
+    return FaceEncoder(config, face_pipeline.init_params(config, jax.random.key(seed)))
 
 
 def stirred(params, seed: int, size: float):

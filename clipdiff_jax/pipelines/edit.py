@@ -25,7 +25,8 @@ from clipdiff_jax.diffusion.losses import q_sample
 from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample, step_noise
 from clipdiff_jax.pipelines.clip import Clip
 from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, denoiser, model_folder
-from clipdiff_jax.stages.edit import KIND, EditObjective, FaceEncoder, make_stage, save_edit
+from clipdiff_jax.pipelines.face import FaceEncoder
+from clipdiff_jax.stages.edit import KIND, EditObjective, make_stage, save_edit
 from clipdiff_jax.stages.latents import fingerprint, time_grid
 from clipdiff_jax.train.loop import TrainConfig, fit
 from clipdiff_jax.train.optim import OptimConfig

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tiny_models import pictures, tiny_base, tiny_clip
+from tiny_models import pictures, tiny_base, tiny_clip, tiny_face
 
 from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
 from clipdiff_jax.perceptual.directional import change, direction_term, text_direction
-from clipdiff_jax.stages.edit import EditObjective, FaceEncoder, make_stage, select_images
+from clipdiff_jax.stages.edit import EditObjective, make_stage, select_images
 from clipdiff_jax.train.loop import TrainConfig, fit
 from clipdiff_jax.train.optim import OptimConfig
 
@@ -72,9 +72,7 @@ def test_single_step_goes_on_from_the_detached_sample():
 def test_every_term_has_a_gradient(mode):
     """The reference's efficient mode gave the identity loss none."""
     described = objective(mode=mode, length=1.0, identity=1.0, noise=1.0)
-    weights = jax.random.normal(jax.random.key(0), (112 * 112 * 3, 8)) / 100
-    face = FaceEncoder(lambda w, x: x.reshape(x.shape[0], -1) @ w, weights)
-    stage, batch = stage_and_batch(described, face=face)
+    stage, batch = stage_and_batch(described, face=tiny_face())
 
     def terms(params):
         return stage.loss(params, stage.frozen, batch, jax.random.key(0))[1].metrics
