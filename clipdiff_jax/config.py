@@ -82,7 +82,8 @@ def load_config(path: str | Path, expected: type[T], overrides: Sequence[str] = 
         hint = nearest(path.name, [p.name for p in siblings])
         raise ConfigError(f"no config file at '{path}'.{hint}")
     spec = importlib.util.spec_from_file_location(f"clipdiff_config_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):

@@ -23,7 +23,6 @@ from clipdiff_jax.data.folder import EXTENSIONS, UnreadableImage, read_image
 from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.pipelines.diffusion import Diffusion, load_diffusion
 from clipdiff_jax.pipelines.edit import Edit, edit, load_edit
-from clipdiff_jax.pipelines.generate import generate
 from clipdiff_jax.pipelines.grid import show
 from clipdiff_jax.pipelines.records import (
     Record,
@@ -220,7 +219,7 @@ def _make_edits(records: list[Record]) -> jax.Array:
 def _make_samples(records: list[Record]) -> jax.Array:
     one = records[0]
     base = _base(one["model"], one["dtype"])
-    return generate(base, _picture_keys(records), steps=one["steps"], eta=one["eta"])
+    return base.generate(_picture_keys(records), steps=one["steps"], eta=one["eta"])
 
 
 def _picture_keys(records: list[Record]) -> jax.Array:

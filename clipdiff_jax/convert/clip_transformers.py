@@ -4,7 +4,7 @@ Covers OpenAI's vision-transformer CLIPs and the OpenCLIP models published in th
 """
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 from clipdiff_jax.config import nearest
 from clipdiff_jax.convert.rules import CONV, LINEAR, Rule, Table, norm

@@ -6,9 +6,7 @@ No global is ever imported, so there is nothing for a hostile file to call: any 
 the reading with an error that gives the name.
 """
 
-import io
 import math
-import mmap
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -90,7 +88,7 @@ class TensorRef:
 _MARK = object()
 
 
-def read_pickle(file: io.BytesIO | mmap.mmap) -> Any:
+def read_pickle(file: Any) -> Any:
     """Runs the pickle at the file's position -> dicts, lists, tuples, scalars and `TensorRef`s.
 
     Leaves the file behind the pickle. Raises `WeightsError` for a global that is not one of a

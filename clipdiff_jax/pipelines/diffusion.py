@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.config import from_dict, to_dict
 from clipdiff_jax.diffusion.prediction import Denoise, Target, make_denoise
-from clipdiff_jax.diffusion.sampler import ddim, even_grid, sample
+from clipdiff_jax.diffusion.sampler import ddim, even_grid, sample, step_noise
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.unet import UNet, UNetConfig
 from clipdiff_jax.weights import (
@@ -118,11 +118,18 @@ class Diffusion:
         return denoiser(self.config, self.params, dtype=self.dtype)
 
     def generate(
-        self, key: Key[Array, ""], count: int = 1, *, steps: int = 50, eta: float = 0.0
-    ) -> Float[Array, "count h w c"]:
-        """Samples `count` images in [-1, 1] by DDIM over `steps` evenly spaced times."""
+        self, key: Key[Array, "..."], count: int = 1, *, steps: int = 50, eta: float = 0.0
+    ) -> Float[Array, "n h w c"]:
+        """Samples images in [-1, 1] by DDIM over `steps` evenly spaced times, x0 clipped.
+
+        Image i uses `fold_in(key, i)`; given [N] keys there is one image for each, which depends on
+        its own key alone. Changing key or eta compiles nothing new.
+        """
+        keys = key
+        if key.ndim == 0:
+            keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
         grid = even_grid(self.config.schedule.num_steps, steps)
-        return _generate(self.config, self.dtype, count, self.params, grid, key, eta)
+        return _generate(self.config, self.dtype, self.params, grid, keys, jnp.float32(eta))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -130,21 +137,14 @@ def _predict(config: DiffusionConfig, dtype: Any, params: Any, x_t: Array, t: Ar
     return apply(config, params, x_t, t, dtype=dtype)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _generate(
-    config: DiffusionConfig,
-    dtype: Any,
-    count: int,
-    params: Any,
-    grid: Array,
-    key: Array,
-    eta: Array | float,
+    config: DiffusionConfig, dtype: Any, params: Any, grid: Array, keys: Array, eta: Array
 ) -> Array:
-    first, rest = jax.random.split(key)
     size, channels = config.image_size, config.unet.in_channels
-    x = jax.random.normal(first, (count, size, size, channels))
+    start = step_noise(keys, len(grid), (len(keys), size, size, channels))
     denoise = denoiser(config, params, dtype=dtype, clip=1.0)
-    return jnp.clip(sample(denoise, ddim(config.schedule, eta), grid, x, None, rest), -1, 1)
+    return jnp.clip(sample(denoise, ddim(config.schedule, eta), grid, start, None, keys), -1, 1)
 
 
 def save_diffusion(

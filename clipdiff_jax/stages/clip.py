@@ -47,8 +47,8 @@ class ClipStage:
     Attributes:
       data: images with captions; each time an image comes up one of its captions is drawn.
       clip: the network. Its vocabulary size bounds that of a trained tokenizer.
-      start: model folder to start from; "" starts from random parameters. Parameters are taken where
-        path and shape agree, so a tower may differ; what is new is named on standard error.
+      start: model folder to start from; "" starts from random parameters. Parameters are taken
+        where path and shape agree, so a tower may differ; what is new is named on standard error.
       tokenizer: folder of the tokenizer; "" trains one on the captions.
       tokenizer_examples: how many examples' captions it is trained on.
       flip: mirror half of the images.
@@ -75,7 +75,6 @@ class ClipStage:
     remat: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     export_dtype: Literal["float32", "bfloat16"] = "float32"
-
 
     def __post_init__(self) -> None:
         if self.group_size < 1 or (self.group_size > 1) != bool(self.group_by):
@@ -202,7 +201,7 @@ def _start(config: ClipStage) -> Any:
     _, stored = read_clip(config.start)
     old = flatten(stored)
     fresh = flatten(jax.device_get(jax.jit(partial(init_params, config.clip))(jax.random.key(0))))
-    fits = {name for name, leaf in fresh.items() if np.shape(old.get(name)) == leaf.shape}
+    fits = {name for name in old if name in fresh and old[name].shape == fresh[name].shape}
     if not fits:
         raise ValueError(f"no parameter of '{config.start}' fits the network")
     new = sorted(fresh.keys() - fits)

@@ -30,7 +30,7 @@ def get_config() -> RunConfig:
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
-            steps=2000,
+            steps=1750,
             batch_size=16,
             ema=0.998,
             log_every=50,

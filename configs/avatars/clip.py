@@ -16,9 +16,9 @@ from clipdiff_jax.train.optim import OptimConfig
 def get_config() -> RunConfig:
     vision = ModifiedResNetConfig(
         image_size=64,
-        width=32,
-        depths=(1, 2, 2),
-        heads=8,
+        width=128,
+        depths=(1, 1, 1),
+        expansion=1,
         stem="space_to_depth",
         pool="dense",
         norm="group",
@@ -45,13 +45,13 @@ def get_config() -> RunConfig:
                 image_std=(0.5, 0.5, 0.5),
             ),
             crop=0.9,
-            noise=0.05,
+            noise=0.03,
             group_by=("style", "hair_color", "skin"),
             group_size=4,
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
-            steps=1300,
+            steps=900,
             batch_size=16,
             ema=0.995,
             log_every=50,
@@ -59,7 +59,7 @@ def get_config() -> RunConfig:
             optim=OptimConfig(
                 learning_rate=1e-3,
                 schedule="cosine",
-                warmup=100,
+                warmup=50,
                 weight_decay=0.05,
             ),
             checkpoint=CheckpointConfig(every=250),
