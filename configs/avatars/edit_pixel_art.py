@@ -21,7 +21,7 @@ def get_config() -> RunConfig:
     steps = PASSES * IMAGES // BATCH
     return RunConfig(
         stage=EditStage(
-            data=AvatarsData(size=64),
+            data=AvatarsData(size=64, count=2000),
             only=("style=avataaars",),
             images=IMAGES,
             objective=EditObjective(
