@@ -57,9 +57,10 @@ TABLE = Table(
 )
 
 
-def infer_config(shapes: Mapping[str, Shape]) -> UNetConfig:
+def infer_config(shapes: Mapping[str, Shape], norm_groups: int = 32) -> UNetConfig:
     """The architecture from names and shapes; everything else is fixed in this family.
 
+    No shape tells the groups of the norms: `norm_groups` is what the published models have.
     Raises `ConvertError` where the names are not DDPM's.
     """
     needed = ("temb.dense.0.weight", "conv_in.weight", "conv_out.weight", "norm_out.weight")
@@ -87,5 +88,6 @@ def infer_config(shapes: Mapping[str, Shape]) -> UNetConfig:
         blocks=blocks,
         attention_levels=tuple(lvl for lvl in range(levels) if has(f"down.{lvl}.attn.0.q")),
         middle_attention=has("mid.attn_1.q"),
+        norm_groups=norm_groups,
         time_width=width if width != 4 * base else None,
     )

@@ -120,7 +120,7 @@ def test_ddpm_and_diffusers_names_fill_the_same_network():
     params = import_params(unet_diffusers.table(config), state, shapes_of(config))
     original = export_params(unet_ddpm.TABLE, params)
     shapes = {name: array.shape for name, array in original.items()}
-    inferred = unet_ddpm.infer_config(shapes)
+    inferred = unet_ddpm.infer_config(shapes, config.norm_groups)
     assert (inferred.channels, inferred.blocks) == (config.channels, config.blocks)
     assert inferred.attention_levels == config.attention_levels
     back = import_params(unet_ddpm.TABLE, original, shapes_of(config))
