@@ -22,7 +22,7 @@ test: $(VENV)/.test
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy clipdiff_jax train.py sample.py
+	$(BIN)/mypy clipdiff_jax train.py sample.py evaluate.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
