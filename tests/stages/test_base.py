@@ -33,7 +33,7 @@ class Grey:
 
 def test_loss_falls_and_the_export_is_the_moving_average(tmp_path):
     train = TrainConfig(
-        steps=60, batch_size=16, ema=0.9, log_every=60, optim=OptimConfig(learning_rate=3e-3)
+        steps=200, batch_size=16, ema=0.9, log_every=200, optim=OptimConfig(learning_rate=3e-3)
     )
     stage = make_stage(CONFIG, Grey())
     state = fit(stage, train, tmp_path)
