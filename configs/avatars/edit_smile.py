@@ -4,8 +4,8 @@
     python evaluate.py counterfactual --edit runs/smile --attribute mouth --target smile \\
         --sources serious --count 200 --out runs/smile/scores
 
-Not yet learned with the committed demo CLIP, which cannot tell a smile from a serious mouth (zero-shot
-26 % of four mouths): give --config.stage.clip a better one first. Not measured.
+Not yet learned with the committed demo CLIP, which cannot tell a smile from a serious mouth
+(zero-shot 26 % of four mouths): give --config.stage.clip a better one first. Not measured.
 """
 
 from clipdiff_jax.data.avatars import AvatarsData
