@@ -30,7 +30,7 @@ _VARIANTS = ("", ".fp16")
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _MAX_PICKLE = 2**28  # bytes; the pickle of a model holds names and shapes only
-_MAX_DEPTH, _MAX_NODES = 64, 1_000_000
+_MAX_DEPTH, _MAX_NODES = 64, 100_000
 
 
 def open_tensors(path: str | Path, part: str | None = None) -> Tensors:
