@@ -180,7 +180,7 @@ def test_bombs_are_refused(tmp_path):
     state = {"a": tensor("0", (6,), (1,)), "b": laughs}
     with pytest.raises(WeightsError, match="nested without end"):
         open_tensors(write_zip(tmp_path / "laughs.pt", state, {"0": NUMBERS}))
-    deep = b"\x80\x02}" + b")" + b"\x85" * 100_000 + b"K\x01s."
+    deep = b"\x80\x02}" + b")" + b"\x85" * 20_000 + b"K\x01s."
     with zipfile.ZipFile(tmp_path / "deep.pt", "w") as archive:
         archive.writestr("archive/data.pkl", deep)
     with pytest.raises(WeightsError, match="key is a tuple"):
