@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace, overrides: list[str]) -> int:
     if config.train.mesh.distributed:
         jax.distributed.initialize()
     enable_compilation_cache()
-    stage = build(config.stage)
+    stage = build(config.stage, only_shapes=args.dry_run)
     if args.dry_run:
         print(dry_run(stage, config.train))
         return 0

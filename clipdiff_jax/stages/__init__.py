@@ -21,12 +21,16 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-def build(config: StageConfig) -> Stage:
-    """Builds the stage that the config describes."""
+def build(config: StageConfig, *, only_shapes: bool = False) -> Stage:
+    """Builds the stage that the config describes.
+
+    With `only_shapes` costly preparations (an edit's inversion) are left out: enough to compile a
+    step and see what it needs, not to train.
+    """
     if isinstance(config, BaseStage):
         return base.build(config)
     if isinstance(config, ClipStage):
         return clip.build(config)
     if isinstance(config, EditStage):
-        return edit.build(config)
+        return edit.build(config, invert=not only_shapes)
     assert_never(config)
