@@ -14,6 +14,8 @@ import optax
 from clipdiff_jax.config import ConfigError
 from clipdiff_jax.train.stage import Params, path_string
 
+STACKED = "blocks"  # what `models.transformer` names its scanned layers
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -120,15 +122,26 @@ def trainable_mask(params: Params, pattern: str) -> Params:
 
 
 def _decays(params: Params) -> Params:
-    return jax.tree.map(lambda p: p.ndim > 1, params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, p: p.ndim > 1 and not _is_bias_or_scale(path), params
+    )
 
 
 def _muon_dimensions(params: Params) -> Params:
-    """Kernels are matrices from all their input axes to their last axis; the rest is Adam's."""
+    """Kernels are matrices from all their input axes to their last axis; the rest is Adam's.
 
-    def dimensions(p):
-        if p.ndim < 2:
+    Scanned layers lie stacked along the first axis, each a matrix of its own.
+    """
+
+    def dimensions(path, p):
+        first = 1 if STACKED in path_string(path).split("/") else 0
+        if p.ndim - first < 2 or _is_bias_or_scale(path):
             return None
-        return optax.contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1)
+        return optax.contrib.MuonDimensionNumbers(tuple(range(first, p.ndim - 1)), p.ndim - 1)
 
-    return jax.tree.map(dimensions, params)
+    return jax.tree_util.tree_map_with_path(dimensions, params)
+
+
+def _is_bias_or_scale(path: tuple) -> bool:
+    """By name, since those of scanned layers have an axis more."""
+    return path_string(path).split("/")[-1] in ("bias", "scale")

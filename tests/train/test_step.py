@@ -80,6 +80,24 @@ def test_trainable_patterns_that_match_nothing_are_errors():
         trainable_mask(params, "(")
 
 
+def test_scanned_biases_are_biases():
+    """With zero gradients only decay moves parameters: kernels shrink, biases and scales do not."""
+    params = {
+        "blocks": {"kernel": jnp.ones((3, 4, 5)), "bias": jnp.ones((3, 5))},
+        "norm": {"scale": jnp.ones(5)},
+        "kernel": jnp.ones((4, 5)),
+    }
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    for name in ("adam", "muon"):
+        config = OptimConfig(name=name, learning_rate=0.1, weight_decay=0.1)
+        optimizer = make_optimizer(config, 1, params)
+        updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+        assert float(jnp.abs(updates["kernel"]).min()) > 0
+        assert float(jnp.abs(updates["blocks"]["kernel"]).min()) > 0
+        assert float(jnp.abs(updates["norm"]["scale"]).max()) == 0
+        assert float(jnp.abs(updates["blocks"]["bias"]).max()) == 0
+
+
 def test_rounds_are_as_many_updates_on_one_batch():
     optimizer = optax.adam(0.01)
     stage = noiseless(toy_stage())
