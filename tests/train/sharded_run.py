@@ -57,7 +57,7 @@ def base_stage():
 
 def edit_stage():
     texts = ["a face", "a smiling face"]
-    tokenizer = train_tokenizer(texts, 280, 8)
+    tokenizer = train_tokenizer(texts, 520, 12)
     vision = ModifiedResNetConfig(
         image_size=8,
         width=8,
@@ -67,7 +67,15 @@ def edit_stage():
         norm="group",
         norm_groups=4,
     )
-    text = TextConfig(vocab_size=280, context_length=8, width=8, depth=1, heads=2, mlp_width=16)
+    text = TextConfig(
+        vocab_size=tokenizer.vocab_size,
+        context_length=12,
+        width=8,
+        depth=1,
+        heads=2,
+        mlp_width=16,
+        eos_token_id=tokenizer.end_id,
+    )
     config = CLIPConfig(vision, text, projection_dim=8)
     clip = Clip(config, init_clip(config, jax.random.key(1)), tokenizer)
     model = Diffusion(MODEL, filled(init_params(MODEL, jax.random.key(0))))
