@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from clipdiff_jax.config import ConfigError
 
@@ -47,7 +47,7 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
     return Mesh(grid, (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """The same array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -57,7 +57,9 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 
-def param_sharding(mesh: Mesh, shape: tuple[int, ...], min_split: int) -> NamedSharding:
+def param_sharding(
+    mesh: Mesh | AbstractMesh, shape: tuple[int, ...], min_split: int
+) -> NamedSharding:
     """Splits the longest axis that `fsdp` divides; small or indivisible arrays are replicated."""
     parts = mesh.shape[FSDP]
     axes = [axis for axis, size in enumerate(shape) if size % parts == 0]
