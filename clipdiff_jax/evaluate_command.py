@@ -10,14 +10,13 @@ Each writes `scores.json`, `scores.md` and `grid.png` into its folder, and print
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from clipdiff_jax.compilation import enable_compilation_cache
+from clipdiff_jax.command import run_command
 from clipdiff_jax.data.avatars import AvatarsData, open_avatars
 from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.evaluate.attributes import load_attributes
@@ -36,16 +35,8 @@ SHOWN = 10
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, or 2 with one line on standard error for
-    whatever the user can put right."""
-    args = _parser().parse_args(argv)
-    enable_compilation_cache()
-    try:
-        args.run(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Runs the command and returns its exit status, see `run_command`."""
+    return run_command(_parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from clipdiff_jax.compilation import enable_compilation_cache
+from clipdiff_jax.command import run_command
 from clipdiff_jax.config import nearest
 from clipdiff_jax.data.folder import EXTENSIONS, UnreadableImage, read_image
 from clipdiff_jax.data.transforms import square, to_float
@@ -38,16 +38,8 @@ OF_ONE_PICTURE = ("file", "source", "source_sha256", "index", "strength")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, or 2 with one line on standard error for
-    whatever the user can put right."""
-    args = _parser().parse_args(argv)
-    enable_compilation_cache()
-    try:
-        args.run(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Runs the command and returns its exit status, see `run_command`."""
+    return run_command(_parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from PIL import Image
 
 from clipdiff_jax.config import ConfigError
+from clipdiff_jax.data.transforms import to_uint8
 
 # Dense bfloat16 FLOP/s of one device, from the makers' data sheets, by jax's `device_kind`.
 PEAK_FLOPS = {
@@ -94,8 +95,7 @@ def to_grid(images: Float[np.ndarray, "n h w 3"]) -> np.ndarray:
     columns = int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
     canvas = np.full((rows * height, columns * width, 3), 255, np.uint8)
-    pixels = np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
-    for i, image in enumerate(pixels):
+    for i, image in enumerate(to_uint8(images.astype(np.float32))):
         top, left = i // columns * height, i % columns * width
         canvas[top : top + height, left : left + width] = image
     return canvas
