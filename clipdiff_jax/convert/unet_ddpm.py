@@ -17,6 +17,8 @@ from clipdiff_jax.convert.rules import (
 )
 from clipdiff_jax.models.unet import UNetConfig
 
+ATTENTION_SIZE = 16
+
 
 def _residual(theirs: str, ours: str) -> list[Rule]:
     return [
@@ -91,3 +93,13 @@ def infer_config(shapes: Mapping[str, Shape], norm_groups: int = 32) -> UNetConf
         norm_groups=norm_groups,
         time_width=width if width != 4 * base else None,
     )
+
+
+def infer_size(config: UNetConfig) -> int:
+    """The side of the images in pixels: attention is at 16 x 16 in every published DDPM.
+
+    Raises `ConvertError` for a network without attention, which no shape tells the size of.
+    """
+    if not config.attention_levels:
+        raise ConvertError("no attention among the levels, so the image size cannot be told")
+    return ATTENTION_SIZE * 2 ** config.attention_levels[0]

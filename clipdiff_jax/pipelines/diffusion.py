@@ -11,9 +11,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.config import from_dict, to_dict
+from clipdiff_jax.convert import unet_ddpm, unet_diffusers
+from clipdiff_jax.convert.hub import locate
+from clipdiff_jax.convert.read import open_tensors
+from clipdiff_jax.convert.rules import Table, import_params
+from clipdiff_jax.convert.schedule_diffusers import read_schedule
 from clipdiff_jax.diffusion.prediction import Denoise, Target, make_denoise
 from clipdiff_jax.diffusion.sampler import ddim, even_grid, sample, step_noise
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
@@ -23,11 +29,13 @@ from clipdiff_jax.weights import (
     demo_folder,
     is_our_folder,
     load_folder,
+    read_config,
     save_folder,
 )
 
 KIND = "diffusion"
 DEMO = "demo"
+SCHEDULER = "scheduler_config.json"
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,9 @@ class Diffusion:
     dtype: Any = jnp.float32
 
     def predict(
-        self, x_t: Float[Array, "b h w c"], t: Int[Array, "..."] | int
+        self,
+        x_t: Float[Array | np.ndarray, "b h w c"],
+        t: Int[Array | np.ndarray, "..."] | int,
     ) -> Float[Array, "b h w o"]:
         """The raw network output for images [B,H,W,C] at time indices t (scalar or [B])."""
         x_t = jnp.asarray(x_t)
@@ -155,27 +165,82 @@ def save_diffusion(
 
 
 def read_diffusion(
-    path: str | Path, *, param_dtype: Any = jnp.float32
+    source: str | Path, *, param_dtype: Any = jnp.float32, revision: str | None = None
 ) -> tuple[DiffusionConfig, Any]:
-    """Config and host parameters of one of our own model folders.
+    """Config and parameters of what `load_diffusion` takes."""
+    path = (
+        demo_folder("base") if source == DEMO else model_folder(locate(source, revision=revision))
+    )
+    if path.is_file():
+        return _read_file(path, param_dtype)
+    if not is_our_folder(path):
+        return _read_diffusers(path, param_dtype)
+    document, params = load_folder(path, param_dtype)
+    if document["kind"] != KIND:
+        raise WeightsError(f"'{path}' holds a model of kind '{document['kind']}', not '{KIND}'")
+    return from_dict(DiffusionConfig, document["model"]), jax.tree.map(jnp.asarray, params)
 
-    Raises `WeightsError` if the folder is missing, incomplete or of another kind.
+
+def load_diffusion(
+    source: str | Path,
+    *,
+    dtype: Any = jnp.float32,
+    param_dtype: Any = jnp.float32,
+    revision: str | None = None,
+) -> Diffusion:
+    """Loads a model.
+
+    Args:
+      source: "demo" (avatar faces at 64 px); one of our model folders or the work folder of a run;
+        the folder of a diffusers `UNet2DModel` or of a pipeline with one; a file (`.ckpt`, `.pt`,
+        `.safetensors` ...) with the names of the original DDPM; or a repository of the Hugging
+        Face Hub in diffusers' layout, such as "google/ddpm-celebahq-256".
+      dtype: what the network computes in.
+      param_dtype: what parameters are kept in.
+      revision: of a repository on the Hub.
+
+    Where a source has no schedule beside its network it is DDPM's (Ho et al. 2020): 1000 linear
+    betas, noise as the target. Raises `WeightsError` if there is no such model, or it is incomplete
+    or of another kind.
     """
-    config, params = load_folder(path, param_dtype)
-    if config["kind"] != KIND:
-        raise WeightsError(f"'{path}' holds a model of kind '{config['kind']}', not '{KIND}'")
-    return from_dict(DiffusionConfig, config["model"]), params
+    config, params = read_diffusion(source, param_dtype=param_dtype, revision=revision)
+    return Diffusion(config, params, dtype)
 
 
-def load_diffusion(source: str | Path, *, dtype: Any = jnp.float32) -> Diffusion:
-    """Loads a model: "demo" (avatar faces at 64 px), a model folder, or the work folder of a run.
+def _read_diffusers(folder: Path, param_dtype: Any) -> tuple[DiffusionConfig, Any]:
+    """A `UNet2DModel` in `folder` itself or, in newer pipelines, in its `unet`."""
+    network = folder / "unet" if (folder / "unet").is_dir() else folder
+    document = read_config(network)
+    unet = unet_diffusers.read_config(document)
+    size = document.get("sample_size")
+    if isinstance(size, list | tuple) and len(set(size)) == 1:
+        size = size[0]
+    if not isinstance(size, int):
+        raise WeightsError(f"'{network}/config.json' has sample_size {size!r}, expected a number")
+    places = (folder, folder / "scheduler", network)
+    found = [place for place in places if (place / SCHEDULER).is_file()]
+    schedule, prediction = read_schedule(read_config(found[0], SCHEDULER) if found else {})
+    config = DiffusionConfig(unet, size, schedule, prediction, _has_variance(unet))
+    return config, _import(unet_diffusers.table(unet), open_tensors(network), config, param_dtype)
 
-    `dtype` is what the network computes in; parameters are float32. Raises `WeightsError` if there
-    is no such model, or it is incomplete or of another kind.
-    """
-    folder = demo_folder("base") if source == DEMO else model_folder(source)
-    config, params = read_diffusion(folder)
-    return Diffusion(config, jax.tree.map(jnp.asarray, params), dtype)
+
+def _read_file(file: Path, param_dtype: Any) -> tuple[DiffusionConfig, Any]:
+    """Weights alone: the architecture is read off their names and shapes."""
+    tensors = open_tensors(file)
+    shapes = {name: array.shape for name, array in tensors.items()}
+    unet = unet_ddpm.infer_config(shapes)
+    config = DiffusionConfig(unet, unet_ddpm.infer_size(unet))
+    return config, _import(unet_ddpm.TABLE, tensors, config, param_dtype)
+
+
+def _has_variance(unet: UNetConfig) -> bool:
+    return unet.out_channels == 2 * unet.in_channels
+
+
+def _import(table: Table, tensors: Any, config: DiffusionConfig, param_dtype: Any) -> Any:
+    shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
+    place = lambda path, array: jnp.asarray(array)
+    return import_params(table, tensors, shapes, dtype=param_dtype, place=place)
 
 
 def model_folder(source: str | Path) -> Path:

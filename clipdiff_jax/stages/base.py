@@ -20,7 +20,6 @@ from clipdiff_jax.pipelines.diffusion import (
     DiffusionConfig,
     apply,
     init_params,
-    model_folder,
     read_diffusion,
     save_diffusion,
 )
@@ -34,7 +33,7 @@ class BaseStage:
     Attributes:
       data: what to train on.
       model: the network, its schedule and its target.
-      start: model folder to fine-tune; "" starts from random parameters.
+      start: the model to fine-tune, as `load_diffusion` takes it; "" starts from random parameters.
       flip: mirror half of the images.
       weighting: of the noise loss over time, see `diffusion.losses`.
       dtype: what the network computes in; parameters stay float32.
@@ -67,7 +66,7 @@ def make_stage(config: BaseStage, source: DataSource) -> Stage:
     model, dtype = config.model, jnp.dtype(config.dtype)
     start = None
     if config.start:
-        loaded, start = read_diffusion(model_folder(config.start))
+        loaded, start = read_diffusion(config.start)
         if loaded.unet != model.unet:
             raise ValueError(f"'{config.start}' has the network {loaded.unet}, not {model.unet}")
 

@@ -1,0 +1,63 @@
+"""diffusers' `scheduler_config.json`: the noise schedule of a model, and what it predicts."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from clipdiff_jax.config import nearest
+from clipdiff_jax.diffusion.prediction import Target
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.weights import WeightsError
+
+T = TypeVar("T")
+Betas = Literal["linear", "squared_cosine"]
+# diffusers' word -> ours.
+_BETAS: dict[str, Betas] = {"linear": "linear", "squaredcos_cap_v2": "squared_cosine"}
+_TARGETS: dict[str, Target] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+
+
+def read_schedule(document: Mapping[str, Any]) -> tuple[DiscreteSchedule, Target]:
+    """`scheduler_config.json` -> the schedule, and what the network predicts.
+
+    What the file lacks is what it is in diffusers' `DDPMScheduler`; so an empty one is DDPM's
+    schedule (Ho et al. 2020). Which sampler the file names, and its options, do not matter here.
+    Raises `WeightsError` for a schedule or a target that this library lacks.
+    """
+    if document.get("trained_betas") is not None:
+        raise WeightsError("scheduler_config.json has trained_betas, which are not supported")
+    if document.get("rescale_betas_zero_snr"):
+        raise WeightsError("scheduler_config.json has rescale_betas_zero_snr, expected false")
+    schedule = DiscreteSchedule(
+        betas=_known(document, "beta_schedule", "linear", _BETAS),
+        num_steps=document.get("num_train_timesteps", 1000),
+        beta_start=document.get("beta_start", 1e-4),
+        beta_end=document.get("beta_end", 0.02),
+    )
+    return schedule, _known(document, "prediction_type", "epsilon", _TARGETS)
+
+
+def write_schedule(
+    schedule: DiscreteSchedule, prediction: Target, learned_variance: bool
+) -> dict[str, Any]:
+    """The inverse of `read_schedule`, as the config of a `DDPMScheduler`."""
+    betas = {ours: theirs for theirs, ours in _BETAS.items()}
+    targets = {ours: theirs for theirs, ours in _TARGETS.items()}
+    return {
+        "_class_name": "DDPMScheduler",
+        "num_train_timesteps": schedule.num_steps,
+        "beta_schedule": betas[schedule.betas],
+        "beta_start": schedule.beta_start,
+        "beta_end": schedule.beta_end,
+        "prediction_type": targets[prediction],
+        "variance_type": "learned_range" if learned_variance else "fixed_small",
+        "clip_sample": True,
+    }
+
+
+def _known(document: Mapping[str, Any], name: str, default: str, words: Mapping[str, T]) -> T:
+    word = document.get(name, default)
+    if word not in words:
+        raise WeightsError(
+            f"scheduler_config.json has {name} {word!r}, expected one of {', '.join(words)}."
+            f"{nearest(str(word), words)}"
+        )
+    return words[word]
