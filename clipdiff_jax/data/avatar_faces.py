@@ -24,6 +24,8 @@ from clipdiff_jax.config import nearest
 from clipdiff_jax.data.avatar_styles import ATTRIBUTES, HELD_OUT, STYLES, Options
 
 Split = Literal["train", "valid", "test", "unseen"]
+# Attributes that change few pixels.
+DETAILS = ("mouth", "eyes", "glasses", "beard")
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,26 @@ def draw_face(seed: int, index: int, styles: tuple[str, ...], main_share: float)
     style = styles[0]
     if others and rng.random() >= main_share:
         style = others[int(rng.integers(len(others)))]
+    return Face(style=style, **_draw_values(rng, style), seed=int(rng.integers(2**31)))
+
+
+def draw_variant(face: Face, seed: int, index: int, number: int) -> Face:
+    """Returns `face`, draw `index` of the stream `seed`, with its `DETAILS` drawn again.
+
+    `number` counts the variants of a face from 1.
+    """
+    values = _draw_values(np.random.default_rng((seed, index, number)), face.style)
+    return replace(face, **{name: values[name] for name in DETAILS})
+
+
+def _draw_values(rng: np.random.Generator, style: str) -> dict[str, Any]:
     drawable = STYLES[style].draws
     values = {}
     for name, frequencies in ATTRIBUTES.items():
         words = [word for word in frequencies if word in drawable.get(name, frequencies)]
         weights = np.cumsum([frequencies[word] for word in words])
         values[name] = words[int(np.searchsorted(weights, rng.random() * weights[-1], "right"))]
-    return Face(style=style, seed=int(rng.integers(2**31)), **values)
+    return values
 
 
 def counterfactual(face: Face, attribute: str, value: str) -> Face:

@@ -29,8 +29,10 @@ from clipdiff_jax.data.avatar_faces import (
     Face,
     Split,
     draw_face,
+    draw_variant,
     from_json,
     labels,
+    picture_key,
     render,
     split_of,
     to_json,
@@ -40,6 +42,7 @@ from clipdiff_jax.data.captions import captions
 
 CACHE_VARIABLE = "CLIPDIFF_JAX_CACHE"
 CAPTIONS_PER_FACE = 5
+VARIANT_TRIES = 2
 RENDERERS = ("dicebear-core", "dicebear-styles", "resvg_py")
 # Raise this when faces are drawn from the tables in another way.
 RECIPE = 1
@@ -51,6 +54,8 @@ class AvatarsData:
 
     The first of `styles` is the main domain and has the share `main_share` of the `count` faces;
     the others share the rest equally. A longer set of the same seed begins with the shorter one.
+    With `variants` above 1 each draw gives up to that many faces, one after the other, which differ
+    in their details (mouth, eyes, glasses, beard) only: hard cases to learn details from.
     """
 
     size: int = 64
@@ -58,11 +63,13 @@ class AvatarsData:
     count: int = 24_000
     styles: tuple[str, ...] = ("avataaars", "pixel-art", "lorelei", "big-ears")
     main_share: float = 0.85
+    variants: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.count < 1:
-            raise ValueError(f"size and count must be positive, got {self.size} and {self.count}")
+        for name in ("size", "count", "variants"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.split not in get_args(Split):
             raise ValueError(
                 f"unknown split {self.split!r}; expected one of {', '.join(get_args(Split))}."
@@ -88,12 +95,17 @@ def cache_dir() -> Path:
 
 def faces(config: AvatarsData) -> list[Face]:
     """The records of the set, in order: the first `count` draws that fall into its split."""
-    drawn = (
-        draw_face(config.seed, index, config.styles, config.main_share)
-        for index in itertools.count()
-    )
-    in_split = (face for face in drawn if split_of(face) == config.split)
-    return list(itertools.islice(in_split, config.count))
+    groups = (_variants(config, index) for index in itertools.count())
+    return list(itertools.islice(itertools.chain.from_iterable(groups), config.count))
+
+
+def _variants(config: AvatarsData, index: int) -> list[Face]:
+    """Draw `index` and its variants: those of the split, no two of one picture."""
+    face = draw_face(config.seed, index, config.styles, config.main_share)
+    tries = range(1, VARIANT_TRIES * config.variants if config.variants > 1 else 1)
+    drawn = [face, *(draw_variant(face, config.seed, index, number) for number in tries)]
+    distinct = {picture_key(face): face for face in drawn if split_of(face) == config.split}
+    return list(distinct.values())[: config.variants]
 
 
 class Avatars:

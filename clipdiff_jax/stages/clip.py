@@ -7,12 +7,17 @@ With I, T the unit embeddings of B images and their captions and s the learned t
 
 where the right answer of row i is column i. Under `jit` B is the global batch: each image is told
 from the captions on all devices.
+
+Small things can be slow to start: while images do not show them, texts had better not name them,
+and while texts do not, nothing teaches the images to show them. Where `words` is not 0 the images'
+embeddings also predict the words of their captions (Joulin et al. 2016), which needs no text tower:
+
+    loss += words * mean over images, over the words w of the caption, of -log softmax(A I + c)_w
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.config import nearest
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -38,6 +43,8 @@ from clipdiff_jax.perceptual.directional import shared_views
 from clipdiff_jax.pipelines.clip import init_params, read_clip, save_clip
 from clipdiff_jax.train.stage import Aux, Stage
 from clipdiff_jax.weights import flatten, unflatten
+
+HEAD = "words"  # the parameters of the head that predicts words; not part of the model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +64,7 @@ class ClipStage:
       group_by, group_size: draw each example together with others that share these attributes. In
         such a batch what all share tells nobody apart, so small things (a mouth, a pair of glasses)
         are learned that colours would otherwise hide. The batch size counts groups.
+      words: weight of the loss of predicted words.
       remat: recompute the towers' blocks in the backward pass.
       dtype: what the towers compute in; parameters stay float32.
       export_dtype: what the exported parameters are stored in.
@@ -72,6 +80,7 @@ class ClipStage:
     noise: float = 0.0
     group_by: tuple[str, ...] = ()
     group_size: int = 1
+    words: float = 0.0
     remat: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     export_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -94,21 +103,33 @@ def build(config: ClipStage) -> Stage:
     tokenizer = _tokenizer(config, source)
     network: Any = CLIP(config.clip, remat=config.remat, dtype=jnp.dtype(config.dtype))
 
+    def init(key):
+        params = init_params(config.clip, key)
+        return params | {HEAD: _init_head(config.clip)} if config.words else params
+
     def loss(params, frozen, batch, key):
         del frozen
         batch = {name: value.reshape(-1, *value.shape[2:]) for name, value in batch.items()}
         images = augment(key, batch["image"], config.crop, config.noise)
         pixels = normalise(images, config.clip)
-        image, text, scale = network.apply({"params": params}, pixels, batch["tokens"])
-        return contrastive_loss(image, text, scale)
+        towers = {name: value for name, value in params.items() if name != HEAD}
+        image, text, scale = network.apply({"params": towers}, pixels, batch["tokens"])
+        value, aux = contrastive_loss(image, text, scale)
+        if config.words:
+            special = (tokenizer.start_id, tokenizer.end_id)
+            words = words_loss(params[HEAD], image, batch["tokens"], special)
+            value += config.words * words
+            aux = Aux(aux.metrics | {"words": words})
+        return value, aux
 
     def export(path: Path, params):
-        save_clip(path, config.clip, params, tokenizer, dtype=jnp.dtype(config.export_dtype))
+        towers = {name: value for name, value in params.items() if name != HEAD}
+        save_clip(path, config.clip, towers, tokenizer, dtype=jnp.dtype(config.export_dtype))
 
     return Stage(
-        init=partial(init_params, config.clip),
+        init=init,
         loss=loss,
-        start=_start(config) if config.start else None,
+        start=_start(config, init) if config.start else None,
         source=_Groups(source, config.group_by, config.group_size),
         transform=_Transform(config.clip.vision.image_size, config.flip, tokenizer),
         export=export,
@@ -133,6 +154,30 @@ def contrastive_loss(
         "temperature": scale,
     }
     return (rows + columns) / 2, Aux(metrics)
+
+
+def words_loss(
+    head: dict[str, Array],
+    image: Float[Array, "b d"],
+    tokens: Int[Array, "b t"],
+    special: Sequence[int],
+) -> Float[Array, ""]:
+    """How badly the embeddings of images (not normalised) predict the words of their captions.
+
+    Cross-entropy of a linear softmax over the vocabulary against the caption's words, each counted
+    once, without the `special` ids (Joulin et al. 2016, "Learning visual features from large weakly
+    supervised data", section 3.2).
+    """
+    vocabulary = head["bias"].shape[0]
+    named = jax.nn.one_hot(tokens, vocabulary).max(axis=1).at[:, jnp.asarray(special)].set(0)
+    logits = image.shape[1] ** 0.5 * unit(image) @ head["kernel"] + head["bias"]
+    of_each = -(named * jax.nn.log_softmax(logits)).sum(axis=1)
+    return (of_each / jnp.maximum(named.sum(axis=1), 1)).mean()
+
+
+def _init_head(config: CLIPConfig) -> dict[str, Array]:
+    size = config.text.vocab_size
+    return {"kernel": jnp.zeros((config.projection_dim, size)), "bias": jnp.zeros((size,))}
 
 
 def augment(
@@ -196,11 +241,11 @@ class _Transform:
         return {"image": np.stack(images), "tokens": self._tokenizer(captions)}
 
 
-def _start(config: ClipStage) -> Any:
+def _start(config: ClipStage, init: Callable[[Array], Any]) -> Any:
     """New parameters, and in their place those of `config.start` that fit."""
     _, stored = read_clip(config.start)
     old = flatten(stored)
-    fresh = flatten(jax.device_get(jax.jit(partial(init_params, config.clip))(jax.random.key(0))))
+    fresh = flatten(jax.device_get(jax.jit(init)(jax.random.key(0))))
     fits = {name for name in old if name in fresh and old[name].shape == fresh[name].shape}
     if not fits:
         raise ValueError(f"no parameter of '{config.start}' fits the network")

@@ -1,10 +1,11 @@
 import pickle
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from clipdiff_jax.data.avatar_faces import labels, render, split_of
+from clipdiff_jax.data.avatar_faces import DETAILS, Face, labels, picture_key, render, split_of
 from clipdiff_jax.data.avatars import Avatars, AvatarsData, faces, open_avatars
 from clipdiff_jax.data.sources import open_source
 
@@ -64,6 +65,19 @@ def test_a_longer_set_begins_with_the_shorter():
     assert faces(AvatarsData(count=30))[:10] == faces(AvatarsData(count=10))
     styles = {face.style for face in faces(AvatarsData(count=20, styles=("lorelei",)))}
     assert styles == {"lorelei"}
+
+
+def test_variants_differ_in_their_details_only():
+    drawn = faces(AvatarsData(count=24, variants=8))
+    assert len({picture_key(face) for face in drawn}) == 24
+    assert {split_of(face) for face in drawn} == {"train"}
+    same = [field.name for field in fields(Face) if field.name not in DETAILS]
+    groups = {tuple(getattr(face, name) for name in same) for face in drawn}
+    assert 3 <= len(groups) <= 5  # a group is short where variants fall into other splits
+    assert len({(face.mouth, face.eyes, face.glasses, face.beard) for face in drawn}) > 8
+    assert faces(AvatarsData(count=5, variants=1)) == faces(AvatarsData(count=5))
+    with pytest.raises(ValueError, match="variants must be positive, got 0"):
+        AvatarsData(variants=0)
 
 
 def test_a_worker_reopens_the_cache():

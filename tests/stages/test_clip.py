@@ -15,7 +15,7 @@ from clipdiff_jax.models.clip import CLIPConfig, TextConfig
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
 from clipdiff_jax.pipelines.clip import init_params, load_clip, save_clip
 from clipdiff_jax.stages import clip as stage_module
-from clipdiff_jax.stages.clip import ClipStage, augment, build, contrastive_loss
+from clipdiff_jax.stages.clip import ClipStage, augment, build, contrastive_loss, words_loss
 from clipdiff_jax.train.loop import TrainConfig, fit
 from clipdiff_jax.train.optim import OptimConfig
 
@@ -67,6 +67,36 @@ def test_loss_is_the_mean_of_both_cross_entropies():
     right = np.mean(logits.argmax(1) == np.arange(5))
     assert float(aux.metrics["image_to_text"]) == pytest.approx(right)
     assert float(aux.metrics["temperature"]) == 3
+
+
+def test_words_loss_is_the_cross_entropy_of_the_words_of_the_captions():
+    rng = np.random.default_rng(0)
+    image, kernel, bias = (rng.normal(size=s).astype(np.float32) for s in ((2, 6), (6, 9), (9,)))
+    head = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
+    tokens = jnp.array([[0, 4, 7, 4, 1], [0, 3, 1, 1, 1]])
+    loss = words_loss(head, jnp.asarray(image), tokens, special=(0, 1))
+    unit = image / np.linalg.norm(image, axis=1, keepdims=True)
+    logits = np.sqrt(6) * unit @ kernel + bias
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    expected = -((log_p[0, 4] + log_p[0, 7]) / 2 + log_p[1, 3]) / 2
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_head_of_words_trains_and_is_not_exported(config, tmp_path):
+    stage = build(replace(config, words=0.5))
+    params = stage.init(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    groups = [stage.transform(stage.source[i], rng) for i in range(8)]
+    batch = {name: jnp.stack([group[name] for group in groups]) for name in groups[0]}
+    value, aux = stage.loss(params, None, batch, jax.random.key(1))
+    plain, _ = build(config).loss(
+        {name: params[name] for name in params if name != "words"}, None, batch, jax.random.key(1)
+    )
+    assert float(value) == pytest.approx(float(plain + 0.5 * aux.metrics["words"]), rel=1e-5)
+    gradient = jax.grad(lambda p: stage.loss(p, None, batch, jax.random.key(1))[0])(params)
+    assert float(jnp.abs(gradient["words"]["kernel"]).max()) > 0
+    stage.export(tmp_path / "model", params)
+    assert "words" not in load_clip(tmp_path / "model").params
 
 
 def test_perfect_pairs_have_almost_no_loss():
