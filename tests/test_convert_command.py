@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -136,7 +137,7 @@ def test_diffusers_loads_what_is_exported(tmp_path, ours, base):
     assert not any(report.values())
     scheduler = diffusers.DDPMScheduler.from_pretrained(tmp_path / "there")
     assert scheduler.config.prediction_type == "v_prediction"
-    alpha_bar = base.config.schedule.alpha_bar(np.arange(400))
+    alpha_bar = base.config.schedule.alpha_bar(jnp.arange(400))
     np.testing.assert_allclose(scheduler.alphas_cumprod.numpy(), alpha_bar, rtol=1e-3, atol=1e-7)
     x = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
     t = np.array([3, 391], np.int32)
