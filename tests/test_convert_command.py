@@ -1,5 +1,6 @@
 """`python -m clipdiff_jax.convert`: exports load elsewhere, and come back bit for bit."""
 
+import functools
 import json
 
 import jax
@@ -36,7 +37,8 @@ UNET = UNetConfig(
 def base():
     schedule = DiscreteSchedule("squared_cosine", 400)
     config = DiffusionConfig(UNET, 16, schedule, prediction="v", learned_variance=True)
-    return Diffusion(config, stirred(init_params(config, jax.random.key(0)), 0, 0.05))
+    params = jax.jit(functools.partial(init_params, config))(jax.random.key(0))
+    return Diffusion(config, stirred(params, 0, 0.05))
 
 
 @pytest.fixture
