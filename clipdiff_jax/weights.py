@@ -104,20 +104,43 @@ def save_folder(
     """
     if "kind" not in config:
         raise ValueError(f"the config of a model folder needs a 'kind', got keys {list(config)}")
-    path = Path(path).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
         name: np.ascontiguousarray(cast(leaf, dtype)).reshape(np.shape(leaf))
         for name, leaf in flatten(params).items()
     }
-    text = json.dumps({"version": FORMAT_VERSION, **config}, indent=2) + "\n"
+    document = {"version": FORMAT_VERSION, **config}
+    files = {CONFIG_NAME: json_bytes(document), **(extra_files or {})}
+    return write_folder(path, files, {WEIGHTS_NAME: arrays})
+
+
+def json_bytes(document: Mapping[str, Any]) -> bytes:
+    """A JSON file's content."""
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def write_folder(
+    path: str | Path,
+    files: Mapping[str, bytes],
+    weights: Mapping[str, Mapping[str, np.ndarray]],
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes the folder `path`, replacing what was there in one step, see `save_folder`.
+
+    Args:
+      path: the folder; its parents are made.
+      files: contents by name.
+      weights: tensors by name, by name of their safetensors file.
+      metadata: of each safetensors file.
+    """
+    path = Path(path).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         temporary.chmod(0o755)
-        (temporary / CONFIG_NAME).write_text(text)
-        save_file(arrays, temporary / WEIGHTS_NAME)
-        for name, content in (extra_files or {}).items():
+        for name, content in files.items():
             (temporary / name).write_bytes(content)
+        for name, arrays in weights.items():
+            save_file(dict(arrays), temporary / name, dict(metadata) if metadata else None)
         for file in temporary.iterdir():
             file.chmod(0o644)
             _sync(file)

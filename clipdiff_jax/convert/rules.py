@@ -11,8 +11,9 @@ array is read, so that a file which does not fit is refused whole.
 """
 
 import itertools
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -133,13 +134,13 @@ class _Entry:
     paths: tuple[str, ...]
     index: tuple[int, ...]  # into the stacked axes of ours
 
-    def parts(self, array: np.ndarray) -> list[np.ndarray]:
+    def part(self, array: np.ndarray, path: str) -> np.ndarray:
+        """What of the foreign tensor is ours at `path` (a view, unless heads are interleaved)."""
         count, heads = len(self.paths), self.rule.heads
-        if count == 1:
-            return [self.rule.layout.to_ours(array)]
-        split = array.reshape(heads, count, -1, *array.shape[1:])
-        flat = [split[:, p].reshape(-1, *array.shape[1:]) for p in range(count)]
-        return [self.rule.layout.to_ours(part) for part in flat]
+        if count > 1:
+            split = array.reshape(heads, count, -1, *array.shape[1:])
+            array = split[:, self.paths.index(path)].reshape(-1, *array.shape[1:])
+        return self.rule.layout.to_ours(array)
 
     def fuse(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         theirs = [self.rule.layout.to_theirs(part) for part in parts]
@@ -161,7 +162,9 @@ def import_params(
 
     Args:
       table: the layout.
-      tensors: the file, read lazily: a tensor is looked at once, when its parameter is filled.
+      tensors: the file, read lazily: a tensor is looked at when a parameter it is part of is
+        filled. One parameter at a time is copied to the host, so what is placed and that one are
+        all the memory it takes.
       shapes: our parameters as arrays or `ShapeDtypeStruct`s (from `jax.eval_shape` of init).
       dtype: of floating-point parameters; None keeps the file's.
       place: (path, host array) -> what is kept of it, such as an array on devices.
@@ -172,23 +175,32 @@ def import_params(
     flat = {path: tuple(leaf.shape) for path, leaf in flatten(shapes).items()}
     entries = _plan(table, flat)
     found = _check(table, entries, tensors)
-    filled: dict[str, np.ndarray] = {}
-    waiting = {path: sum(path in e.paths for e in entries) for path in _order(entries)}
-    result: dict[str, Any] = {}
+    sources: dict[str, list[tuple[_Entry, str]]] = {}
     for entry, name in zip(entries, found, strict=True):
-        for path, part in zip(entry.paths, entry.parts(tensors[name]), strict=True):
-            if not entry.index:
-                filled[path] = np.ascontiguousarray(cast(part, dtype)).reshape(flat[path])
-            else:
-                if path not in filled:
-                    kind = cast(part[..., :0], dtype).dtype
-                    filled[path] = np.empty(flat[path], kind)
-                filled[path][entry.index] = part
-            waiting[path] -= 1
-            if waiting[path] == 0:
-                array = filled.pop(path)
-                result[path] = array if place is None else place(path, array)
+        for path in entry.paths:
+            sources.setdefault(path, []).append((entry, name))
+    result: dict[str, Any] = {}
+    # The largest first: while one is both here and placed, little else has been placed.
+    for path in sorted(sources, key=lambda path: -math.prod(flat[path])):
+        array = _gather(sources[path], tensors, path, flat[path], dtype)
+        result[path] = array if place is None else place(path, array)
+        del array
     return unflatten(result)
+
+
+def _gather(
+    sources: Sequence[tuple[_Entry, str]],
+    tensors: Mapping[str, np.ndarray],
+    path: str,
+    shape: Shape,
+    dtype: Any,
+) -> np.ndarray:
+    """One parameter from the tensors it is in, each given with its entry."""
+    kind = cast(np.empty(0, tensors[sources[0][1]].dtype), dtype).dtype
+    array = np.empty(shape, kind)
+    for entry, name in sources:
+        array[entry.index] = entry.part(tensors[name], path)
+    return array
 
 
 def export_params(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -205,10 +217,6 @@ def expected(table: Table, shapes: Mapping[str, Any]) -> dict[str, Shape]:
     """The foreign names and shapes that the table makes of our parameters' shapes."""
     flat = {path: tuple(leaf.shape) for path, leaf in flatten(shapes).items()}
     return {entry.names[0]: entry.shape for entry in _plan(table, flat)}
-
-
-def _order(entries: Iterable[_Entry]) -> list[str]:
-    return list(dict.fromkeys(path for entry in entries for path in entry.paths))
 
 
 def _regex(pattern: str) -> re.Pattern[str]:

@@ -139,14 +139,21 @@ def write_config(config: UNetConfig, image_size: int) -> dict[str, Any]:
     """The inverse of `read_config`.
 
     Raises `WeightsError` for a network that diffusers' class cannot be: one with patches, an input
-    skip, conditioning vectors or levels of different depths.
+    skip, conditioning vectors, levels of different depths, heads of different widths, or a sinusoid
+    as wide as no level.
     """
+    attended = {config.channels[level] for level in config.attention_levels}
+    attended |= {config.channels[-1]} if config.middle_attention else set()
+    head_widths = {channels // config.heads_of(channels) for channels in attended}
+    head_width = head_widths.pop() if config.heads and len(head_widths) == 1 else config.head_width
     foreign = {
         "patch": config.patch != 1,
         "input_skip": config.input_skip,
         "pooled_width": config.pooled_width is not None,
         "context_width": config.context_width is not None,
         "blocks": len(set(config.blocks_per_level)) > 1,
+        "heads": config.heads is not None and head_width is None,
+        "sinusoid_width": config.sinusoid_width not in (None, config.channels[0]),
     }
     if any(foreign.values()):
         names = ", ".join(name for name, is_foreign in foreign.items() if is_foreign)
@@ -171,7 +178,7 @@ def write_config(config: UNetConfig, image_size: int) -> dict[str, Any]:
         "downsample_type": resampling,
         "upsample_type": resampling,
         "dropout": config.dropout,
-        "attention_head_dim": config.head_width,
+        "attention_head_dim": head_width,
         "norm_num_groups": config.norm_groups,
         "attn_norm_num_groups": config.norm_groups,
         "norm_eps": config.norm_eps,

@@ -44,11 +44,14 @@ class UNetConfig:
       attention_levels: levels (0 = finest) whose residual blocks are followed by self-attention.
       middle_attention: attention between the two residual blocks of the middle.
       head_width: channels an attention head; None for a single head.
+      heads: attention heads at every level, in place of `head_width`.
       patch: side of the squares of pixels folded into channels before the first convolution.
       input_skip: the last convolution also sees the input, scaled by a function of time. A network
         with patches would otherwise spend its first thousands of steps on learning to pass all of
         a patch's noise through.
       norm_groups, norm_eps: of every GroupNorm (DDPM 1e-6, guided-diffusion 1e-5).
+      sinusoid_width: of the sinusoid that the time embedding is made from; None for the first
+        level's.
       time_width: width of the time embedding; None for four times the first level's.
       time_order, time_shift: convention of the sinusoid, see `layers.sinusoid`.
       scale_shift: time enters as scale and shift of the second norm, rather than by addition.
@@ -68,10 +71,12 @@ class UNetConfig:
     attention_levels: tuple[int, ...] = (4,)
     middle_attention: bool = True
     head_width: int | None = None
+    heads: int | None = None
     patch: int = 1
     input_skip: bool = False
     norm_groups: int = 32
     norm_eps: float = 1e-6
+    sinusoid_width: int | None = None
     time_width: int | None = None
     time_order: Literal["sin_cos", "cos_sin"] = "sin_cos"
     time_shift: float = 1.0
@@ -97,12 +102,27 @@ class UNetConfig:
                 raise ValueError(
                     f"attention level {level} does not exist: levels 0 .. {len(self.channels) - 1}"
                 )
+        if self.heads is not None and self.head_width is not None:
+            raise ValueError(
+                f"heads {self.heads} and head_width {self.head_width} are both given, expected one"
+            )
 
     @property
     def blocks_per_level(self) -> tuple[int, ...]:
         if isinstance(self.blocks, tuple):
             return self.blocks
         return (self.blocks,) * len(self.channels)
+
+    def heads_of(self, channels: int) -> int:
+        """Attention heads where there are `channels`; `ValueError` where they do not divide."""
+        if self.heads is not None:
+            if channels % self.heads:
+                raise ValueError(f"{channels} channels do not divide into {self.heads} heads")
+            return self.heads
+        width = self.head_width or channels
+        if channels % width:
+            raise ValueError(f"{channels} channels do not divide into heads of {width}")
+        return channels // width
 
     @property
     def stride(self) -> int:
@@ -164,13 +184,11 @@ class AttentionBlock(nn.Module):
         context_mask: Bool[Array, "b t"] | None = None,
     ) -> Float[Array, "b h w c"]:
         batch, height, width, channels = x.shape
-        head_width = self.config.head_width or channels
-        if channels % head_width:
-            raise ValueError(f"{channels} channels do not divide into heads of {head_width}")
+        count = self.config.heads_of(channels)
 
         def heads(tokens: Array, name: str) -> Array:
             out = nn.Dense(channels, dtype=self.dtype, name=name)(tokens)
-            return rearrange(out, "b t (n d) -> b t n d", d=head_width)
+            return rearrange(out, "b t (n d) -> b t n d", n=count)
 
         h = rearrange(_norm(self.config, self.dtype, "norm")(x), "b h w c -> b (h w) c")
         q, k, v = heads(h, "q"), heads(h, "k"), heads(h, "v")
@@ -279,7 +297,10 @@ class _Embedding(nn.Module):
         cfg = self.config
         base = cfg.channels[0]
         width = cfg.time_width or 4 * base
-        emb = TimeEmbedding(base, width, cfg.time_order, cfg.time_shift, self.dtype, name="time")(t)
+        emb = TimeEmbedding(
+            cfg.sinusoid_width or base, width, cfg.time_order, cfg.time_shift, self.dtype,
+            name="time",
+        )(t)  # fmt: skip
         if cfg.num_classes is not None:
             classes: Int[Array, " b"] = cond["classes"]
             emb += nn.Embed(cfg.num_classes, width, dtype=self.dtype, name="classes")(classes)

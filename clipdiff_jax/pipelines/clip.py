@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.config import from_dict, to_dict
-from clipdiff_jax.convert import clip_openai, clip_transformers
+from clipdiff_jax.convert import clip_openai, clip_openclip, clip_transformers
 from clipdiff_jax.convert.hub import locate
 from clipdiff_jax.convert.read import open_tensors
 from clipdiff_jax.convert.rules import Table, import_params
@@ -146,9 +146,9 @@ def load_clip(
 
     Args:
       source: "demo" (avatar faces at 64 px); one of our model folders or the work folder of a run;
-        the folder of a transformers `CLIPModel`; a file of OpenAI's original weights; or a
-        repository of the Hugging Face Hub in one of these layouts, such as
-        "openai/clip-vit-base-patch16".
+        the folder of a transformers `CLIPModel`, or of an OpenCLIP model (which is preferred where
+        one folder is both); a file of OpenAI's original weights; or a repository of the Hugging
+        Face Hub in one of these layouts, such as "openai/clip-vit-base-patch16".
       dtype: what the towers compute in.
       param_dtype: what parameters are kept in.
       tokenizer: in place of the source's own. A single file of weights has none, so needs it.
@@ -168,6 +168,8 @@ def load_clip(
     elif is_our_folder(path):
         config, params = read_clip(path, param_dtype=param_dtype)
         params = jax.tree.map(jnp.asarray, params)
+    elif (weights := clip_openclip.find_weights(path)) is not None:
+        config, params = _read_openclip(weights, param_dtype)
     else:
         config, params = _read_transformers(path, param_dtype)
     if tokenizer is None:
@@ -180,6 +182,11 @@ def _read_transformers(folder: Path, param_dtype: Any) -> tuple[CLIPConfig, Any]
     config = clip_transformers.read_config(read_config(folder), preprocessor)
     tensors = open_tensors(folder)
     return config, _import(clip_transformers.TABLE, tensors, config, param_dtype)
+
+
+def _read_openclip(weights: Path, param_dtype: Any) -> tuple[CLIPConfig, Any]:
+    config = clip_openclip.read_config(read_config(weights.parent, clip_openclip.CONFIG))
+    return config, _import(clip_openai.table(config), open_tensors(weights), config, param_dtype)
 
 
 def _read_openai(file: Path, param_dtype: Any) -> tuple[CLIPConfig, Any]:

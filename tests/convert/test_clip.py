@@ -107,10 +107,10 @@ def test_equal_to_transformers(changes):
 def test_equal_to_the_original_resnet(size, width, depths, heads, expansion):
     torch = pytest.importorskip("torch")
     from make_clip import pixels_for
-    from openai_clip import ModifiedResNet, ResNetCLIP, stir
+    from openai_clip import ModifiedResNet, OriginalCLIP, stir
 
     visual = ModifiedResNet(size, width, depths, heads, expansion, 12)
-    model = stir(ResNetCLIP(visual, 40, 7, 16, 1, 1, 12), 0)
+    model = stir(OriginalCLIP(visual, 40, 7, 16, 1, 1, 12), 0)
     pixels, ids = pixels_for(size, 1), np.random.default_rng(2).integers(0, 40, (3, 7))
     with torch.no_grad():
         images = visual(torch.tensor(pixels).permute(0, 3, 1, 2)).numpy()

@@ -1,5 +1,7 @@
 """Tables of rules: exact in both directions, and strict about everything that does not fit."""
 
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -152,3 +154,26 @@ def test_a_table_must_describe_every_parameter_once(tensors):
     lacking = {name: leaf for name, leaf in SHAPES["heads"].items() if name == "a"}
     with pytest.raises(ConvertError, match=r"do not exist \(1\):\s+heads/b"):
         import_params(TABLE, tensors, SHAPES | {"heads": lacking})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_placing_takes_little_more_memory_than_the_parameters(dtype):
+    """Stacked, fused and plain tensors; every placed array is a copy, as on an accelerator."""
+    width, layers = 64, 6
+    shapes = {
+        "conv": {"kernel": shape(3, 3, width, width)},
+        "blocks": {
+            "fc": {"kernel": shape(layers, 4 * width, width)},
+            **{name: shape(layers, width, width) for name in "qkv"},
+        },
+        "heads": {"a": shape(width, 4 * width), "b": shape(width, 4 * width)},
+        **{f"down_0_{i}": {"bias": shape(width**2)} for i in range(8)},
+    }
+    zeros = {name: np.zeros(size, np.float32) for name, size in expected(TABLE, shapes).items()}
+    size = sum(leaf.size for leaf in jax.tree.leaves(shapes)) * np.dtype(dtype).itemsize
+    tracemalloc.start()
+    placed = import_params(TABLE, zeros, shapes, dtype=dtype, place=lambda _, array: array.copy())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(placed)) == size
+    assert size <= peak <= 1.2 * size

@@ -174,8 +174,16 @@ def test_unsupported_options_are_named(changes, message):
         unet_diffusers.read_config({"_class_name": "UNet2DModel"} | changes)
 
 
+def test_heads_of_one_width_are_written_as_that_width():
+    one_width = UNetConfig(channels=(32, 64), attention_levels=(1,), heads=4)
+    assert unet_diffusers.write_config(one_width, 64)["attention_head_dim"] == 16
+
+
 def test_what_diffusers_cannot_be_told_is_named():
     with pytest.raises(WeightsError, match="cannot express this network's patch, blocks"):
         unet_diffusers.write_config(UNetConfig(patch=2, blocks=(1, 1, 1, 1, 1, 2)), 64)
+    two_widths = UNetConfig(channels=(32, 64), attention_levels=(0, 1), heads=4, sinusoid_width=64)
+    with pytest.raises(WeightsError, match="cannot express this network's heads, sinusoid_width"):
+        unet_diffusers.write_config(two_widths, 64)
     with pytest.raises(ConvertError, match=r"no temb\.dense\.0\.weight"):
         unet_ddpm.infer_config({"conv_in.weight": (1, 2, 3, 3)})

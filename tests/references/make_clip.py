@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from openai_clip import ModifiedResNet, ResNetCLIP, stir
+from openai_clip import ModifiedResNet, OriginalCLIP, stir
 from transformers import CLIPConfig, CLIPModel
 
 HERE = Path(__file__).parent
@@ -72,7 +72,7 @@ def main() -> None:
             ids=ids, **state_of(model), **run_transformers(model, pixels, ids),
         )  # fmt: skip
     visual = ModifiedResNet(32, 4, (1, 2), 1, 4, 12)
-    model = stir(ResNetCLIP(visual, 50, 9, 16, 2, 1, 12), 0)
+    model = stir(OriginalCLIP(visual, 50, 9, 16, 2, 1, 12), 0)
     pixels = pixels_for(32, 1)
     ids = np.random.default_rng(2).integers(0, 50, (3, 9))
     with torch.no_grad():

@@ -1,6 +1,6 @@
-"""OpenAI's modified ResNet and text tower in plain torch, written from the paper for comparison.
+"""OpenAI's CLIP in plain torch, written from the paper for comparison.
 
-Its state dict has the names of the released models.
+Its state dict has the names of the released models, which are OpenCLIP's too.
 """
 
 import torch
@@ -81,30 +81,59 @@ class ModifiedResNet(nn.Module):
         return self.attnpool(x)
 
 
-class TextBlock(nn.Module):
-    def __init__(self, width, heads):
+class Block(nn.Module):
+    def __init__(self, width, heads, mlp_ratio, quick_gelu):
         super().__init__()
         self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.mlp = nn.Module()
-        self.mlp.c_fc, self.mlp.c_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        inner = int(mlp_ratio * width)
+        self.mlp.c_fc, self.mlp.c_proj = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.quick_gelu = quick_gelu
 
-    def forward(self, x, mask):
+    def forward(self, x, mask=None):
         y = self.ln_1(x)
         x = x + self.attn(y, y, y, attn_mask=mask, need_weights=False)[0]
         y = self.mlp.c_fc(self.ln_2(x))
-        return x + self.mlp.c_proj(y * torch.sigmoid(1.702 * y))
+        y = y * torch.sigmoid(1.702 * y) if self.quick_gelu else functional.gelu(y)
+        return x + self.mlp.c_proj(y)
 
 
-class ResNetCLIP(nn.Module):
-    def __init__(self, visual, vocab, context, width, depth, heads, outputs):
+def blocks(depth, *options):
+    tower = nn.Module()
+    tower.resblocks = nn.ModuleList([Block(*options) for _ in range(depth)])
+    return tower
+
+
+class VisionTransformer(nn.Module):
+    def __init__(self, size, patch, width, depth, heads, outputs, mlp_ratio=4.0, quick_gelu=True):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, patch, patch, bias=False)
+        self.class_embedding = nn.Parameter(torch.randn(width))
+        positions = (size // patch) ** 2 + 1
+        self.positional_embedding = nn.Parameter(torch.randn(positions, width))
+        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.transformer = blocks(depth, width, heads, mlp_ratio, quick_gelu)
+        self.proj = nn.Parameter(torch.randn(width, outputs) * width**-0.5)
+
+    def forward(self, x):
+        x = self.conv1(x).flatten(2).transpose(1, 2)
+        token = self.class_embedding.expand(len(x), 1, -1)
+        x = self.ln_pre(torch.cat([token, x], 1) + self.positional_embedding)
+        for block in self.transformer.resblocks:
+            x = block(x)
+        return self.ln_post(x[:, 0]) @ self.proj
+
+
+class OriginalCLIP(nn.Module):
+    def __init__(
+        self, visual, vocab, context, width, depth, heads, outputs, mlp_ratio=4.0, quick_gelu=True
+    ):
         super().__init__()
         self.visual = visual
         self.token_embedding = nn.Embedding(vocab, width)
         self.positional_embedding = nn.Parameter(torch.randn(context, width) * 0.1)
-        self.transformer = nn.Module()
-        blocks = [TextBlock(width, heads) for _ in range(depth)]
-        self.transformer.resblocks = nn.ModuleList(blocks)
+        self.transformer = blocks(depth, width, heads, mlp_ratio, quick_gelu)
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.randn(width, outputs) * width**-0.5)
         self.logit_scale = nn.Parameter(torch.tensor(2.6592))
