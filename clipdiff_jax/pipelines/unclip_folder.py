@@ -54,6 +54,13 @@ Configs = dict[str, StageConfig]
 T = TypeVar("T")
 
 
+def is_unclip_folder(path: str | Path) -> bool:
+    """Whether `path` is a folder of one of these pipelines (and not, say, an unconditional one)."""
+    if not (Path(path) / INDEX).is_file():
+        return False
+    return read_config(path, INDEX).get("_class_name") in _STAGES_OF
+
+
 def read_configs(folder: Path) -> Configs:
     """The configs of all stages in the folder, by the names of `STAGES`.
 
