@@ -5,7 +5,7 @@ know; `make_prompted` and `make_variations` compute the pictures of records of o
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,10 +15,16 @@ import numpy as np
 
 from clipdiff_jax.pipelines.records import Record, picture_keys, read_source
 from clipdiff_jax.pipelines.unclip import UnClip, load_unclip
+from clipdiff_jax.pipelines.unclip_networks import ImageEncoder
 from clipdiff_jax.stages.latents import fingerprint
 
 # The options that only an unCLIP has, with what they are where they are not given.
-OPTIONS = {"guidance": 8.0, "prior_guidance": 4.0, "prior_steps": 25, "upsample_steps": 7}
+OPTIONS: dict[str, float] = {
+    "guidance": 8.0,
+    "prior_guidance": 4.0,
+    "prior_steps": 25,
+    "upsample_steps": 7,
+}
 STEPS = 25
 _OF_THE_PRIOR = ("prior_guidance", "prior_steps")
 _HELP = {
@@ -104,15 +110,16 @@ def model_of(record: Record) -> UnClip:
 
 def tower_size(model: UnClip) -> int:
     """Side of the pictures that the model varies; raises `ValueError` where it varies none."""
-    if "image" not in model.configs:
+    image = model.configs.get("image")
+    if not isinstance(image, ImageEncoder):
         raise ValueError(
             "this model has no image tower, so it makes no variations: give one that has, such as "
             "kakaobrain/karlo-v1-alpha-image-variations"
         )
-    return model.configs["image"].tower.image_size
+    return image.tower.image_size
 
 
-def _add_options(parser, names) -> None:
+def _add_options(parser: argparse._ActionsContainer, names: Iterable[str]) -> None:
     for name in names:
         value = OPTIONS[name]
         parser.add_argument(
@@ -120,7 +127,7 @@ def _add_options(parser, names) -> None:
         )
 
 
-def _described(args: argparse.Namespace, names) -> Record:
+def _described(args: argparse.Namespace, names: Iterable[str]) -> Record:
     path = Path(args.model)
     source = str(path.resolve()) if path.exists() else args.model
     given = {name: getattr(args, name) for name in names}

@@ -219,7 +219,7 @@ def _check_together(folder: Path, configs: Configs) -> None:
     width, unet, joint = text.embedding_width, decoder.network, decoder.conditioning
     colours = unet.in_channels
     # (component, what of it, its value, what it must be, by what)
-    claims = [
+    claims: list[tuple[str, str, Any, Any, str]] = [
         ("text_encoder", "hidden_size", text.tower.width, width, "its projection_dim"),
         ("text_proj", "clip_embeddings_dim", joint.embedding_width, width, "text_encoder"),
         ("text_proj", "time_embed_dim", joint.pooled_width, unet.embedding_width, "decoder"),

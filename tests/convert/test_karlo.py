@@ -164,7 +164,8 @@ def test_decoder_equals_diffusers(changes):
             attention_mask=torch.tensor(cond["context_mask"]),
         ).sample  # fmt: skip
     state, table = state_of(model), decoder_diffusers.table(config)
-    network, cond = UNet(config), jax.tree.map(jnp.asarray, cond)
+    network = UNet(config)
+    x, t, cond = jax.tree.map(jnp.asarray, (x, t, cond))
     init = partial(network.init, jax.random.key(0), x, t, cond)
     params = import_params(table, state, jax.eval_shape(init)["params"])
     ours = jax.jit(network.apply)({"params": params}, x, t, cond)
@@ -204,6 +205,7 @@ def test_conditioning_equals_diffusers(changes):
         )
     state, table = state_of(model), decoder_diffusers.CONDITIONING_TABLE
     network, mask = DecoderConditioning(config), jnp.ones((2, 4), bool)
+    image, text, empty, hidden, nothing = map(jnp.asarray, (image, text, empty, hidden, nothing))
     init = partial(network.init, jax.random.key(0), image, text, hidden, mask)
     params = import_params(table, state, jax.eval_shape(init)["params"])
     variables = {"params": params}

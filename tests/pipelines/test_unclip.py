@@ -15,7 +15,7 @@ from clipdiff_jax.pipelines.unclip import Noise
 from clipdiff_jax.weights import WeightsError
 
 PROMPTS = ["a cat", "b"]
-STEPS = {"steps": 3, "upsample_steps": 2}
+STEPS = {"steps": 4, "upsample_steps": 4}
 SCALES = {"guidance": 3.0, "prior_guidance": 2.0, "prior_steps": 3}
 
 
@@ -53,11 +53,11 @@ def varying(tmp_path_factory):
 def test_each_stage_equals_the_stored_reference(model, noise, reference):
     embedding = model.embed_prompts(PROMPTS, guidance=2.0, steps=3, noise=noise["prior"])
     assert relative_error(embedding, reference["embedding"]) < 1e-4
-    small = model.decode(embedding, PROMPTS, guidance=3.0, steps=3, noise=noise["decoder"])
+    small = model.decode(embedding, PROMPTS, guidance=3.0, steps=4, noise=noise["decoder"])
     shape = reference["enlarged"].shape
     enlarged = jax.image.resize(small, shape, "cubic", antialias=True)
     assert relative_error(enlarged, reference["enlarged"]) < 1e-3
-    large = model.upsample(small, steps=2, noise=noise["upsampler"])
+    large = model.upsample(small, steps=4, noise=noise["upsampler"])
     assert relative_error(large, reference["generated"]) < 1e-3
 
 
@@ -165,7 +165,7 @@ def test_mistakes_are_named(model, noise):
     with pytest.raises(ValueError, match="give a key, or noise"):
         model.embed_prompts(PROMPTS)
     with pytest.raises(ValueError, match=r"noise of 'decoder' has shapes .+ expected"):
-        model.decode(np.zeros((2, 16), np.float32), steps=4, noise=noise["decoder"])
+        model.decode(np.zeros((2, 16), np.float32), steps=5, noise=noise["decoder"])
     with pytest.raises(ValueError, match=r"noise for 'decodr'.+ mean 'decoder'"):
         model.generate(PROMPTS, noise={"decodr": noise["decoder"]})
     with pytest.raises(ValueError, match="2 embeddings need as many prompts or none, got 1"):
