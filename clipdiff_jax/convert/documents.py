@@ -7,9 +7,9 @@ from clipdiff_jax.config import nearest
 from clipdiff_jax.weights import WeightsError
 
 
-def check_class(document: Mapping[str, Any], name: str, key: str = "_class_name") -> None:
+def check_class(document: Mapping[str, Any], name: str) -> None:
     """Raises `WeightsError` where the document describes another class than `name`."""
-    found = document.get(key)
+    found = document.get("_class_name")
     if found != name:
         raise WeightsError(f"config.json describes {found!r}, expected '{name}'")
 

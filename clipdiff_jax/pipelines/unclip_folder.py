@@ -20,7 +20,6 @@ from clipdiff_jax.convert import (
     prior_diffusers,
     unet_diffusers,
 )
-from clipdiff_jax.convert.documents import check_class
 from clipdiff_jax.convert.read import open_tensors
 from clipdiff_jax.convert.rules import Table, import_params
 from clipdiff_jax.convert.scheduler_diffusers import read_scheduler
@@ -135,7 +134,7 @@ def _read_stage(folder: Path, config: StageConfig, param_dtype: Any) -> dict[str
 
 def _read_text(folder: Path) -> TextEncoder:
     def read(document: Mapping[str, Any]) -> TextEncoder:
-        check_class(document, "clip_text_model", "model_type")
+        _check_tower(document, "CLIPTextModelWithProjection")
         tower = clip_transformers.read_text(document)
         return TextEncoder(tower, document.get("projection_dim", 512))
 
@@ -144,7 +143,7 @@ def _read_text(folder: Path) -> TextEncoder:
 
 def _read_image(folder: Path) -> ImageEncoder:
     def read(document: Mapping[str, Any]) -> ImageEncoder:
-        check_class(document, "clip_vision_model", "model_type")
+        _check_tower(document, "CLIPVisionModelWithProjection")
         tower = clip_transformers.read_vision(document)
         return ImageEncoder(tower, document.get("projection_dim", 512), mean, std)
 
@@ -156,6 +155,12 @@ def _read_image(folder: Path) -> ImageEncoder:
     with _named(extractor):
         clip_transformers.check_preprocessor(preprocessor, config.tower.image_size)
     return config
+
+
+def _check_tower(document: Mapping[str, Any], name: str) -> None:
+    found = document.get("architectures") or [document.get("_class_name")]
+    if name not in found:
+        raise WeightsError(f"config.json describes {found[0]!r}, expected '{name}'")
 
 
 def _read_prior(folder: Path) -> Prior:

@@ -10,10 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clipdiff_jax.convert import decoder_diffusers, prior_diffusers, unet_diffusers
+from clipdiff_jax.convert import (
+    clip_transformers,
+    decoder_diffusers,
+    prior_diffusers,
+    unet_diffusers,
+)
 from clipdiff_jax.convert.rules import expected, export_params, import_params
 from clipdiff_jax.convert.scheduler_diffusers import read_scheduler
 from clipdiff_jax.diffusion.karlo import KarloSchedule
+from clipdiff_jax.models.clip import TextConfig
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioning, DecoderConditioningConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior, DiffusionPriorConfig
 from clipdiff_jax.models.unet import UNet, UNetConfig
@@ -70,6 +76,8 @@ def test_configs_of_the_release():
         pooled_projection=False, context_width=1536, **KARLO_UNET,
     )  # fmt: skip
     assert decoder_diffusers.read_config(decoder_diffusers.write_config(decoder, 64)) == decoder
+    text = TextConfig(width=768, heads=12, mlp_width=3072, eos_token_id=2)
+    assert clip_transformers.read_text(document("text_encoder")) == text
     first, last = (document(f"super_res_{which}") for which in ("first", "last"))
     assert unet_diffusers.read_config(first) == unet_diffusers.read_config(last)
     assert read_scheduler(document("prior_scheduler"), "x0", "small") == (KarloSchedule(), 5.0)
