@@ -249,7 +249,11 @@ def _batches(records: list[Record], size: int) -> Iterator[list[Record]]:
 def _maker(record: Record) -> Callable[[list[Record]], jax.Array]:
     if "prompt" in record:
         return sample_unclip.make_prompted
-    makers = {"edit": _make_edits, "generate": _make_samples, "vary": sample_unclip.make_variations}
+    makers: dict[str, Callable[[list[Record]], jax.Array]] = {
+        "edit": _make_edits,
+        "generate": _make_samples,
+        "vary": sample_unclip.make_variations,
+    }
     return makers[record["command"]]
 
 

@@ -61,7 +61,7 @@ class DiffusionPrior(nn.Module):
         c = self.config
         dense = lambda width: nn.Dense(width, dtype=self.dtype)
         norm = lambda: nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)
-        dtype = self.dtype or jnp.float32
+        dtype = jnp.float32 if self.dtype is None else self.dtype
         self.time = TimeEmbedding(c.width, c.width, "cos_sin", 0.0, dtype)
         self.image_in, self.embedding_in, self.hidden_in = (dense(c.width) for _ in range(3))
         self.query = self.param("query", nn.initializers.normal(c.width**-0.5), (c.width,))

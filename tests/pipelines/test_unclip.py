@@ -194,7 +194,7 @@ def change(folder: Path, file: str, **changes) -> None:
         (lambda f: change(f, "prior/config.json", _class_name="UNet2DModel"),
          "in '.+prior': config.json describes 'UNet2DModel', expected 'PriorTransformer'"),
         (lambda f: change(f, "text_encoder/config.json", architectures=["CLIPModel"]),
-         "text_encoder': config.json describes 'CLIPModel', expected 'CLIPTextModelWithProjection'"),
+         "text_encoder': config.json describes 'CLIPModel', expected 'CLIPTextModelWith"),
         (lambda f: change(f, "decoder/config.json", mid_block_type="UNetMidBlock2DCrossAttn"),
          "decoder': config.json has mid_block_type 'UNetMidBlock2DCrossAttn', supported is"),
         (lambda f: change(f, "super_res_last/config.json", layers_per_block=2),
