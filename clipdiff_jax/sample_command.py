@@ -1,4 +1,4 @@
-"""The command behind `sample.py`: edit pictures, sample new ones, or make recorded ones again.
+"""The command behind `sample.py`: edit pictures, make new ones or variations, or remake them.
 
 First every picture to be made becomes a record (`pipelines.records`) that says all there is to
 know; then records of one setting are computed in batches. `remake` starts from the records.
@@ -7,8 +7,8 @@ know; then records of one setting are computed in batches. `remake` starts from 
 import argparse
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,29 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
+from clipdiff_jax import sample_unclip
 from clipdiff_jax.command import run_command
 from clipdiff_jax.config import nearest
 from clipdiff_jax.data.folder import EXTENSIONS, UnreadableImage, read_image
-from clipdiff_jax.data.transforms import square, to_float
+from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.pipelines.diffusion import Diffusion, load_diffusion
 from clipdiff_jax.pipelines.edit import Edit, edit, load_edit
 from clipdiff_jax.pipelines.grid import show
 from clipdiff_jax.pipelines.records import (
     Record,
     add_to_manifest,
+    picture_keys,
     read_records,
+    read_source,
     save_picture,
     write_whole,
 )
+from clipdiff_jax.pipelines.unclip_folder import is_unclip_folder
 from clipdiff_jax.stages.latents import fingerprint
 
 GRID_COLUMNS = 12
-OF_ONE_PICTURE = ("file", "source", "source_sha256", "index", "strength")
+STEPS, COUNT = 40, 16
+OF_ONE_PICTURE = ("file", "source", "source_sha256", "index", "strength", "prompt")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,19 +75,30 @@ def _parser() -> argparse.ArgumentParser:
         help="first N rounds of noising and denoising with the base model, for strokes and "
         "foreign domains (8 or more)",
     )  # fmt: skip
-    one.add_argument(
-        "--on-error", choices=("skip", "stop"), default="skip",
-        help="what to do about pictures that cannot be read (default: name and skip them)",
-    )  # fmt: skip
 
     two = commands.add_parser("generate", help="sample new pictures from a diffusion model")
     two.set_defaults(run=run_generate)
-    two.add_argument("--count", type=int, default=16)
+    two.add_argument("--count", type=int, help=f"pictures ({COUNT}; 1 for each prompt)")
     two.add_argument("--eta", type=float, default=0.0, help="DDIM's noise, 0 to 1")
+    sample_unclip.add_prompt_options(two)
 
+    four = commands.add_parser("vary", help="make variations of pictures with an unCLIP model")
+    four.set_defaults(run=run_vary)
+    four.add_argument("images", nargs="+", type=Path, help="pictures, or folders of them")
+    sample_unclip.add_vary_options(four)
+
+    for command in (one, four):
+        command.add_argument(
+            "--on-error", choices=("skip", "stop"), default="skip",
+            help="what to do about pictures that cannot be read (default: name and skip them)",
+        )  # fmt: skip
     for command in (one, two):
         command.add_argument("--model", default="demo", help="base model: 'demo' or a folder")
-        command.add_argument("--steps", type=int, default=40)
+    four.add_argument("--model", required=True, help="folder, or repository of the Hub")
+    for command in (one, two, four):
+        command.add_argument(
+            "--steps", type=int, help=f"evaluations ({STEPS}; {sample_unclip.STEPS} of a decoder)"
+        )
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
 
@@ -90,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     three.set_defaults(run=run_remake)
     three.add_argument("records", type=Path, help="a manifest.jsonl, its folder, or one PNG")
 
-    for command in (one, two, three):
+    for command in (one, two, three, four):
         command.add_argument("--out", type=Path, required=True, help="folder for the results")
         command.add_argument("--batch-size", type=int, default=16)
     return parser
@@ -137,17 +153,43 @@ def run_edit(args: argparse.Namespace) -> None:
 
 def run_generate(args: argparse.Namespace) -> None:
     """`sample.py generate`."""
-    if args.count < 1:
+    if args.count is not None and args.count < 1:
         raise ValueError(f"--count must be at least 1, got {args.count}")
-    base = _base(args.model, args.dtype)
-    common = {"command": "generate", **_described(args, base), "eta": args.eta}
-    records = [
-        {**common, "index": index, "file": f"{args.seed}-{index:05d}.png"}
-        for index in range(args.count)
-    ]
+    prompts = sample_unclip.read_prompts(args)
+    if prompts and args.eta:
+        raise ValueError(f"--eta {args.eta:g} is of DDIM, which models that take prompts lack")
+    if prompts:
+        records = sample_unclip.prompt_records(args, prompts)
+    else:
+        records = _sample_records(args)
     _make(records, args.out, args.batch_size)
     shown = [_made(args.out, record) for record in records[: GRID_COLUMNS**2]]
     write_whole(args.out / "grid.png", show(np.stack(shown))._repr_png_())
+
+
+def run_vary(args: argparse.Namespace) -> None:
+    """`sample.py vary`."""
+    if args.count < 1:
+        raise ValueError(f"--count must be at least 1, got {args.count}")
+    common = sample_unclip.variation_settings(args)
+    size = sample_unclip.tower_size(sample_unclip.model_of(common))
+    sources = _readable(_image_files(args.images), size, args.on_error)
+    records: list[Record] = []
+    taken: set[str] = set()
+    for number in range(1, args.count + 1):
+        for path, digest in sources:
+            records.append(
+                {
+                    **common,
+                    "source": str(path.resolve()),
+                    "source_sha256": digest,
+                    "index": len(records),
+                    "file": _free_name(f"{path.stem}-{number}", taken),
+                }
+            )
+    _make(records, args.out, args.batch_size)
+    labels = [f"variation {number}" for number in range(1, args.count + 1)]
+    _save_grids(args.out, records, len(sources), labels, size)
 
 
 def run_remake(args: argparse.Namespace) -> None:
@@ -156,6 +198,20 @@ def run_remake(args: argparse.Namespace) -> None:
     for record in records:
         _check_unchanged(record)
     _make(records, args.out, args.batch_size)
+
+
+def _sample_records(args: argparse.Namespace) -> list[Record]:
+    """A record for each picture of an unconditional model."""
+    given = [name for name in sample_unclip.OPTIONS if getattr(args, name) is not None]
+    if given or is_unclip_folder(args.model):
+        reason = f"--{given[0].replace('_', '-')}" if given else f"the model '{args.model}'"
+        raise ValueError(f"{reason} is for pictures from texts: give --prompt")
+    base = _base(args.model, args.dtype)
+    common = {"command": "generate", **_described(args, base), "eta": args.eta}
+    return [
+        {**common, "index": index, "file": f"{args.seed}-{index:05d}.png"}
+        for index in range(COUNT if args.count is None else args.count)
+    ]
 
 
 def _make(records: list[Record], out: Path, batch_size: int) -> None:
@@ -167,8 +223,8 @@ def _make(records: list[Record], out: Path, batch_size: int) -> None:
         for part in _batches(records, batch_size):
             # The last batch is filled up, so that its size compiles nothing new.
             whole = part + part[-1:] * (min(batch_size, len(records)) - len(part))
-            maker = {"edit": _make_edits, "generate": _make_samples}[part[0]["command"]]
-            for record, image in zip(part, np.asarray(maker(whole)), strict=False):
+            images = np.asarray(_maker(part[0])(whole))
+            for record, image in zip(part, images, strict=False):
                 save_picture(out / record["file"], image, record)
             bar.update(len(part))
     manifest = add_to_manifest(out, records)
@@ -190,11 +246,22 @@ def _batches(records: list[Record], size: int) -> Iterator[list[Record]]:
     yield batch
 
 
+def _maker(record: Record) -> Callable[[list[Record]], jax.Array]:
+    if "prompt" in record:
+        return sample_unclip.make_prompted
+    makers: dict[str, Callable[[list[Record]], jax.Array]] = {
+        "edit": _make_edits,
+        "generate": _make_samples,
+        "vary": sample_unclip.make_variations,
+    }
+    return makers[record["command"]]
+
+
 def _make_edits(records: list[Record]) -> jax.Array:
     one = records[0]
     base = _base(one["model"], one["dtype"])
     return edit(
-        np.stack([_source(record, base.config.image_size) for record in records]),
+        np.stack([read_source(record, base.config.image_size) for record in records]),
         base,
         [_edit(Path(path)) for path in one["edits"]],
         np.array([record["strength"] for record in records], np.float32),
@@ -204,26 +271,21 @@ def _make_edits(records: list[Record]) -> jax.Array:
         fixed_point=one["fixed_point"],
         random_inversion=one["random_inversion"],
         purify=one["purify"],
-        key=_picture_keys(records),
+        key=picture_keys(records),
     )
 
 
 def _make_samples(records: list[Record]) -> jax.Array:
     one = records[0]
     base = _base(one["model"], one["dtype"])
-    return base.generate(_picture_keys(records), steps=one["steps"], eta=one["eta"])
-
-
-def _picture_keys(records: list[Record]) -> jax.Array:
-    indices = jnp.array([record["index"] for record in records])
-    return jax.vmap(partial(jax.random.fold_in, jax.random.key(records[0]["seed"])))(indices)
+    return base.generate(picture_keys(records), steps=one["steps"], eta=one["eta"])
 
 
 def _described(args: argparse.Namespace, base: Diffusion) -> Record:
     return {
         "model": args.model if args.model == "demo" else str(Path(args.model).resolve()),
         "model_fingerprint": fingerprint(base.params),
-        "steps": args.steps,
+        "steps": STEPS if args.steps is None else args.steps,
         "seed": args.seed,
         "dtype": args.dtype,
     }
@@ -231,8 +293,11 @@ def _described(args: argparse.Namespace, base: Diffusion) -> Record:
 
 def _check_unchanged(record: Record) -> None:
     """Raises ValueError where the model, an edit or the source is not what it was."""
-    base = _base(record["model"], record["dtype"])
-    pairs = [(record["model"], fingerprint(base.params), record["model_fingerprint"])]
+    if sample_unclip.is_of_unclip(record):
+        params = sample_unclip.model_of(record).params
+    else:
+        params = _base(record["model"], record["dtype"]).params
+    pairs = [(record["model"], fingerprint(params), record["model_fingerprint"])]
     for path, then in zip(
         record.get("edits", ()), record.get("edit_fingerprints", ()), strict=True
     ):
@@ -285,10 +350,6 @@ def _readable(files: list[Path], size: int, on_error: str) -> list[tuple[Path, s
     return good
 
 
-def _source(record: Record, size: int) -> np.ndarray:
-    return to_float(square(read_image(record["source"]), size))
-
-
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -314,7 +375,7 @@ def _save_grids(
     pages = -(-count // GRID_COLUMNS)
     for page in range(pages):
         chosen = range(page * GRID_COLUMNS, min((page + 1) * GRID_COLUMNS, count))
-        rows = [np.stack([_source(records[i], size) for i in chosen])]
+        rows = [np.stack([read_source(records[i], size) for i in chosen])]
         for row in range(len(labels)):
             rows.append(np.stack([_made(out, records[row * count + i]) for i in chosen]))
         name = "grid.png" if pages == 1 else f"grid-{page + 1}.png"

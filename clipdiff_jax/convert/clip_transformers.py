@@ -77,36 +77,46 @@ def read_config(
     if kind != "clip":
         raise WeightsError(f"config.json is of model_type {kind!r}, expected 'clip'")
     vision, text = _tower_config(config, "vision_config"), _tower_config(config, "text_config")
-    patch, size = _square(vision, "patch_size", 32), _square(vision, "image_size", 224)
     preprocessor = preprocessor or {}
-    _check_preprocessor(preprocessor, size)
+    image_tower = read_vision(vision)
+    check_preprocessor(preprocessor, image_tower.image_size)
     defaults = CLIPConfig()
     return CLIPConfig(
-        VisionTransformerConfig(
-            image_size=size,
-            patch_size=patch,
-            width=vision.get("hidden_size", 768),
-            depth=vision.get("num_hidden_layers", 12),
-            heads=vision.get("num_attention_heads", 12),
-            mlp_width=vision.get("intermediate_size", 3072),
-            activation=_activation(vision),
-            eps=vision.get("layer_norm_eps", 1e-5),
-        ),
-        TextConfig(
-            vocab_size=text.get("vocab_size", 49408),
-            context_length=text.get("max_position_embeddings", 77),
-            width=text.get("hidden_size", 512),
-            depth=text.get("num_hidden_layers", 12),
-            heads=text.get("num_attention_heads", 8),
-            mlp_width=text.get("intermediate_size", 2048),
-            activation=_activation(text),
-            eps=text.get("layer_norm_eps", 1e-5),
-            eos_token_id=_end_of_text(text),
-        ),
+        image_tower,
+        read_text(text),
         projection_dim=config.get("projection_dim", 512),
         logit_scale_init=config.get("logit_scale_init_value", defaults.logit_scale_init),
         image_mean=tuple(preprocessor.get("image_mean", defaults.image_mean)),
         image_std=tuple(preprocessor.get("image_std", defaults.image_std)),
+    )
+
+
+def read_vision(vision: Mapping[str, Any]) -> VisionTransformerConfig:
+    """The `vision_config` of a CLIP, or the `config.json` of its image tower alone."""
+    return VisionTransformerConfig(
+        image_size=_square(vision, "image_size", 224),
+        patch_size=_square(vision, "patch_size", 32),
+        width=vision.get("hidden_size", 768),
+        depth=vision.get("num_hidden_layers", 12),
+        heads=vision.get("num_attention_heads", 12),
+        mlp_width=vision.get("intermediate_size", 3072),
+        activation=_activation(vision),
+        eps=vision.get("layer_norm_eps", 1e-5),
+    )
+
+
+def read_text(text: Mapping[str, Any]) -> TextConfig:
+    """The `text_config` of a CLIP, or the `config.json` of its text tower alone."""
+    return TextConfig(
+        vocab_size=text.get("vocab_size", 49408),
+        context_length=text.get("max_position_embeddings", 77),
+        width=text.get("hidden_size", 512),
+        depth=text.get("num_hidden_layers", 12),
+        heads=text.get("num_attention_heads", 8),
+        mlp_width=text.get("intermediate_size", 2048),
+        activation=_activation(text),
+        eps=text.get("layer_norm_eps", 1e-5),
+        eos_token_id=_end_of_text(text),
     )
 
 
@@ -170,7 +180,7 @@ def _tower_config(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return second if second is not None else config.get(name) or {}
 
 
-def _check_preprocessor(preprocessor: Mapping[str, Any], size: int) -> None:
+def check_preprocessor(preprocessor: Mapping[str, Any], size: int) -> None:
     """Raises `WeightsError` for preprocessing other than: shorter side to `size`, middle square."""
     resize, crop = preprocessor.get("size", size), preprocessor.get("crop_size", size)
     if isinstance(resize, Mapping):

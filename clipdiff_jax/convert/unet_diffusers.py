@@ -1,14 +1,14 @@
 """diffusers' `UNet2DModel`: its `config.json` and its tensor names.
 
 Covers the published pixel models in that layout (`google/ddpm-*`) and the super-resolution networks
-of Karlo. Files written before diffusers 0.14 name attention `query/key/value/proj_attn`; they are
-read as well.
+of Karlo; the table serves Karlo's decoder as well (`decoder_diffusers.py`). Files written before
+diffusers 0.14 name attention `query/key/value/proj_attn`; they are read too.
 """
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from clipdiff_jax.config import nearest
+from clipdiff_jax.convert.documents import check_blocks, check_class
 from clipdiff_jax.convert.rules import CONV, LINEAR, Rule, Table, affine, norm
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.weights import WeightsError
@@ -51,11 +51,13 @@ def _attention(theirs: str, ours: str) -> list[Rule]:
         rules.append(Rule(both, f"{ours}/{name}/kernel", LINEAR))
         both = tuple(f"{theirs}.{which}.bias" for which in (new, old))
         rules.append(Rule(both, f"{ours}/{name}/bias"))
+    rules += affine(f"{theirs}.add_k_proj", f"{ours}/context_k")
+    rules += affine(f"{theirs}.add_v_proj", f"{ours}/context_v")
     return rules
 
 
-def table(config: UNetConfig) -> Table:
-    """The names of the network that `config` describes."""
+def table(config: UNetConfig, name: str = "UNet2DModel of diffusers") -> Table:
+    """The names of the network that `config` describes; `name` is the layout's in messages."""
     rules = [
         *affine("time_embedding.linear_1", "embedding/time/dense_0"),
         *affine("time_embedding.linear_2", "embedding/time/dense_1"),
@@ -79,7 +81,7 @@ def table(config: UNetConfig) -> Table:
                 rules += _residual(resampler, name)
             else:
                 rules += affine(f"{resampler}.conv", f"{name}/conv", CONV)
-    return Table("UNet2DModel of diffusers", tuple(rules))
+    return Table(name, tuple(rules))
 
 
 def read_config(document: Mapping[str, Any]) -> UNetConfig:
@@ -88,16 +90,14 @@ def read_config(document: Mapping[str, Any]) -> UNetConfig:
     Raises `WeightsError` for another class, an unsupported block type and an unsupported option,
     naming it.
     """
-    kind = document.get("_class_name")
-    if kind != "UNet2DModel":
-        raise WeightsError(f"config.json describes {kind!r}, expected 'UNet2DModel'")
+    check_class(document, "UNet2DModel")
     for name, supported in _FIXED.items():
         value = document.get(name, supported)
         if value != supported and not (name == "act_fn" and value == "swish"):
             raise WeightsError(f"config.json has {name} {value!r}, supported is {supported!r}")
     down = document.get("down_block_types", ("DownBlock2D", *3 * ("AttnDownBlock2D",)))
     up = document.get("up_block_types", (*3 * ("AttnUpBlock2D",), "UpBlock2D"))
-    _check_blocks(down, up)
+    check_blocks(down, up, _DOWN, _UP)
     channels = tuple(document.get("block_out_channels", (224, 448, 672, 896)))
     order: Literal["sin_cos", "cos_sin"]
     order = "cos_sin" if document.get("flip_sin_to_cos", True) else "sin_cos"
@@ -186,19 +186,6 @@ def write_config(config: UNetConfig, image_size: int) -> dict[str, Any]:
         "add_attention": config.middle_attention,
         "num_class_embeds": config.num_classes,
     }
-
-
-def _check_blocks(down: Any, up: Any) -> None:
-    for blocks, known in ((down, _DOWN), (up, _UP)):
-        for block in blocks:
-            if block not in known:
-                raise WeightsError(
-                    f"config.json has the block type '{block}', not one of {', '.join(known)}."
-                    f"{nearest(block, known)}"
-                )
-    mirrored = [_UP[_DOWN.index(block)] for block in reversed(down)]
-    if mirrored != list(up):
-        raise WeightsError(f"up_block_types {list(up)} do not mirror down_block_types {list(down)}")
 
 
 def _resampling(document: Mapping[str, Any], down: Any) -> bool:

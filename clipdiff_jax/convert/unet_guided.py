@@ -33,6 +33,7 @@ from clipdiff_jax.convert.rules import (
 from clipdiff_jax.models.unet import UNetConfig
 
 COARSEST_SIZE = 8  # pixels a side at the last level
+MARK = "time_embed.0.weight"  # a name that no other layout has
 _FIRST = "input_blocks.0.0.weight"
 _UPSAMPLER = re.compile(r"output_blocks\.(\d+)\.(?:\d+\.conv|[12]\.in_layers\.2)\.weight")
 _INPUT = re.compile(r"input_blocks\.(\d+)\..+")

@@ -112,6 +112,16 @@ def _look_up(table: np.ndarray, t: Int[Array, "..."]) -> Float[Array, "..."]:
     return jnp.take(jnp.asarray(table), jnp.asarray(t, jnp.int32) + 1, mode="clip")
 
 
+def squared_cosine_betas(num_steps: int) -> Float[np.ndarray, " steps"]:
+    """beta_i = min(1 - f(i+1) / f(i), 0.999), f(i) = cos^2((i/T + 0.008) / 1.008 pi/2), float64.
+
+    Improved DDPM, Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 17.
+    """
+    edges = np.arange(num_steps + 1) / num_steps
+    level = np.cos((edges + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.minimum(1 - level[1:] / level[:-1], 0.999)
+
+
 @functools.lru_cache(maxsize=64)
 def _tables(schedule: DiscreteSchedule) -> dict[str, np.ndarray]:
     """float32 tables of num_steps + 1 entries; the first is the clean image, t = -1."""
@@ -119,9 +129,7 @@ def _tables(schedule: DiscreteSchedule) -> dict[str, np.ndarray]:
     if schedule.betas == "linear":
         beta = np.linspace(schedule.beta_start, schedule.beta_end, steps, dtype=np.float64)
     else:
-        edges = np.arange(steps + 1) / steps
-        level = np.cos((edges + 0.008) / 1.008 * np.pi / 2) ** 2
-        beta = np.minimum(1 - level[1:] / level[:-1], 0.999)
+        beta = squared_cosine_betas(steps)
     beta = np.concatenate([[0.0], beta])
     log_alpha_bar = np.cumsum(np.log1p(-beta))
     alpha_bar = np.exp(log_alpha_bar)

@@ -60,6 +60,8 @@ class UNetConfig:
       dropout: of the residual blocks.
       num_classes: size of a class embedding added to the time embedding; None for none.
       pooled_width: width of a vector (such as a CLIP image embedding) added to the time embedding.
+      pooled_projection: that vector passes a dense layer first; without, it is added as it is, and
+        has the width of the time embedding.
       context_width: width of the tokens that attention sees beside the pixels; None for none.
       remat: recompute each block in the backward pass instead of storing its activations.
     """
@@ -86,6 +88,7 @@ class UNetConfig:
     dropout: float = 0.0
     num_classes: int | None = None
     pooled_width: int | None = None
+    pooled_projection: bool = True
     context_width: int | None = None
     remat: bool = False
 
@@ -106,6 +109,16 @@ class UNetConfig:
             raise ValueError(
                 f"heads {self.heads} and head_width {self.head_width} are both given, expected one"
             )
+        if not self.pooled_projection and self.pooled_width != self.embedding_width:
+            raise ValueError(
+                f"pooled_width is {self.pooled_width}: without a projection it must be that of the "
+                f"time embedding, {self.embedding_width}"
+            )
+
+    @property
+    def embedding_width(self) -> int:
+        """Of the embedding of time, class and pooled vector."""
+        return self.time_width or 4 * self.channels[0]
 
     @property
     def blocks_per_level(self) -> tuple[int, ...]:
@@ -296,7 +309,7 @@ class _Embedding(nn.Module):
     def __call__(self, t: Num[Array, " b"], cond: dict[str, Any]) -> Float[Array, "b e"]:
         cfg = self.config
         base = cfg.channels[0]
-        width = cfg.time_width or 4 * base
+        width = cfg.embedding_width
         emb = TimeEmbedding(
             cfg.sinusoid_width or base, width, cfg.time_order, cfg.time_shift, self.dtype,
             name="time",
@@ -305,7 +318,10 @@ class _Embedding(nn.Module):
             classes: Int[Array, " b"] = cond["classes"]
             emb += nn.Embed(cfg.num_classes, width, dtype=self.dtype, name="classes")(classes)
         if cfg.pooled_width is not None:
-            emb += nn.Dense(width, dtype=self.dtype, name="pooled")(cond["pooled"])
+            pooled: Float[Array, "b p"] = cond["pooled"]
+            if cfg.pooled_projection:
+                pooled = nn.Dense(width, dtype=self.dtype, name="pooled")(pooled)
+            emb += pooled.astype(emb.dtype)
         return emb
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.config import from_dict, to_dict
-from clipdiff_jax.convert import unet_ddpm, unet_diffusers
+from clipdiff_jax.convert import unet_ddpm, unet_diffusers, unet_guided
 from clipdiff_jax.convert.hub import locate
 from clipdiff_jax.convert.read import open_tensors
 from clipdiff_jax.convert.rules import Table, import_params
@@ -228,9 +228,14 @@ def _read_file(file: Path, param_dtype: Any) -> tuple[DiffusionConfig, Any]:
     """Weights alone: the architecture is read off their names and shapes."""
     tensors = open_tensors(file)
     shapes = {name: array.shape for name, array in tensors.items()}
-    unet = unet_ddpm.infer_config(shapes)
-    config = DiffusionConfig(unet, unet_ddpm.infer_size(unet))
-    return config, _import(unet_ddpm.TABLE, tensors, config, param_dtype)
+    if unet_guided.MARK in shapes:
+        unet = unet_guided.infer_config(shapes)
+        size, table = unet_guided.infer_size(unet), unet_guided.table(unet)
+    else:
+        unet = unet_ddpm.infer_config(shapes)
+        size, table = unet_ddpm.infer_size(unet), unet_ddpm.TABLE
+    config = DiffusionConfig(unet, size, learned_variance=_has_variance(unet))
+    return config, _import(table, tensors, config, param_dtype)
 
 
 def _has_variance(unet: UNetConfig) -> bool:

@@ -9,15 +9,19 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32, Key
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from clipdiff_jax.data.transforms import to_uint8
+from clipdiff_jax.data.folder import read_image
+from clipdiff_jax.data.transforms import square, to_float, to_uint8
 
 PNG_KEY = "clipdiff_jax"
 MANIFEST = "manifest.jsonl"
@@ -74,6 +78,17 @@ def read_records(path: Path) -> list[Record]:
             raise RecordError(f"'{path}', line {number}, is no record: it names no command or file")
         records.append(record)
     return records
+
+
+def read_source(record: Record, size: int) -> Float32[np.ndarray, "size size 3"]:
+    """The picture that a record's was made from: its middle square, in [-1, 1]."""
+    return to_float(square(read_image(record["source"]), size))
+
+
+def picture_keys(records: Sequence[Record]) -> Key[Array, " n"]:
+    """A key for each of some records of one seed, from that and the picture's index alone."""
+    indices = jnp.array([record["index"] for record in records])
+    return jax.vmap(partial(jax.random.fold_in, jax.random.key(records[0]["seed"])))(indices)
 
 
 def write_whole(path: Path, content: bytes) -> None:
