@@ -86,9 +86,9 @@ class DiffusionPrior(nn.Module):
             raise ValueError(
                 f"a text of {length} tokens, the prior takes {self.config.text_length}"
             )
-        added = (self.embedding_in(cond["embedding"]), self.time(t), self.image_in(z_t))
-        query = jnp.broadcast_to(self.query.astype(added[0].dtype), added[0].shape)
-        added = jnp.stack([*added, query], axis=1)
+        text = self.embedding_in(cond["embedding"])
+        query = jnp.broadcast_to(self.query.astype(text.dtype), text.shape)
+        added = jnp.stack([text, self.time(t), self.image_in(z_t), query], axis=1)
         x = jnp.concatenate([self.hidden_in(hidden), added], axis=1)
         x = x + self.position_embedding.astype(x.dtype)
         seen = jnp.concatenate([mask, jnp.ones((batch, ADDED_TOKENS), bool)], axis=1)

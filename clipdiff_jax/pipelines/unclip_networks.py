@@ -196,7 +196,8 @@ def run_decoder(
     variables = {"params": params["conditioning"]}
     cond = conditioning.apply(variables, embedding, *text)
     null = conditioning.apply(variables, *empty, method="unconditional")
-    network = functools.partial(UNet(config.network, dtype=dtype).apply, {"params": params["unet"]})
+    unet: Any = UNet(config.network, dtype=dtype)
+    network = functools.partial(unet.apply, {"params": params["unet"]})
     denoise = make_denoise(network, config.schedule, "eps", learned_variance=True)
     denoise = classifier_free(denoise, null, guidance)
     return jnp.clip(_walk(config, denoise, "learned", times, cond, noise), -1, 1)
@@ -214,7 +215,7 @@ def run_upsampler(
     """Small images in [-1, 1] -> large ones, no guidance; the last step is the second network's."""
     size = config.image_size
     enlarged = jax.image.resize(images, (len(images), size, size, 3), "cubic", antialias=True)
-    unet = UNet(config.network, dtype=dtype)
+    unet: Any = UNet(config.network, dtype=dtype)
 
     def denoise_by(name: str) -> Denoise:
         def network(x_t: Array, t: Array, low: Array) -> Array:
