@@ -75,15 +75,15 @@ def test_each_step_equals_diffusers(target, variance, bound, steps):
     rng = np.random.default_rng(1)
     for i in np.unique(np.linspace(0, steps - 1, 9).astype(int)):
         t, t_next = grid[i : i + 2]
+        times = jnp.int32(t), jnp.int32(t_next)
         x0 = rng.uniform(-1, 1, size=SHAPE).astype(np.float32)
         eps, z = rng.normal(size=(2, *SHAPE)).astype(np.float32)
-        x = float(EXACT.alpha(t)) * x0 + float(EXACT.sigma(t)) * eps
+        x = float(EXACT.alpha(times[0])) * x0 + float(EXACT.sigma(times[0])) * eps
         output = x0 if target == "x0" else eps + rng.normal(size=SHAPE).astype(np.float32) / 8
         if variance == "learned":
             output = np.concatenate([output, rng.uniform(-1, 1, SHAPE)], -1).astype(np.float32)
         denoise = make_denoise(lambda *_, y=output: jnp.asarray(y), SCHEDULE, target,
                                variance == "learned")  # fmt: skip
-        times = jnp.int32(t), jnp.int32(t_next)
         prediction = clip_x0(denoise, SCHEDULE, bound)(jnp.asarray(x), times[0], None)
         ours = karlo_step(SCHEDULE, variance)(jnp.asarray(x), prediction, *times, jnp.asarray(z))
         with pytest.MonkeyPatch.context() as patch:
