@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_named(stored):
     fewer |= {"input_blocks.9.0.op.weight": (8, 8, 3, 3)}
     with pytest.raises(ConvertError, match="10 input_blocks for levels of"):
         unet_guided.infer_config(fewer, head_width=4, norm_groups=4)
-    with pytest.raises(ValueError, match="8 channels do not divide into heads of 64"):
+    with pytest.raises(ValueError, match="16 channels do not divide into heads of 64"):
         unet_guided.table(unet_guided.infer_config(names, norm_groups=4))
     with pytest.raises(ValueError, match="8 channels do not divide into 3 heads"):
         unet_guided.table(unet_guided.infer_config(names, heads=3, norm_groups=4))
