@@ -4,8 +4,8 @@ python train.py --config configs/avatars/clip.py --workdir runs/avatars-clip
 python -m clipdiff_jax.evaluate.zero_shot --model runs/avatars-clip/model
 
 The batches are groups of eight renders of one face that differ in mouth, eyes, glasses and beard
-only, and the loss of predicted words is on. Without both, texts learn to leave the mouth out before
-images learn to show it, and neither ever starts (zero-shot 25 % of four mouths after 130,000 pairs).
+only, and the loss of predicted words is on. Without both, texts learn to leave mouths out before
+images learn to show them, and neither ever starts (zero-shot 25 % of four mouths, 130,000 pairs).
 
 The committed weights were made on two shared CPU cores in two stretches: colours first, by 1400
 steps of 96 ungrouped faces with
