@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import clipdiff_jax as cd
-from clipdiff_jax.convert import unet_ddpm
+from clipdiff_jax.convert import unet_ddpm, unet_guided
 from clipdiff_jax.convert.rules import ConvertError, export_params
 from clipdiff_jax.convert.schedule_diffusers import read_schedule, write_schedule
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
@@ -66,6 +66,20 @@ def test_a_file_of_ddpm_names(tmp_path):
     params = jax.jit(lambda key: init_params(config, key))(jax.random.key(0))
     save_file(export_params(unet_ddpm.TABLE, params), tmp_path / "faces.safetensors")
     model = cd.load_diffusion(tmp_path / "faces.safetensors")
+    assert model.config == config
+    jax.tree.map(np.testing.assert_array_equal, model.params, params)
+
+
+def test_a_file_of_guided_diffusions_names(tmp_path):
+    unet = UNetConfig(
+        out_channels=6, channels=(64, 64), blocks=1, attention_levels=(1,), head_width=64,
+        norm_eps=1e-5, time_order="cos_sin", time_shift=0.0, scale_shift=True,
+        residual_resampling=True, downsample_padding="both",
+    )  # fmt: skip
+    config = DiffusionConfig(unet, image_size=16, learned_variance=True)
+    params = jax.jit(lambda key: init_params(config, key))(jax.random.key(0))
+    save_file(export_params(unet_guided.table(unet), params), tmp_path / "adm.safetensors")
+    model = cd.load_diffusion(tmp_path / "adm.safetensors")
     assert model.config == config
     jax.tree.map(np.testing.assert_array_equal, model.params, params)
 
