@@ -4,8 +4,10 @@
     python evaluate.py counterfactual --edit runs/smile --attribute mouth --target smile \\
         --sources serious --count 200 --out runs/smile/scores
 
-Not yet learned with the committed demo CLIP, which cannot tell a smile from a serious mouth
-(zero-shot 26 % of four mouths): give --config.stage.clip a better one first. Not measured.
+On 24 held-out faces: success 0 %, other attributes kept 100 %, PSNR inside 15.1 dB (unedited 13.5),
+outside 32.1. Teeth and a red lip appear where the smile should, too faintly to be counted: the demo
+CLIP tells a smile from the other mouths in 60 % of faces only. With a learning rate of 8e-5,
+l1=2, noise=2, length=1 and 40 steps: 17 %, 98 %, 15.5, outside 27.6.
 """
 
 from clipdiff_jax.data.avatars import AvatarsData
@@ -15,7 +17,7 @@ from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.loop import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 
-IMAGES, BATCH, PASSES = 32, 4, 5
+IMAGES, BATCH, PASSES = 32, 4, 10
 
 
 def get_config() -> RunConfig:
@@ -31,7 +33,7 @@ def get_config() -> RunConfig:
                 templates=("a {} face", "a {} person", "a {} portrait", "a {} character"),
                 t0=500,
                 l1=3.0,
-                noise=2.0,
+                noise=3.0,
                 augmentations=4,
             ),
         ),
@@ -40,7 +42,7 @@ def get_config() -> RunConfig:
             batch_size=BATCH,
             log_every=5,
             preview_every=steps,
-            optim=OptimConfig(learning_rate=5e-5),
+            optim=OptimConfig(learning_rate=1.2e-4, schedule="linear", warmup=0),
             checkpoint=CheckpointConfig(every=steps, keep=1),
         ),
     )
