@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_named(stored):
         unet_guided.infer_config(fewer, head_width=4, norm_groups=4)
     with pytest.raises(ValueError, match="16 channels do not divide into heads of 64"):
         unet_guided.table(unet_guided.infer_config(names, norm_groups=4))
-    with pytest.raises(ValueError, match="8 channels do not divide into 3 heads"):
+    with pytest.raises(ValueError, match="16 channels do not divide into 3 heads"):
         unet_guided.table(unet_guided.infer_config(names, heads=3, norm_groups=4))
     with pytest.raises(ValueError, match="heads 2 and head_width 4 are both given"):
         UNetConfig(heads=2, head_width=4)
