@@ -61,7 +61,7 @@ def test_dry_run_writes_nothing(recipe, tmp_path, capsys):
         (["--config.train.step=3"], "Did you mean 'steps'"),
         (["--config.stage.model.prediction=noise"], "not one of eps, x0, v"),
         (["--config.stage.data.path=/nowhere"], "/nowhere"),
-        (["--config.stage.start=/nowhere"], "not a model folder"),
+        (["--config.stage.start=/nowhere"], "no file or folder"),
         (["--config.train.accumulate=2", "--config.train.batch_size=3"], "does not divide"),
     ],
 )
