@@ -28,9 +28,9 @@ from clipdiff_jax.pipelines.grid import show
 from clipdiff_jax.pipelines.records import (
     Record,
     add_to_manifest,
-    picture_keys,
     read_records,
     read_source,
+    record_keys,
     save_picture,
     write_whole,
 )
@@ -271,14 +271,14 @@ def _make_edits(records: list[Record]) -> jax.Array:
         fixed_point=one["fixed_point"],
         random_inversion=one["random_inversion"],
         purify=one["purify"],
-        key=picture_keys(records),
+        key=record_keys(records),
     )
 
 
 def _make_samples(records: list[Record]) -> jax.Array:
     one = records[0]
     base = _base(one["model"], one["dtype"])
-    return base.generate(picture_keys(records), steps=one["steps"], eta=one["eta"])
+    return base.generate(record_keys(records), steps=one["steps"], eta=one["eta"])
 
 
 def _described(args: argparse.Namespace, base: Diffusion) -> Record:
@@ -293,11 +293,10 @@ def _described(args: argparse.Namespace, base: Diffusion) -> Record:
 
 def _check_unchanged(record: Record) -> None:
     """Raises ValueError where the model, an edit or the source is not what it was."""
-    if sample_unclip.is_of_unclip(record):
-        params = sample_unclip.model_of(record).params
-    else:
-        params = _base(record["model"], record["dtype"]).params
-    pairs = [(record["model"], fingerprint(params), record["model_fingerprint"])]
+    of_unclip = sample_unclip.is_of_unclip(record)
+    hashed = sample_unclip.model_fingerprint if of_unclip else _base_fingerprint
+    now = hashed(record["model"], record["dtype"])
+    pairs = [(record["model"], now, record["model_fingerprint"])]
     for path, then in zip(
         record.get("edits", ()), record.get("edit_fingerprints", ()), strict=True
     ):
@@ -389,6 +388,11 @@ def _made(out: Path, record: Record) -> np.ndarray:
 @cache
 def _base(source: str, dtype: str) -> Diffusion:
     return load_diffusion(source, dtype=jnp.dtype(dtype))
+
+
+@cache
+def _base_fingerprint(source: str, dtype: str) -> str:
+    return fingerprint(_base(source, dtype).params)
 
 
 @cache

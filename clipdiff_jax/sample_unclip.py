@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from clipdiff_jax.pipelines.records import Record, picture_keys, read_source
+from clipdiff_jax.pipelines.records import Record, read_source, record_keys
 from clipdiff_jax.pipelines.unclip import UnClip, load_unclip
 from clipdiff_jax.pipelines.unclip_networks import ImageEncoder
 from clipdiff_jax.stages.latents import fingerprint
@@ -86,7 +86,7 @@ def make_prompted(records: Sequence[Record]) -> jax.Array:
     options = {name: one[name] for name in OPTIONS}
     prompts = [record["prompt"] for record in records]
     model = model_of(one)
-    return model.generate(prompts, key=picture_keys(records), steps=one["steps"], **options)
+    return model.generate(prompts, key=record_keys(records), steps=one["steps"], **options)
 
 
 def make_variations(records: Sequence[Record]) -> jax.Array:
@@ -95,7 +95,7 @@ def make_variations(records: Sequence[Record]) -> jax.Array:
     options = {name: one[name] for name in OPTIONS if name not in _OF_THE_PRIOR}
     model = model_of(one)
     images = np.stack([read_source(record, tower_size(model)) for record in records])
-    return model.variations(images, key=picture_keys(records), steps=one["steps"], **options)
+    return model.variations(images, key=record_keys(records), steps=one["steps"], **options)
 
 
 def is_of_unclip(record: Record) -> bool:
@@ -106,6 +106,12 @@ def is_of_unclip(record: Record) -> bool:
 def model_of(record: Record) -> UnClip:
     """The model that a record, or the command line, names."""
     return _load(record["model"], record["dtype"])
+
+
+@cache
+def model_fingerprint(source: str, dtype: str) -> str:
+    """The hash of a model's parameters, computed once: an unCLIP has many."""
+    return fingerprint(_load(source, dtype).params)
 
 
 def tower_size(model: UnClip) -> int:
@@ -133,7 +139,7 @@ def _described(args: argparse.Namespace, names: Iterable[str]) -> Record:
     given = {name: getattr(args, name) for name in names}
     return {
         "model": source,
-        "model_fingerprint": fingerprint(_load(source, args.dtype).params),
+        "model_fingerprint": model_fingerprint(source, args.dtype),
         "steps": STEPS if args.steps is None else args.steps,
         **{name: OPTIONS[name] if value is None else value for name, value in given.items()},
         "seed": args.seed,

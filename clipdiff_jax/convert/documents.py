@@ -1,6 +1,8 @@
 """Checks of foreign `config.json`s: what a document says must be what our networks can be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from clipdiff_jax.config import nearest
@@ -27,6 +29,27 @@ def check_options(
         value = document.get(name, (defaults or {}).get(name, wanted))
         if value != wanted:
             raise WeightsError(f"config.json has {name} {value!r}, supported is {wanted!r}")
+
+
+def sample_size(document: Mapping[str, Any]) -> int:
+    """The side of a model's square images in pixels; `WeightsError` where there is no such one."""
+    size = document.get("sample_size")
+    if isinstance(size, list | tuple) and len(set(size)) == 1:
+        size = size[0]
+    if not isinstance(size, int):
+        raise WeightsError(f"config.json has sample_size {size!r}, expected the side of an image")
+    return size
+
+
+@contextmanager
+def named(folder: Path) -> Iterator[None]:
+    """Adds the folder to the message of a `ValueError` that does not name it."""
+    try:
+        yield
+    except ValueError as error:
+        if str(folder) in str(error):
+            raise
+        raise WeightsError(f"in '{folder}': {error}") from error
 
 
 def check_blocks(

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from clipdiff_jax.config import nearest
+from clipdiff_jax.convert.documents import check_class, check_options
+from clipdiff_jax.diffusion.karlo import KarloSchedule
 from clipdiff_jax.diffusion.prediction import Target
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.weights import WeightsError
@@ -13,6 +15,9 @@ Betas = Literal["linear", "squared_cosine"]
 # diffusers' word -> ours.
 _BETAS: dict[str, Betas] = {"linear": "linear", "squaredcos_cap_v2": "squared_cosine"}
 _TARGETS: dict[str, Target] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+_WORDS = {ours: theirs for theirs, ours in _TARGETS.items()}
+_KARLO = "UnCLIPScheduler"
+_VARIANCES = {"small": "fixed_small_log", "learned": "learned_range"}
 
 
 def read_schedule(document: Mapping[str, Any]) -> tuple[DiscreteSchedule, Target]:
@@ -40,17 +45,38 @@ def write_schedule(
 ) -> dict[str, Any]:
     """The inverse of `read_schedule`, as the config of a `DDPMScheduler`."""
     betas = {ours: theirs for theirs, ours in _BETAS.items()}
-    targets = {ours: theirs for theirs, ours in _TARGETS.items()}
     return {
         "_class_name": "DDPMScheduler",
         "num_train_timesteps": schedule.num_steps,
         "beta_schedule": betas[schedule.betas],
         "beta_start": schedule.beta_start,
         "beta_end": schedule.beta_end,
-        "prediction_type": targets[prediction],
+        "prediction_type": _WORDS[prediction],
         "variance_type": "learned_range" if learned_variance else "fixed_small",
         "clip_sample": True,
     }
+
+
+def read_scheduler(
+    document: Mapping[str, Any], prediction: Target, variance: Literal["small", "learned"]
+) -> tuple[KarloSchedule, float]:
+    """Karlo's `UnCLIPScheduler` -> (schedule, bound of |x0|), for a network of that output.
+
+    `prediction` and `variance` are what the network predicts.
+
+    Raises `WeightsError` for another class and for what does not suit such a network.
+    """
+    check_class(document, _KARLO)
+    wanted = {
+        "prediction_type": _WORDS[prediction],
+        "variance_type": _VARIANCES[variance],
+        "beta_schedule": "squaredcos_cap_v2",
+        "clip_sample": True,
+    }
+    defaults = {"prediction_type": "epsilon", "variance_type": "fixed_small_log"}
+    check_options(document, wanted, defaults)
+    bound = float(document.get("clip_sample_range", 1.0))
+    return KarloSchedule(document.get("num_train_timesteps", 1000)), bound
 
 
 def _known(document: Mapping[str, Any], name: str, default: str, words: Mapping[str, T]) -> T:

@@ -8,7 +8,7 @@ diffusers 0.14 name attention `query/key/value/proj_attn`; they are read too.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from clipdiff_jax.convert.documents import check_blocks, check_class
+from clipdiff_jax.convert.documents import check_blocks, check_class, check_options
 from clipdiff_jax.convert.rules import CONV, LINEAR, Rule, Table, affine, norm
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.weights import WeightsError
@@ -91,10 +91,9 @@ def read_config(document: Mapping[str, Any]) -> UNetConfig:
     naming it.
     """
     check_class(document, "UNet2DModel")
-    for name, supported in _FIXED.items():
-        value = document.get(name, supported)
-        if value != supported and not (name == "act_fn" and value == "swish"):
-            raise WeightsError(f"config.json has {name} {value!r}, supported is {supported!r}")
+    if document.get("act_fn") == "swish":  # another word for it
+        document = {**document, "act_fn": "silu"}
+    check_options(document, _FIXED)
     down = document.get("down_block_types", ("DownBlock2D", *3 * ("AttnDownBlock2D",)))
     up = document.get("up_block_types", (*3 * ("AttnUpBlock2D",), "UpBlock2D"))
     check_blocks(down, up, _DOWN, _UP)

@@ -14,6 +14,7 @@ with z standard normal noise. A grid is an int32 array of descending times that 
 clean image, so its S + 1 entries ask for S evaluations of the network.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -83,6 +84,13 @@ def sample(
     inputs = (times[:-1], times[1:], jnp.arange(steps), noise)
     x, visited = jax.lax.scan(body, x, inputs, unroll=unroll)
     return (x, visited) if trace else x
+
+
+def picture_keys(key: Key[Array, "..."], indices: Int[Array, " b"]) -> Key[Array, " b"]:
+    """A key for each picture, `fold_in(key, index)`; one that is given for each already is kept."""
+    if key.ndim == 1:
+        return key
+    return jax.vmap(functools.partial(jax.random.fold_in, key))(indices)
 
 
 def step_noise(

@@ -22,7 +22,7 @@ from clipdiff_jax.convert.read import open_tensors
 from clipdiff_jax.convert.rules import Table, import_params
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer
 from clipdiff_jax.models.clip import CLIP, CLIPConfig, normalise
-from clipdiff_jax.pipelines.diffusion import model_folder
+from clipdiff_jax.pipelines.diffusion import model_folder, on_device
 from clipdiff_jax.weights import (
     WeightsError,
     demo_folder,
@@ -43,6 +43,14 @@ def init_params(config: CLIPConfig, key: Array) -> Any:
     size = config.vision.image_size
     pixels, ids = jnp.zeros((1, size, size, 3)), jnp.zeros((1, config.text.context_length), int)
     return CLIP(config).init(key, pixels, ids)["params"]
+
+
+def check_floats(images: Array | np.ndarray) -> None:
+    """Raises `TypeError` for integer images: theirs is another range."""
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise TypeError(
+            f"images are {images.dtype}, expected floats in [-1, 1]: images / 127.5 - 1"
+        )
 
 
 def preprocess(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b size size 3"]:
@@ -74,10 +82,7 @@ class Clip:
 
         Raises `TypeError` for integer images: theirs is another range.
         """
-        if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise TypeError(
-                f"images are {images.dtype}, expected floats in [-1, 1]: images / 127.5 - 1"
-            )
+        check_floats(images)
         return _embed_images(self.config, self.dtype, self.params, jnp.asarray(images))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Array, "b d"]:
@@ -197,5 +202,4 @@ def _read_openai(file: Path, param_dtype: Any) -> tuple[CLIPConfig, Any]:
 
 def _import(table: Table, tensors: Any, config: CLIPConfig, param_dtype: Any) -> Any:
     shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
-    place = lambda path, array: jnp.asarray(array)
-    return import_params(table, tensors, shapes, dtype=param_dtype, place=place)
+    return import_params(table, tensors, shapes, dtype=param_dtype, place=on_device)

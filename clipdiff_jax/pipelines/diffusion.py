@@ -16,12 +16,13 @@ from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.config import from_dict, to_dict
 from clipdiff_jax.convert import unet_ddpm, unet_diffusers, unet_guided
+from clipdiff_jax.convert.documents import named, sample_size
 from clipdiff_jax.convert.hub import locate
 from clipdiff_jax.convert.read import open_tensors
 from clipdiff_jax.convert.rules import Table, import_params
 from clipdiff_jax.convert.schedule_diffusers import read_schedule
 from clipdiff_jax.diffusion.prediction import Denoise, Target, make_denoise
-from clipdiff_jax.diffusion.sampler import ddim, even_grid, sample, step_noise
+from clipdiff_jax.diffusion.sampler import ddim, even_grid, picture_keys, sample, step_noise
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.unet import UNet, UNetConfig
 from clipdiff_jax.weights import (
@@ -135,9 +136,7 @@ class Diffusion:
         Image i uses `fold_in(key, i)`; given [N] keys there is one image for each, which depends on
         its own key alone. Changing key or eta compiles nothing new.
         """
-        keys = key
-        if key.ndim == 0:
-            keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
+        keys = picture_keys(key, jnp.arange(count))
         grid = even_grid(self.config.schedule.num_steps, steps)
         return _generate(self.config, self.dtype, self.params, grid, keys, jnp.float32(eta))
 
@@ -211,12 +210,8 @@ def _read_diffusers(folder: Path, param_dtype: Any) -> tuple[DiffusionConfig, An
     """A `UNet2DModel` in `folder` itself or, in newer pipelines, in its `unet`."""
     network = folder / "unet" if (folder / "unet").is_dir() else folder
     document = read_config(network)
-    unet = unet_diffusers.read_config(document)
-    size = document.get("sample_size")
-    if isinstance(size, list | tuple) and len(set(size)) == 1:
-        size = size[0]
-    if not isinstance(size, int):
-        raise WeightsError(f"'{network}/config.json' has sample_size {size!r}, expected a number")
+    with named(network):
+        unet, size = unet_diffusers.read_config(document), sample_size(document)
     places = (folder, folder / "scheduler", network)
     found = [place for place in places if (place / SCHEDULER).is_file()]
     schedule, prediction = read_schedule(read_config(found[0], SCHEDULER) if found else {})
@@ -244,8 +239,13 @@ def _has_variance(unet: UNetConfig) -> bool:
 
 def _import(table: Table, tensors: Any, config: DiffusionConfig, param_dtype: Any) -> Any:
     shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
-    place = lambda path, array: jnp.asarray(array)
-    return import_params(table, tensors, shapes, dtype=param_dtype, place=place)
+    return import_params(table, tensors, shapes, dtype=param_dtype, place=on_device)
+
+
+def on_device(path: str, array: np.ndarray) -> Array:
+    """Puts a parameter onto the device as it is read, see `import_params`."""
+    del path
+    return jnp.asarray(array)
 
 
 def model_folder(source: str | Path) -> Path:

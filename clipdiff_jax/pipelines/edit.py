@@ -22,7 +22,7 @@ from clipdiff_jax.diffusion.guidance import mix
 from clipdiff_jax.diffusion.guidance import strength as at_strength
 from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.losses import q_sample
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample, step_noise
+from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, picture_keys, sample, step_noise
 from clipdiff_jax.pipelines.clip import Clip
 from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, denoiser, model_folder
 from clipdiff_jax.pipelines.face import FaceEncoder
@@ -213,9 +213,7 @@ def fit_square(images: Images, size: int) -> Float[Array, "b size size 3"]:
 
 def _keys(key: Key[Array, "..."] | int, count: int) -> Key[Array, " b"]:
     key = jax.random.key(key) if isinstance(key, int) else key
-    if key.ndim == 1:
-        return key
-    return jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count))
+    return picture_keys(key, jnp.arange(count))
 
 
 def _run(

@@ -9,7 +9,6 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from clipdiff_jax.data.folder import read_image
 from clipdiff_jax.data.transforms import square, to_float, to_uint8
+from clipdiff_jax.diffusion.sampler import picture_keys
 
 PNG_KEY = "clipdiff_jax"
 MANIFEST = "manifest.jsonl"
@@ -85,10 +85,10 @@ def read_source(record: Record, size: int) -> Float32[np.ndarray, "size size 3"]
     return to_float(square(read_image(record["source"]), size))
 
 
-def picture_keys(records: Sequence[Record]) -> Key[Array, " n"]:
+def record_keys(records: Sequence[Record]) -> Key[Array, " n"]:
     """A key for each of some records of one seed, from that and the picture's index alone."""
     indices = jnp.array([record["index"] for record in records])
-    return jax.vmap(partial(jax.random.fold_in, jax.random.key(records[0]["seed"])))(indices)
+    return picture_keys(jax.random.key(records[0]["seed"]), indices)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -20,8 +20,9 @@ from jaxtyping import Array, Float, Key
 from clipdiff_jax.config import nearest
 from clipdiff_jax.convert.hub import locate
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer
-from clipdiff_jax.diffusion.sampler import even_grid, step_noise
+from clipdiff_jax.diffusion.sampler import even_grid, picture_keys, step_noise
 from clipdiff_jax.pipelines import unclip_networks as networks
+from clipdiff_jax.pipelines.clip import check_floats
 from clipdiff_jax.pipelines.unclip_folder import STAGES, read_configs, read_params
 from clipdiff_jax.pipelines.unclip_networks import Noise, StageConfig, TextFeatures
 from clipdiff_jax.weights import WeightsError
@@ -116,10 +117,7 @@ class UnClip:
 
         Raises `TypeError` for integer images: theirs is another range.
         """
-        if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise TypeError(
-                f"images are {images.dtype}, expected floats in [-1, 1]: images / 127.5 - 1"
-            )
+        check_floats(images)
         config, params = self._stage("image")
         return networks.encode_images(config, self.dtype, params, jnp.asarray(images))
 
@@ -279,9 +277,7 @@ def _start(
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3))
 def _draw(number: int, key: Array, steps: int, shape: tuple[int, ...]) -> Noise:
-    keys = key
-    if key.ndim == 0:
-        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(shape[0]))
+    keys = picture_keys(key, jnp.arange(shape[0]))
     own = jax.vmap(functools.partial(jax.random.fold_in, data=number))(keys)
     every = jax.vmap(lambda index: step_noise(own, index, shape))(jnp.arange(steps + 1))
     return Noise(every[0], every[1:])

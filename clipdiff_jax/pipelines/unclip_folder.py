@@ -7,12 +7,10 @@ configs are read, and compared with each other, before any array is.
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from clipdiff_jax.convert import (
     clip_transformers,
@@ -20,10 +18,12 @@ from clipdiff_jax.convert import (
     prior_diffusers,
     unet_diffusers,
 )
+from clipdiff_jax.convert.documents import named, sample_size
 from clipdiff_jax.convert.read import open_tensors
 from clipdiff_jax.convert.rules import Table, import_params
-from clipdiff_jax.convert.scheduler_diffusers import read_scheduler
+from clipdiff_jax.convert.schedule_diffusers import read_scheduler
 from clipdiff_jax.models.clip import CLIPConfig
+from clipdiff_jax.pipelines.diffusion import on_device
 from clipdiff_jax.pipelines.unclip_networks import (
     Decoder,
     ImageEncoder,
@@ -124,10 +124,9 @@ def _read_stage(folder: Path, config: StageConfig, param_dtype: Any) -> dict[str
     params: dict[str, Any] = {}
     shapes = network_shapes(config)
     for name, (component, table) in tables(config).items():
-        with _named(folder / component):
+        with named(folder / component):
             tensors = open_tensors(folder / component)
-            place = lambda path, array: jnp.asarray(array)
-            tree = import_params(table, tensors, shapes[name], dtype=param_dtype, place=place)
+            tree = import_params(table, tensors, shapes[name], dtype=param_dtype, place=on_device)
         params |= tree if name in tree else {name: tree}
     return params
 
@@ -152,7 +151,7 @@ def _read_image(folder: Path) -> ImageEncoder:
     mean = tuple(preprocessor.get("image_mean", CLIPConfig.image_mean))
     std = tuple(preprocessor.get("image_std", CLIPConfig.image_std))
     config = _read(folder / "image_encoder", read)
-    with _named(extractor):
+    with named(extractor):
         clip_transformers.check_preprocessor(preprocessor, config.tower.image_size)
     return config
 
@@ -171,7 +170,7 @@ def _read_prior(folder: Path) -> Prior:
 def _read_decoder(folder: Path) -> Decoder:
     network = _read(folder / "decoder", decoder_diffusers.read_config)
     conditioning = _read(folder / "text_proj", decoder_diffusers.read_conditioning)
-    size = _read(folder / "decoder", _sample_size)
+    size = _read(folder / "decoder", sample_size)
     schedule = _scheduler(folder / "decoder_scheduler", "eps", "learned")
     return Decoder(network, conditioning, size, *schedule)
 
@@ -182,7 +181,7 @@ def _read_upsampler(folder: Path) -> Upsampler:
     if network != other:
         raise WeightsError(f"'{last}' describes another network than '{first}', expected the same")
     schedule = _scheduler(folder / "super_res_scheduler", "eps", "small")
-    return Upsampler(network, _read(first, _sample_size), *schedule)
+    return Upsampler(network, _read(first, sample_size), *schedule)
 
 
 def _scheduler(folder: Path, prediction: Any, variance: Any) -> tuple[Any, float]:
@@ -190,28 +189,10 @@ def _scheduler(folder: Path, prediction: Any, variance: Any) -> tuple[Any, float
     return _read(folder, read, "scheduler_config.json")
 
 
-def _sample_size(document: Mapping[str, Any]) -> int:
-    size = document.get("sample_size")
-    if not isinstance(size, int):
-        raise WeightsError(f"config.json has sample_size {size!r}, expected the side of an image")
-    return size
-
-
 def _read(folder: Path, read: Callable[[Mapping[str, Any]], T], name: str = "config.json") -> T:
     document = read_config(folder, name)
-    with _named(folder):
+    with named(folder):
         return read(document)
-
-
-@contextmanager
-def _named(folder: Path):
-    """Adds the folder to the message of a `ValueError` that does not name it."""
-    try:
-        yield
-    except ValueError as error:
-        if str(folder) in str(error):
-            raise
-        raise WeightsError(f"in '{folder}': {error}") from error
 
 
 def _check_together(folder: Path, configs: Configs) -> None:

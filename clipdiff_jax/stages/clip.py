@@ -112,8 +112,7 @@ def build(config: ClipStage) -> Stage:
         batch = {name: value.reshape(-1, *value.shape[2:]) for name, value in batch.items()}
         images = augment(key, batch["image"], config.crop, config.noise)
         pixels = normalise(images, config.clip)
-        towers = {name: value for name, value in params.items() if name != HEAD}
-        image, text, scale = network.apply({"params": towers}, pixels, batch["tokens"])
+        image, text, scale = network.apply({"params": _model(params)}, pixels, batch["tokens"])
         value, aux = contrastive_loss(image, text, scale)
         if config.words:
             special = (tokenizer.start_id, tokenizer.end_id)
@@ -123,8 +122,8 @@ def build(config: ClipStage) -> Stage:
         return value, aux
 
     def export(path: Path, params):
-        towers = {name: value for name, value in params.items() if name != HEAD}
-        save_clip(path, config.clip, towers, tokenizer, dtype=jnp.dtype(config.export_dtype))
+        dtype = jnp.dtype(config.export_dtype)
+        save_clip(path, config.clip, _model(params), tokenizer, dtype=dtype)
 
     return Stage(
         init=init,
@@ -173,6 +172,11 @@ def words_loss(
     logits = image.shape[1] ** 0.5 * unit(image) @ head["kernel"] + head["bias"]
     of_each = -(named * jax.nn.log_softmax(logits)).sum(axis=1)
     return (of_each / jnp.maximum(named.sum(axis=1), 1)).mean()
+
+
+def _model(params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of CLIP, without the head that only training has."""
+    return {name: value for name, value in params.items() if name != HEAD}
 
 
 def _init_head(config: CLIPConfig) -> dict[str, Array]:

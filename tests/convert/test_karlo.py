@@ -17,7 +17,7 @@ from clipdiff_jax.convert import (
     unet_diffusers,
 )
 from clipdiff_jax.convert.rules import expected, export_params, import_params
-from clipdiff_jax.convert.scheduler_diffusers import read_scheduler
+from clipdiff_jax.convert.schedule_diffusers import read_scheduler
 from clipdiff_jax.diffusion.karlo import KarloSchedule
 from clipdiff_jax.models.clip import TextConfig
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioning, DecoderConditioningConfig
