@@ -86,7 +86,7 @@ def sample(
     return (x, visited) if trace else x
 
 
-def picture_keys(key: Key[Array, "..."], indices: Int[Array, " b"]) -> Key[Array, " b"]:
+def picture_keys(key: Key[Array, "..."], indices: Int[Array, " n"]) -> Key[Array, " b"]:
     """A key for each picture, `fold_in(key, index)`; one that is given for each already is kept."""
     if key.ndim == 1:
         return key
