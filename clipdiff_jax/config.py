@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+OVERRIDE = "--config."
 
 
 class ConfigError(ValueError):
@@ -47,6 +48,13 @@ def from_dict(cls: type[T], value: Any, where: str = "config") -> T:
     wrong type, and for a required field that is missing.
     """
     return _read(cls, value, where)
+
+
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command line as (its own arguments, the overrides given as `--config.a.b=value`)."""
+    own = [argument for argument in argv if not argument.startswith(OVERRIDE)]
+    given = [argument.removeprefix(OVERRIDE) for argument in argv if argument.startswith(OVERRIDE)]
+    return own, given
 
 
 def apply_overrides(config: T, overrides: Sequence[str]) -> T:

@@ -35,7 +35,7 @@ from clipdiff_jax.pipelines.records import (
     write_whole,
 )
 from clipdiff_jax.pipelines.unclip_folder import is_unclip_folder
-from clipdiff_jax.stages.latents import fingerprint
+from clipdiff_jax.weights import fingerprint
 
 GRID_COLUMNS = 12
 STEPS, COUNT = 40, 16

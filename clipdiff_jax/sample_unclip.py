@@ -16,7 +16,7 @@ import numpy as np
 from clipdiff_jax.pipelines.records import Record, read_source, record_keys
 from clipdiff_jax.pipelines.unclip import UnClip, load_unclip
 from clipdiff_jax.pipelines.unclip_networks import ImageEncoder
-from clipdiff_jax.stages.latents import fingerprint
+from clipdiff_jax.weights import fingerprint
 
 # The options that only an unCLIP has, with what they are where they are not given.
 OPTIONS: dict[str, float] = {

@@ -9,19 +9,16 @@ from pathlib import Path
 import jax
 
 from clipdiff_jax.compilation import enable_compilation_cache
-from clipdiff_jax.config import ConfigError, load_config, to_dict
+from clipdiff_jax.config import ConfigError, load_config, split_overrides, to_dict
 from clipdiff_jax.stages import RunConfig, build
 from clipdiff_jax.train.loop import NotFinite, dry_run, fit
 from clipdiff_jax.weights import WeightsError
-
-PREFIX = "--config."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status: 0, or 1 with one line on standard error for
     whatever the user can put right."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    overrides = [a.removeprefix(PREFIX) for a in argv if a.startswith(PREFIX)]
+    argv, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="train.py",
         description="Trains a stage. Any field of the config can be set: "
@@ -34,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="compile one step, print parameters, FLOPs and memory a device, and stop",
     )
-    args = parser.parse_args([a for a in argv if not a.startswith(PREFIX)])
+    args = parser.parse_args(argv)
     if not args.dry_run and not args.workdir:
         parser.error("--workdir is needed (or --dry-run)")
     try:

@@ -5,6 +5,7 @@ library trains or converts is written so, and every `load_*` reads it. Reading i
 are views of the memory-mapped file until something computes with them.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -74,6 +75,32 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"'{path}' is both an array and a branch")
         node[name] = leaf
     return tree
+
+
+def take_fitting(
+    old: Mapping[str, Any], fresh: Mapping[str, Any], source: str
+) -> tuple[dict[str, Any], list[str]]:
+    """`fresh` parameters with those of `old` in their place where path and shape agree.
+
+    Returns them and the paths that stay fresh. Raises `WeightsError`, naming `source`, where
+    nothing fits.
+    """
+    before, after = flatten(old), flatten(fresh)
+    fits = {k for k in before if k in after and np.shape(before[k]) == np.shape(after[k])}
+    if not fits:
+        raise WeightsError(f"no parameter of '{source}' fits the network")
+    merged = {name: before[name] if name in fits else after[name] for name in after}
+    return unflatten(merged), sorted(after.keys() - fits)
+
+
+def fingerprint(params: Any) -> str:
+    """A hash of names, shapes and values of a parameter pytree, independent of the machine."""
+    digest = hashlib.sha256()
+    for name, leaf in flatten(params).items():
+        array = np.ascontiguousarray(np.asarray(leaf, np.float32))
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def cast(array: Any, dtype: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from clipdiff_jax import evaluate_command
 from clipdiff_jax.pipelines.diffusion import save_diffusion
 from clipdiff_jax.pipelines.edit import Edit
 from clipdiff_jax.stages.edit import EditObjective
-from clipdiff_jax.stages.latents import fingerprint
+from clipdiff_jax.weights import fingerprint
 
 OBJECTIVE = EditObjective(
     source_text="black hair", target_text="red hair", t0=100, invert_steps=3, train_steps=2

@@ -16,7 +16,7 @@ from clipdiff_jax.pipelines.diffusion import save_diffusion
 from clipdiff_jax.pipelines.edit import Edit
 from clipdiff_jax.pipelines.records import read_records
 from clipdiff_jax.stages.edit import EditObjective
-from clipdiff_jax.stages.latents import fingerprint
+from clipdiff_jax.weights import fingerprint
 
 OBJECTIVE = EditObjective(
     source_text="a face", target_text="a smiling face", t0=300, invert_steps=4, train_steps=3

@@ -156,14 +156,17 @@ def read_conditioning(document: Mapping[str, Any]) -> DecoderConditioningConfig:
 
 
 def write_conditioning(config: DecoderConditioningConfig) -> dict[str, Any]:
-    """The inverse of `read_conditioning`."""
-    return {
+    """The inverse of `read_conditioning`; `WeightsError` for what diffusers lacks."""
+    document = {
         "_class_name": CONDITIONING,
         "clip_embeddings_dim": config.embedding_width,
         "time_embed_dim": config.pooled_width,
         "cross_attention_dim": config.context_width,
         "clip_extra_context_tokens": config.extra_tokens,
     }
+    if read_conditioning(document) != config:
+        raise WeightsError(f"diffusers' {CONDITIONING} cannot express {config}")
+    return document
 
 
 def _one_number(document: Mapping[str, Any], name: str, default: int) -> int:

@@ -78,11 +78,13 @@ def noise_loss(
     prediction: Target = "eps",
     weighting: Weighting = "uniform",
     learned_variance: bool = False,
+    vlb_weight: float = 1.0,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Eq. 11, or eq. 12 with `learned_variance`, over a batch of images with their t and noise.
 
-    network: as `make_denoise` takes it. Returns (loss, metrics): "mse", the unweighted mean
-    square, and with a learned variance "vlb" in bits per dimension.
+    network: as `make_denoise` takes it. vlb_weight: of L_vlb, in units of T / 1000.
+    Returns (loss, metrics): "mse", the unweighted mean square, and with a learned variance "vlb" in
+    bits per dimension.
     """
     x_t = q_sample(schedule, x0, t, eps)
     output = network(x_t, t, cond).astype(jnp.float32)
@@ -94,7 +96,7 @@ def noise_loss(
     if mix is not None:
         fixed = from_output(prediction, schedule, x_t, t, jax.lax.stop_gradient(output))
         vlb = jnp.mean(vlb_terms(schedule, fixed._replace(log_variance_mix=mix), x0, x_t, t))
-        loss = loss + schedule.num_steps / 1000 * vlb
+        loss = loss + vlb_weight * schedule.num_steps / 1000 * vlb
         metrics["vlb"] = vlb
     return loss, metrics
 

@@ -26,12 +26,14 @@ class DiffusionPriorConfig:
     """Describes a `DiffusionPrior`; the defaults are Karlo's.
 
     Attributes:
-      embedding_width: of CLIP's embeddings and of its text transformer's states.
+      embedding_width: of CLIP's embeddings.
+      hidden_width: of its text transformer's states; None where it is the same.
       text_length: tokens of the encoded text.
       width, depth, heads: of the transformer, whose MLPs are four times as wide.
     """
 
     embedding_width: int = 768
+    hidden_width: int | None = None
     text_length: int = 77
     width: int = 2048
     depth: int = 20
@@ -41,11 +43,16 @@ class DiffusionPriorConfig:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not split into {self.heads} heads")
 
+    @property
+    def text_width(self) -> int:
+        """Width of the states of CLIP's text transformer."""
+        return self.embedding_width if self.hidden_width is None else self.hidden_width
+
 
 class DiffusionPrior(nn.Module):
     """`DiffusionPrior(config).apply({"params": p}, z_t, t, cond)` -> x0, in normalised units.
 
-    `z_t` is [B, D], `t` [B]; `cond` holds `embedding` [B, D] and `hidden` [B, T, D], CLIP's text
+    `z_t` is [B, D], `t` [B]; `cond` holds `embedding` [B, D] and `hidden` [B, T, W], CLIP's text
     embedding and last states, and `mask` [B, T], True where a token counts. The diffusion runs on
     embeddings shifted and scaled to mean 0 and deviation 1; `restore` undoes that.
 
@@ -79,7 +86,7 @@ class DiffusionPrior(nn.Module):
     def __call__(
         self, z_t: Float[Array, "b d"], t: Num[Array, " b"], cond: dict[str, Array]
     ) -> Float[Array, "b d"]:
-        hidden: Float[Array, "b t d"] = cond["hidden"]
+        hidden: Float[Array, "b t w"] = cond["hidden"]
         mask: Bool[Array, "b t"] = cond["mask"]
         batch, length = mask.shape
         if length != self.config.text_length:

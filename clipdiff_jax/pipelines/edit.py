@@ -27,10 +27,10 @@ from clipdiff_jax.pipelines.clip import Clip
 from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, denoiser, model_folder
 from clipdiff_jax.pipelines.face import FaceEncoder
 from clipdiff_jax.stages.edit import KIND, EditObjective, make_stage, save_edit
-from clipdiff_jax.stages.latents import fingerprint, time_grid
+from clipdiff_jax.stages.latents import time_grid
 from clipdiff_jax.train.loop import TrainConfig, fit
 from clipdiff_jax.train.optim import OptimConfig
-from clipdiff_jax.weights import WeightsError, load_folder
+from clipdiff_jax.weights import WeightsError, fingerprint, load_folder
 
 Images = Float[Array | np.ndarray, "b h w 3"]
 PURIFY_STEPS = 6

@@ -1,16 +1,16 @@
-"""unCLIP as a thing to hold: pictures from texts, and variations of pictures.
+"""unCLIP as a thing to hold: pictures from texts, and what can be done with pictures.
 
-Ramesh et al. 2022, arXiv 2204.06125: a prior makes a CLIP image embedding of a text, a decoder a
-small image of the embedding, an upsampler a large image of the small one. The stages can be loaded
-and dropped one by one, and called one by one.
+Ramesh et al. 2022, arXiv 2204.06125. `generate` is the whole path from a text to a large picture
+(section 2). The manipulations of section 3 describe a picture by two latents: its CLIP image
+embedding z_i, which says what it shows, and the x_T from which the decoder, as a deterministic
+DDIM conditioned on z_i, draws it; so x_T is all else. Variations keep z_i, interpolations go from
+one pair to another, and text diffs turn z_i towards the difference of two texts.
 """
 
-import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,190 +19,246 @@ from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.config import nearest
 from clipdiff_jax.convert.hub import locate
-from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer
-from clipdiff_jax.diffusion.sampler import even_grid, picture_keys, step_noise
+from clipdiff_jax.data.tokenize import load_tokenizer
+from clipdiff_jax.diffusion.interpolation import slerp
+from clipdiff_jax.diffusion.sampler import picture_keys
+from clipdiff_jax.models.clip import unit
 from clipdiff_jax.pipelines import unclip_networks as networks
-from clipdiff_jax.pipelines.clip import check_floats
+from clipdiff_jax.pipelines.unclip_calls import NOISES, Images, Scale, StageCalls, draw_noise
 from clipdiff_jax.pipelines.unclip_folder import STAGES, read_configs, read_params
-from clipdiff_jax.pipelines.unclip_networks import Noise, StageConfig, TextFeatures
+from clipdiff_jax.pipelines.unclip_networks import Noise, Sampler
+from clipdiff_jax.pipelines.unclip_stages import (
+    FOLDERS,
+    is_stage_folder,
+    read_stage_folder,
+    read_stages,
+    unclip_root,
+)
 from clipdiff_jax.weights import WeightsError
 
-Images = Float[Array | np.ndarray, "b h w 3"]
-Scale = float | Float[Array | np.ndarray, "..."]
+Image = Float[Array | np.ndarray, "h w 3"]
+Keys = Key[Array, "..."]
+UPSAMPLERS = ("upsampler", "upsampler_1024")
+THETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 _FILES = ("*.json", "*.txt")  # what a repository must have beside the weights
-_NOISES = ("prior", "decoder", "upsampler")
 
 
 @dataclass(frozen=True, eq=False)
-class UnClip:
-    """A loaded unCLIP.
+class UnClip(StageCalls):
+    """A loaded unCLIP; see `StageCalls` for its attributes, randomness and samplers.
 
-    Attributes:
-      configs, params: of the loaded stages, by name: "text", "image", "prior", "decoder",
-        "upsampler". A method that needs another raises `ValueError`.
-      tokenizer: that of the text tower.
-      dtype: what the networks compute in; samplers are float32, and so are results.
-
-    Randomness: `key` is a typed key, then picture i uses `fold_in(key, i)`; or one key for each
-    picture, which then depends on its own key alone and not on the batch it is in. A `Noise` given
-    instead is used as it is. Prompts, keys and guidance are traced: changing them compiles nothing
-    new; the numbers of steps and of pictures are not.
+    Pictures come out as large as the upsamplers that are loaded make them; with none they are the
+    decoder's.
     """
-
-    configs: Mapping[str, StageConfig]
-    params: Mapping[str, Any]
-    tokenizer: Tokenizer
-    dtype: Any = jnp.float32
 
     def generate(
         self,
         prompts: Sequence[str],
         *,
-        key: Key[Array, "..."] | None = None,
+        key: Keys | None = None,
         guidance: Scale = 8.0,
         prior_guidance: Scale = 4.0,
         steps: int = 25,
         prior_steps: int = 25,
         upsample_steps: int = 7,
+        sampler: Sampler = "ancestral",
+        eta: Scale = 0.0,
+        candidates: int = 1,
         noise: Mapping[str, Noise] | None = None,
     ) -> Float[Array, "b size size 3"]:
         """One picture in [-1, 1] for each prompt.
 
         guidance, prior_guidance: classifier-free guidance scales of decoder and prior, scalar or
             one for each picture; 1 is unguided. steps, prior_steps, upsample_steps: evaluations.
+        sampler, eta: of the decoder. candidates: of the prior, see `embed_prompts`.
         noise: in place of drawing from `key`, by stage: "prior", "decoder", "upsampler".
         """
         noise = _known_noises(noise)
         embedding = self.embed_prompts(
-            prompts, key=key, guidance=prior_guidance, steps=prior_steps, noise=noise.get("prior")
+            prompts,
+            key=key,
+            guidance=prior_guidance,
+            steps=prior_steps,
+            candidates=candidates,
+            noise=noise.get("prior"),
         )
         small = self.decode(
-            embedding, prompts, key=key, guidance=guidance, steps=steps, noise=noise.get("decoder")
-        )
-        return self.upsample(small, key=key, steps=upsample_steps, noise=noise.get("upsampler"))
+            embedding, prompts, key=key, guidance=guidance, steps=steps, sampler=sampler, eta=eta,
+            noise=noise.get("decoder"),
+        )  # fmt: skip
+        return self.enlarge(small, key=key, steps=upsample_steps, noise=noise)
+
+    def enlarge(
+        self,
+        images: Images,
+        *,
+        key: Keys | None = None,
+        steps: int = 7,
+        noise: Mapping[str, Noise] | None = None,
+    ) -> Float[Array, "b size size 3"]:
+        """Small images through all upsamplers that are loaded, one after another."""
+        noise = _known_noises(noise)
+        images = jnp.asarray(images)
+        for stage in UPSAMPLERS:
+            if stage in self.configs:
+                given = noise.get(stage)
+                images = self.upsample(images, key=key, steps=steps, stage=stage, noise=given)
+        return images
 
     def variations(
         self,
-        images: Images | Float[Array | np.ndarray, "h w 3"],
+        images: Images | Image,
         *,
         count: int = 1,
-        key: Key[Array, "..."] | None = None,
+        key: Keys | None = None,
         guidance: Scale = 8.0,
         steps: int = 25,
         upsample_steps: int = 7,
+        inverted: bool = False,
+        eta: Scale = 1.0,
         noise: Mapping[str, Noise] | None = None,
     ) -> Float[Array, "n size size 3"]:
         """`count` pictures for each image in [-1, 1] (or the one image), with its CLIP embedding.
 
-        The variations of an image follow each other. See `generate` for the rest.
+        The variations of an image follow each other.
+
+        inverted: start from the image's own x_T and add noise by DDIM with `eta` (section 3.1):
+            0 gives the image back, and the larger eta, the more is drawn anew. Otherwise, as in
+            Karlo, all but the embedding is, by ancestral sampling. See `generate` for the rest.
         """
         noise = _known_noises(noise)
         images = jnp.asarray(images).reshape(-1, *images.shape[-3:])
         embedding = jnp.repeat(self.embed_images(images), count, axis=0)
-        small = self.decode(
-            embedding, key=key, guidance=guidance, steps=steps, noise=noise.get("decoder")
-        )
-        return self.upsample(small, key=key, steps=upsample_steps, noise=noise.get("upsampler"))
+        options: dict[str, Any] = {"guidance": guidance, "steps": steps}
+        if not inverted:
+            given = noise.get("decoder")
+            small = self.decode(embedding, key=key, noise=given, **options)
+        else:
+            if "decoder" in noise:
+                raise ValueError("inverted variations start from x_T: noise of 'decoder' is unused")
+            if key is None:
+                raise ValueError("variations draw noise: give a key")
+            x_t = self.invert(self.small(images), embedding[::count], **options)
+            x_t = jnp.repeat(x_t, count, axis=0)
+            drawn = draw_noise(NOISES.index("decoder"), key, steps, x_t.shape).steps
+            start = Noise(x_t, drawn)
+            small = self.decode(embedding, sampler="ddim", eta=eta, noise=start, **options)
+        return self.enlarge(small, key=key, steps=upsample_steps, noise=noise)
 
-    def encode_texts(self, texts: Sequence[str]) -> TextFeatures:
-        """CLIP's text embedding, last hidden states after the final norm, and which tokens count.
+    def interpolate(
+        self,
+        first: Image,
+        second: Image,
+        count: int = 8,
+        *,
+        key: Keys | None = None,
+        latents: Literal["slerp", "fixed"] = "slerp",
+        guidance: Scale = 1.0,
+        steps: int = 50,
+        upsample_steps: int = 7,
+    ) -> Float[Array, "n size size 3"]:
+        """`count` pictures on the way from one image in [-1, 1] to another, both ends included.
 
-        A text longer than the context is cut, with a warning that names it.
+        The embedding goes along the great circle (section 3.2), and so does x_T from one image's
+        own to the other's ("slerp"), or it stays one that is drawn from `key` ("fixed"), and then
+        the ends are variations of the images. Raises `ValueError` for fewer than two pictures.
         """
-        config, params = self._stage("text")
-        return networks.encode_texts(config, self.dtype, params, jnp.asarray(self.tokenizer(texts)))
+        if count < 2:
+            raise ValueError(f"an interpolation has at least its two ends, got count={count}")
+        if latents not in ("slerp", "fixed"):
+            raise ValueError(f"latents must be 'slerp' or 'fixed', got {latents!r}")
+        key = jax.random.key(0) if key is None else key
+        options: dict[str, Any] = {"guidance": guidance, "steps": steps}
+        ends = jnp.stack([self.small(jnp.asarray(i)[None])[0] for i in (first, second)])
+        z = jnp.concatenate([self.embed_images(jnp.asarray(i)[None]) for i in (first, second)])
+        theta = jnp.linspace(0, 1, count)
+        if latents == "slerp":
+            x_t = _path(self.invert(ends, z, **options), theta)
+        else:
+            x_t = draw_noise(NOISES.index("decoder"), key, 1, (1, *ends.shape[1:])).start
+            x_t = jnp.repeat(x_t, count, axis=0)
+        return self._redraw(x_t, _path(z, theta), None, key, upsample_steps, **options)
 
-    def embed_images(self, images: Images) -> Float[Array, "b d"]:
-        """Images in [-1, 1] of any size -> CLIP image embeddings, not normalised.
+    def text_diff(
+        self,
+        image: Image,
+        source: str,
+        target: str,
+        *,
+        thetas: Sequence[float] | Float[Array, " n"] = THETAS,
+        key: Keys | None = None,
+        guidance: Scale = 1.0,
+        steps: int = 50,
+        upsample_steps: int = 7,
+    ) -> Float[Array, "n size size 3"]:
+        """The image in [-1, 1] turned from what one text says to what another says.
 
-        Raises `TypeError` for integer images: theirs is another range.
+        With z_t, z_t0 the embeddings of `target` and `source`, z_d the direction of z_t - z_t0 and
+        x_T the image's own, one picture for each theta is decoded from slerp(z_i, z_d, theta)
+        (section 3.3). `source` may be the image's own caption, "a photo" or "".
         """
-        check_floats(images)
-        config, params = self._stage("image")
-        return networks.encode_images(config, self.dtype, params, jnp.asarray(images))
+        key = jax.random.key(0) if key is None else key
+        options: dict[str, Any] = {"guidance": guidance, "steps": steps}
+        images = jnp.asarray(image)[None]
+        z = self.embed_images(images)
+        x_t = self.invert(self.small(images), z, **options)
+        before, after = unit(self.encode_texts([source, target]).embedding)
+        difference = after - before
+        if float(jnp.linalg.norm(difference)) < 1e-6:
+            raise ValueError(f"'{source}' and '{target}' have the same embedding: no direction")
+        turned = jnp.linalg.norm(z) * unit(difference)[None]
+        theta = jnp.asarray(thetas, jnp.float32)
+        z = slerp(jnp.repeat(z, len(theta), axis=0), jnp.repeat(turned, len(theta), axis=0), theta)
+        x_t = jnp.repeat(x_t, len(theta), axis=0)
+        return self._redraw(x_t, z, None, key, upsample_steps, **options)
 
-    def embed_prompts(
+    def ablate_prior(
         self,
         prompts: Sequence[str],
         *,
-        key: Key[Array, "..."] | None = None,
-        guidance: Scale = 4.0,
-        steps: int = 25,
-        noise: Noise | None = None,
-    ) -> Float[Array, "b d"]:
-        """Prompts -> CLIP image embeddings, not normalised, drawn by the prior."""
-        config, params = self._stage("prior")
-        shape = (len(prompts), config.network.embedding_width)
-        times, noise = _start(config, "prior", key, steps, shape, noise)
-        text, empty = self._with_empty(prompts)
-        scale = jnp.asarray(guidance, jnp.float32)
-        return networks.run_prior(config, self.dtype, params, text, empty, scale, times, noise)
-
-    def decode(
-        self,
-        embeddings: Float[Array | np.ndarray, "b d"],
-        prompts: Sequence[str] | None = None,
-        *,
-        key: Key[Array, "..."] | None = None,
+        key: Keys,
         guidance: Scale = 8.0,
+        prior_guidance: Scale = 4.0,
         steps: int = 25,
-        noise: Noise | None = None,
-    ) -> Float[Array, "b h w 3"]:
-        """CLIP image embeddings, and prompts beside them ("" where None) -> small images."""
-        config, params = self._stage("decoder")
-        if prompts is None:
-            prompts = [""] * len(embeddings)
-        if len(prompts) != len(embeddings):
-            raise ValueError(
-                f"{len(embeddings)} embeddings need as many prompts or none, got {len(prompts)}"
-            )
-        shape = (len(embeddings), config.image_size, config.image_size, 3)
-        times, noise = _start(config, "decoder", key, steps, shape, noise)
-        text, empty = self._with_empty(prompts)
-        scale = jnp.asarray(guidance, jnp.float32)
-        embeddings = jnp.asarray(embeddings)
-        return networks.run_decoder(
-            config, self.dtype, params, embeddings, text, empty, scale, times, noise
-        )
+        prior_steps: int = 25,
+        upsample_steps: int = 7,
+    ) -> dict[str, Float[Array, "b size size 3"]]:
+        """What the prior is good for (section 5.1): the prompts decoded in three ways, one noise.
 
-    def upsample(
+        "caption": from the text alone, without an embedding; "text embedding": with the text's own
+        in place of an image's; "prior": with the prior's.
+        """
+        ways: dict[str, Array | None] = {
+            "caption": None,
+            "text embedding": self.encode_texts(prompts).embedding,
+            "prior": self.embed_prompts(
+                prompts, key=key, guidance=prior_guidance, steps=prior_steps
+            ),
+        }
+        pictures = {}
+        for name, z in ways.items():
+            small = self.decode(z, prompts, key=key, guidance=guidance, steps=steps)
+            pictures[name] = self.enlarge(small, key=key, steps=upsample_steps)
+        return pictures
+
+    def _redraw(
         self,
-        images: Images,
+        x_t: Float[Array, "b h w 3"],
+        z: Float[Array, "b d"],
+        prompts: Sequence[str] | None,
+        key: Keys,
+        upsample_steps: int,
         *,
-        key: Key[Array, "..."] | None = None,
-        steps: int = 7,
-        noise: Noise | None = None,
+        guidance: Scale,
+        steps: int,
     ) -> Float[Array, "b size size 3"]:
-        """Small images in [-1, 1] -> large ones."""
-        config, params = self._stage("upsampler")
-        shape = (len(images), config.image_size, config.image_size, 3)
-        times, noise = _start(config, "upsampler", key, steps, shape, noise)
-        return networks.run_upsampler(config, self.dtype, params, jnp.asarray(images), times, noise)
-
-    def without(self, *stages: str) -> "UnClip":
-        """The same without some stages, whose memory is free once nothing else holds them."""
-        for stage in stages:
-            self._stage(stage)
-        kept = [name for name in self.configs if name not in stages]
-        return dataclasses.replace(
-            self,
-            configs={name: self.configs[name] for name in kept},
-            params={name: self.params[name] for name in kept},
-        )
-
-    def _stage(self, name: str) -> tuple[Any, Any]:
-        if name not in self.configs:
-            raise ValueError(
-                f"this model has no stage '{name}' loaded; it has: {', '.join(self.configs)}."
-                f"{nearest(name, self.configs)}"
-            )
-        return self.configs[name], self.params[name]
-
-    def _with_empty(self, prompts: Sequence[str]) -> tuple[TextFeatures, TextFeatures]:
-        """The features of the prompts, and as many times those of ""."""
-        both = self.encode_texts([*prompts, ""])
-        empty = jax.tree.map(lambda a: jnp.repeat(a[-1:], len(prompts), axis=0), both)
-        return jax.tree.map(lambda a: a[:-1], both), empty
+        """Decodes pairs (z, x_T), all enlarged with the same noise, so that they differ in these
+        only."""
+        start = Noise(x_t, jnp.zeros((steps, *x_t.shape)))
+        small = self.decode(z, prompts, guidance=guidance, steps=steps, sampler="ddim", noise=start)
+        one = picture_keys(key, jnp.zeros(1, int))[0]
+        keys = jnp.stack([one] * len(x_t))
+        return self.enlarge(small, key=keys, steps=upsample_steps)
 
 
 def load_unclip(
@@ -213,11 +269,13 @@ def load_unclip(
     stages: Sequence[str] | None = None,
     revision: str | None = None,
 ) -> UnClip:
-    """Loads an unCLIP from diffusers' folder layout.
+    """Loads an unCLIP.
 
     Args:
-      source: a folder, or a repository of the Hugging Face Hub: "kakaobrain/karlo-v1-alpha" (text
-        to image) or "kakaobrain/karlo-v1-alpha-image-variations".
+      source: "demo" (avatar faces); a folder with the model folders or runs of its stages, named
+        "clip", "prior", "decoder", "upsampler"; a folder in diffusers' layout; or a repository of
+        the Hugging Face Hub: "kakaobrain/karlo-v1-alpha" (text to image) or
+        "kakaobrain/karlo-v1-alpha-image-variations".
       dtype: what the networks compute in.
       param_dtype: what parameters are kept in. Karlo's are 3.3e9: 13 GB in float32, 6.6 in
         bfloat16.
@@ -228,56 +286,61 @@ def load_unclip(
     Raises `WeightsError` if there is no such model, it is incomplete, of another kind, or its
     components do not fit each other, and `TokenizerError` if there is no tokenizer beside it.
     """
-    folder = locate(source, _FILES, revision)
-    if folder.is_file():
-        raise WeightsError(f"'{folder}' is a file, expected a folder in diffusers' layout")
+    if (root := unclip_root(source)) is not None:
+        chosen = None if stages is None else list(stages)
+        found, params, clip = read_stages(root, chosen, param_dtype, dtype)
+        return UnClip(found, params, clip.tokenizer, dtype)
+    folder = _diffusers_folder(source, revision)
     configs = read_configs(folder)
-    for stage in stages or ():
-        if stage not in configs:
-            raise WeightsError(
-                f"'{folder}' has no stage '{stage}', it has: {', '.join(configs)}."
-                f"{nearest(stage, STAGES)}"
-            )
-    chosen = {name: configs[name] for name in configs if stages is None or name in stages}
+    _check_stages(folder, configs, stages or ())
+    kept = {name: configs[name] for name in configs if stages is None or name in stages}
     text = configs["text"]
     assert isinstance(text, networks.TextEncoder)
     tokenizer = load_tokenizer(folder / "tokenizer", text.tower.context_length)
-    params = read_params(folder, configs, chosen, param_dtype)
-    return UnClip(chosen, params, tokenizer, dtype)
+    return UnClip(kept, read_params(folder, configs, kept, param_dtype), tokenizer, dtype)
+
+
+def read_stage(source: str | Path, stage: str) -> tuple[Any, Any]:
+    """Config and parameters (float32) of one stage, to train it further.
+
+    source: as `load_unclip` takes it, or the model folder or run of the stage itself.
+    """
+    root = unclip_root(source)
+    if is_stage_folder(source) or root is not None:
+        path = Path(source) if root is None else root / stage
+        return read_stage_folder(path, stage)[:2]
+    folder = _diffusers_folder(source, None)
+    configs = read_configs(folder)
+    _check_stages(folder, configs, (stage,))
+    return configs[stage], read_params(folder, configs, (stage,), jnp.float32)[stage]
+
+
+def _diffusers_folder(source: str | Path, revision: str | None) -> Path:
+    folder = locate(source, _FILES, revision)
+    if folder.is_file():
+        raise WeightsError(f"'{folder}' is a file, expected a folder in diffusers' layout")
+    return folder
+
+
+def _check_stages(folder: Path, configs: Mapping[str, Any], stages: Sequence[str]) -> None:
+    for stage in stages:
+        if stage not in configs:
+            raise WeightsError(
+                f"'{folder}' has no stage '{stage}', it has: {', '.join(configs)}."
+                f"{nearest(stage, [*STAGES, *FOLDERS])}"
+            )
+
+
+def _path(ends: Float[Array, "2 ..."], theta: Float[Array, " n"]) -> Float[Array, "n ..."]:
+    """From the first to the second along the great circle."""
+    first, second = (jnp.repeat(end[None], len(theta), axis=0) for end in ends)
+    return slerp(first, second, theta)
 
 
 def _known_noises(noise: Mapping[str, Noise] | None) -> Mapping[str, Noise]:
     for name in noise or {}:
-        if name not in _NOISES:
+        if name not in NOISES:
             raise ValueError(
-                f"noise for '{name}', not one of {', '.join(_NOISES)}.{nearest(name, _NOISES)}"
+                f"noise for '{name}', not one of {', '.join(NOISES)}.{nearest(name, NOISES)}"
             )
     return noise or {}
-
-
-def _start(
-    config: Any,
-    stage: str,
-    key: Array | None,
-    steps: int,
-    shape: tuple[int, ...],
-    noise: Noise | None,
-) -> tuple[np.ndarray, Noise]:
-    """The times of a stage and its noise: that given, or drawn for each picture from its key."""
-    times = even_grid(config.schedule.num_steps, steps, "linspace")
-    if noise is not None:
-        found, wanted = tuple(np.shape(a) for a in noise), (shape, (steps, *shape))
-        if found != wanted:
-            raise ValueError(f"the noise of '{stage}' has shapes {found}, expected {wanted}")
-        return times, Noise(*map(jnp.asarray, noise))
-    if key is None:
-        raise ValueError(f"'{stage}' draws noise: give a key, or noise")
-    return times, _draw(_NOISES.index(stage), key, steps, shape)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 2, 3))
-def _draw(number: int, key: Array, steps: int, shape: tuple[int, ...]) -> Noise:
-    keys = picture_keys(key, jnp.arange(shape[0]))
-    own = jax.vmap(functools.partial(jax.random.fold_in, data=number))(keys)
-    every = jax.vmap(lambda index: step_noise(own, index, shape))(jnp.arange(steps + 1))
-    return Noise(every[0], every[1:])

@@ -172,7 +172,8 @@ def _read_decoder(folder: Path) -> Decoder:
     conditioning = _read(folder / "text_proj", decoder_diffusers.read_conditioning)
     size = _read(folder / "decoder", sample_size)
     schedule = _scheduler(folder / "decoder_scheduler", "eps", "learned")
-    return Decoder(network, conditioning, size, *schedule)
+    with named(folder / "decoder"):
+        return Decoder(network, conditioning, size, *schedule)
 
 
 def _read_upsampler(folder: Path) -> Upsampler:
@@ -181,7 +182,9 @@ def _read_upsampler(folder: Path) -> Upsampler:
     if network != other:
         raise WeightsError(f"'{last}' describes another network than '{first}', expected the same")
     schedule = _scheduler(folder / "super_res_scheduler", "eps", "small")
-    return Upsampler(network, _read(first, sample_size), *schedule)
+    low_size = _read(folder / "decoder", sample_size)
+    with named(first):
+        return Upsampler(network, _read(first, sample_size), low_size, *schedule)
 
 
 def _scheduler(folder: Path, prediction: Any, variance: Any) -> tuple[Any, float]:
@@ -198,23 +201,14 @@ def _read(folder: Path, read: Callable[[Mapping[str, Any]], T], name: str = "con
 def _check_together(folder: Path, configs: Configs) -> None:
     """Raises `WeightsError` where a component does not fit those it is joined with."""
     text, prior, image = configs["text"], configs.get("prior"), configs.get("image")
-    decoder, upsampler = configs["decoder"], configs["upsampler"]
+    decoder = configs["decoder"]
     assert isinstance(text, TextEncoder)
     assert isinstance(decoder, Decoder)
-    assert isinstance(upsampler, Upsampler)
-    width, unet, joint = text.embedding_width, decoder.network, decoder.conditioning
-    colours = unet.in_channels
+    width, joint = text.embedding_width, decoder.conditioning
     # (component, what of it, its value, what it must be, by what)
     claims: list[tuple[str, str, Any, Any, str]] = [
         ("text_encoder", "hidden_size", text.tower.width, width, "its projection_dim"),
         ("text_proj", "clip_embeddings_dim", joint.embedding_width, width, "text_encoder"),
-        ("text_proj", "time_embed_dim", joint.pooled_width, unet.embedding_width, "decoder"),
-        ("text_proj", "cross_attention_dim", joint.context_width, unet.context_width, "decoder"),
-        ("decoder", "in_channels", colours, 3, "the colours of a pixel"),
-        ("decoder", "out_channels", unet.out_channels, 2 * colours, "a learned variance"),
-        ("super_res_first", "in_channels", upsampler.network.in_channels, 6, "two images"),
-        ("super_res_first", "out_channels", upsampler.network.out_channels, 3, "one image"),
-        ("decoder", "sample_size modulo its stride", decoder.image_size % unet.stride, 0, "it"),
     ]
     if isinstance(prior, Prior):
         length = text.tower.context_length

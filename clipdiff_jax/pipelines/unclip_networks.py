@@ -9,16 +9,18 @@ the functions below are pure and know nothing of files. Each runs its stage from
 
 import functools
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from clipdiff_jax.diffusion.guidance import classifier_free, clip_x0
+from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.karlo import KarloSchedule, karlo_step
-from clipdiff_jax.diffusion.prediction import Denoise, make_denoise
-from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.prediction import Denoise, Target, make_denoise
+from clipdiff_jax.diffusion.sampler import Step, ancestral, ddim, sample
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.clip import (
     CLIPConfig,
     TextConfig,
@@ -33,6 +35,7 @@ from clipdiff_jax.models.decoder_conditioning import (
     DecoderConditioningConfig,
 )
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior, DiffusionPriorConfig
+from clipdiff_jax.models.resnet import ModifiedResNet, ModifiedResNetConfig
 from clipdiff_jax.models.unet import UNet, UNetConfig
 from clipdiff_jax.pipelines.clip import preprocess
 
@@ -52,6 +55,7 @@ class TextFeatures(NamedTuple):
     embedding: Float[Array, "b d"]
     hidden: Float[Array, "b t w"]
     mask: Bool[Array, "b t"]  # True up to the end-of-text token
+    ids: Int[Array, "b t"]
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,15 @@ class TextEncoder:
 class ImageEncoder:
     """CLIP's image tower, the width of its projected embedding and how its pixels are normalised"""
 
-    tower: VisionTransformerConfig = field(default_factory=VisionTransformerConfig)
+    tower: VisionTransformerConfig | ModifiedResNetConfig = field(
+        default_factory=VisionTransformerConfig
+    )
     embedding_width: int = 768
     mean: tuple[float, float, float] = CLIPConfig.image_mean
     std: tuple[float, float, float] = CLIPConfig.image_std
+
+
+Schedule = KarloSchedule | DiscreteSchedule
 
 
 @dataclass(frozen=True)
@@ -77,35 +86,102 @@ class Prior:
     """The network predicts x0, a normalised embedding, kept within `bound`."""
 
     network: DiffusionPriorConfig = field(default_factory=DiffusionPriorConfig)
-    schedule: KarloSchedule = field(default_factory=KarloSchedule)
+    schedule: Schedule = field(default_factory=KarloSchedule)
     bound: float = 5.0
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """The network predicts eps and its variance for images of side `image_size`."""
+    """Small images from conditioning.
+
+    Attributes:
+      network: its `pooled_width` and `context_width` are those of `conditioning`.
+      conditioning: what embeddings and texts become.
+      image_size: side of the square images in pixels.
+      schedule: the noise schedule.
+      bound: x0 is kept within it.
+      prediction: what the network outputs.
+      learned_variance: whether the second half of the output is the variance.
+    """
 
     network: UNetConfig
     conditioning: DecoderConditioningConfig = field(default_factory=DecoderConditioningConfig)
     image_size: int = 64
-    schedule: KarloSchedule = field(default_factory=KarloSchedule)
+    schedule: Schedule = field(default_factory=KarloSchedule)
     bound: float = 1.0
+    prediction: Target = "eps"
+    learned_variance: bool = True
+
+    def __post_init__(self) -> None:
+        _check_channels(self.network, 3, self.learned_variance)
+        unet, joint = self.network, self.conditioning
+        pairs = {
+            "pooled_width": (unet.pooled_width, joint.pooled_width),
+            "context_width": (unet.context_width, joint.context_width),
+        }
+        for name, (found, wanted) in pairs.items():
+            if found != wanted:
+                raise ValueError(
+                    f"network.{name} is {found}, but conditioning.{name} is {wanted}: make them one"
+                )
+        if self.image_size % unet.stride:
+            raise ValueError(
+                f"image_size {self.image_size} is no multiple of the network's stride {unet.stride}"
+            )
 
 
 @dataclass(frozen=True)
 class Upsampler:
-    """Two networks alike predict eps from [x_t, enlarged image]; the second takes the last step."""
+    """Large images from small ones; no text, no guidance.
+
+    Attributes:
+      network: sees [x_t, enlarged image].
+      image_size, low_size: sides of the large and of the small images in pixels.
+      schedule: the noise schedule.
+      bound: x0 is kept within it.
+      prediction: what the network outputs.
+      learned_variance: whether the second half of the output is the variance.
+      last: a second network of the same kind takes the last step, as in Karlo.
+    """
 
     network: UNetConfig
     image_size: int = 256
-    schedule: KarloSchedule = field(default_factory=KarloSchedule)
+    low_size: int = 64
+    schedule: Schedule = field(default_factory=KarloSchedule)
     bound: float = 1.0
+    prediction: Target = "eps"
+    learned_variance: bool = False
+    last: bool = True
+
+    def __post_init__(self) -> None:
+        _check_channels(self.network, 6, self.learned_variance)
+        if self.image_size % self.network.stride:
+            raise ValueError(
+                f"image_size {self.image_size} is no multiple of the network's stride "
+                f"{self.network.stride}"
+            )
+        if not 0 < self.low_size < self.image_size:
+            raise ValueError(f"low_size {self.low_size} is not below image_size {self.image_size}")
+
+
+def _check_channels(network: UNetConfig, channels: int, learned_variance: bool) -> None:
+    wanted = channels, 6 if learned_variance else 3
+    if (network.in_channels, network.out_channels) != wanted:
+        raise ValueError(
+            f"network.in_channels and out_channels are {network.in_channels} and "
+            f"{network.out_channels}, expected {wanted[0]} and {wanted[1]} with "
+            f"learned_variance={learned_variance}"
+        )
 
 
 StageConfig = TextEncoder | ImageEncoder | Prior | Decoder | Upsampler
 
-# Configs and dtypes are part of the program; all else is data.
+Sampler = Literal["ancestral", "ddim"]
+FIXED_POINT = 2  # iterations a step of inversion, see `diffusion.inversion`
+
+# Configs, dtypes and samplers are part of the program; all else is data.
 _compiled = functools.partial(jax.jit, static_argnums=(0, 1))
+_sampled = functools.partial(jax.jit, static_argnums=(0, 1, 2))
 
 
 def init_params(config: StageConfig, key: Array) -> dict[str, Any]:
@@ -119,21 +195,28 @@ def init_params(config: StageConfig, key: Array) -> dict[str, Any]:
         return {"vision": _vision(config).init(key, jnp.zeros((1, size, size, 3)))["params"]}
     if isinstance(config, Prior):
         c = config.network
-        text = _features(c.text_length, c.embedding_width)._asdict()
-        prior = DiffusionPrior(c).init(key, jnp.zeros((1, c.embedding_width)), t, text)
+        text = empty_features(c.embedding_width, c.text_width, c.text_length)
+        prior = DiffusionPrior(c).init(key, jnp.zeros((1, c.embedding_width)), t, text._asdict())
         return {"prior": prior["params"]}
     if isinstance(config, Decoder):
-        width = config.conditioning.embedding_width
-        conditioning = DecoderConditioning(config.conditioning)
-        cond, params = conditioning.init_with_output(
-            key, jnp.zeros((1, width)), *_features(1, width)
-        )
+        d = config.conditioning
+        length = 1 if d.text_encoder is None else d.text_encoder.context_length
+        text = empty_features(d.embedding_width, d.text_width, length)
+        conditioning = DecoderConditioning(d)
+        image = jnp.zeros((1, d.embedding_width))
+        cond, params = conditioning.init_with_output(key, image, *text)
         x = _image(config.network)
         unet = UNet(config.network).init(jax.random.fold_in(key, 1), x, t, cond)
         return {"conditioning": params["params"], "unet": unet["params"]}
     x = _image(config.network)
-    first, last = (UNet(config.network).init(k, x, t)["params"] for k in jax.random.split(key))
-    return {"first": first, "last": last}
+    keys = jax.random.split(key, len(networks_of(config)))
+    unets = (UNet(config.network).init(k, x, t)["params"] for k in keys)
+    return dict(zip(networks_of(config), unets, strict=True))
+
+
+def networks_of(config: Upsampler) -> tuple[str, ...]:
+    """The names of an upsampler's networks; the last one takes the last step."""
+    return ("first", "last") if config.last else ("unet",)
 
 
 @_compiled
@@ -144,7 +227,7 @@ def encode_texts(
     embedding, hidden = _text(config, dtype).apply({"params": params["text"]}, ids)
     end = end_of_text(ids, config.tower.eos_token_id)
     mask = jnp.arange(ids.shape[1]) <= end[:, None]
-    return TextFeatures(embedding.astype(jnp.float32), hidden.astype(jnp.float32), mask)
+    return TextFeatures(embedding.astype(jnp.float32), hidden.astype(jnp.float32), mask, ids)
 
 
 @_compiled
@@ -157,14 +240,16 @@ def encode_images(
     return _vision(config, dtype).apply({"params": params["vision"]}, pixels).astype(jnp.float32)
 
 
-@_compiled
+@_sampled
 def run_prior(
     config: Prior,
     dtype: Dtype,
+    sampler: Sampler,
     params: Any,
     text: TextFeatures,
     empty: TextFeatures,
     guidance: Float[Array, "..."],
+    eta: Float[Array, ""],
     times: Int[Array, " steps_plus_1"],
     noise: Noise,
 ) -> Float[Array, "b d"]:
@@ -175,71 +260,158 @@ def run_prior(
     denoise = classifier_free(
         make_denoise(predict, config.schedule, "x0"), empty._asdict(), guidance
     )
-    z = _walk(config, denoise, "small", times, text._asdict(), noise)
+    step = step_rule(config.schedule, sampler, eta)
+    z = _walk(config, denoise, step, times, text._asdict(), noise)
     return network.apply(variables, z, method="restore")
 
 
-@_compiled
+@_sampled
 def run_decoder(
     config: Decoder,
     dtype: Dtype,
+    sampler: Sampler,
     params: Any,
     embedding: Float[Array, "b d"],
     text: TextFeatures,
     empty: TextFeatures,
     guidance: Float[Array, "..."],
+    eta: Float[Array, ""],
     times: Int[Array, " steps_plus_1"],
     noise: Noise,
+    shown: tuple[Bool[Array, " b"], Bool[Array, " b"]] | None = None,
 ) -> Float[Array, "b h w 3"]:
-    """CLIP image embeddings, and texts beside them -> small images in [-1, 1] (section 2.1)."""
-    conditioning: Any = DecoderConditioning(config.conditioning, dtype=dtype)
-    variables = {"params": params["conditioning"]}
-    cond = conditioning.apply(variables, embedding, *text)
-    null = conditioning.apply(variables, *empty, method="unconditional")
-    unet: Any = UNet(config.network, dtype=dtype)
-    network = functools.partial(unet.apply, {"params": params["unet"]})
-    denoise = make_denoise(network, config.schedule, "eps", learned_variance=True)
-    denoise = classifier_free(denoise, null, guidance)
-    return jnp.clip(_walk(config, denoise, "learned", times, cond, noise), -1, 1)
+    """CLIP image embeddings, and texts beside them -> small images in [-1, 1] (section 2.1).
+
+    Guidance is away from no image and the text `empty`. shown: whether the embedding is seen (it
+    is), and whether it is in what guidance is away from (it is not).
+    """
+    denoise, cond, null = _decoder(config, dtype, params, embedding, text, empty, shown)
+    step = step_rule(config.schedule, sampler, eta, config.learned_variance)
+    x = _walk(config, classifier_free(denoise, null, guidance), step, times, cond, noise)
+    return jnp.clip(x, -1, 1)
 
 
 @_compiled
-def run_upsampler(
-    config: Upsampler,
+def invert_decoder(
+    config: Decoder,
     dtype: Dtype,
     params: Any,
     images: Float[Array, "b h w 3"],
+    embedding: Float[Array, "b d"],
+    text: TextFeatures,
+    empty: TextFeatures,
+    guidance: Float[Array, "..."],
+    times: Int[Array, " steps"],
+) -> Float[Array, "b h w 3"]:
+    """Small images and their embeddings -> the x_T that DDIM decodes to them (section 3)."""
+    denoise, cond, null = _decoder(config, dtype, params, embedding, text, empty)
+    guided = classifier_free(denoise, null, guidance)
+    return invert(guided, config.schedule, times, images, cond, fixed_point=FIXED_POINT)
+
+
+def _decoder(
+    config: Decoder, dtype: Dtype, params: Any, embedding: Array, text: TextFeatures,
+    empty: TextFeatures, shown: tuple[Array, Array] | None = None,
+) -> tuple[Denoise, dict[str, Array], dict[str, Array]]:  # fmt: skip
+    """The decoder as a `Denoise`, its conditioning, and that of no image and the text `empty`."""
+    always = jnp.ones(len(embedding), bool)
+    with_image, null_with_image = (always, ~always) if shown is None else shown
+    cond = condition(config, dtype, params, embedding, text, with_image)
+    null = condition(config, dtype, params, embedding, empty, null_with_image)
+
+    unet: Any = UNet(config.network, dtype=dtype)
+
+    def network(x_t: Array, t: Array, cond: dict[str, Array]) -> Array:
+        return unet.apply({"params": params["unet"]}, x_t, t, cond)
+
+    schedule, target = config.schedule, config.prediction
+    return make_denoise(network, schedule, target, config.learned_variance), cond, null
+
+
+def condition(
+    config: Decoder,
+    dtype: Dtype,
+    params: Any,
+    embedding: Float[Array, "b d"],
+    text: TextFeatures,
+    shown: Bool[Array, " b"] | None = None,
+) -> dict[str, Array]:
+    """What the decoder's network is given; without the image where `shown` is False."""
+    network: Any = DecoderConditioning(config.conditioning, dtype=dtype)
+    return network.apply({"params": params["conditioning"]}, embedding, *text, shown)
+
+
+@_sampled
+def run_upsampler(
+    config: Upsampler,
+    dtype: Dtype,
+    sampler: Sampler,
+    params: Any,
+    images: Float[Array, "b h w 3"],
+    eta: Float[Array, ""],
     times: Int[Array, " steps_plus_1"],
     noise: Noise,
 ) -> Float[Array, "b size size 3"]:
-    """Small images in [-1, 1] -> large ones, no guidance; the last step is the second network's."""
-    size = config.image_size
-    enlarged = jax.image.resize(images, (len(images), size, size, 3), "cubic", antialias=True)
-    unet: Any = UNet(config.network, dtype=dtype)
+    """Small images in [-1, 1] -> large ones, no guidance; the last step is the last network's."""
+    enlarged = enlarge(images, config.image_size)
+    step = step_rule(config.schedule, sampler, eta, config.learned_variance)
 
     def denoise_by(name: str) -> Denoise:
         def network(x_t: Array, t: Array, low: Array) -> Array:
-            x = jnp.concatenate([x_t, low.astype(x_t.dtype)], axis=-1)
-            return unet.apply({"params": params[name]}, x, t)
+            return upsampler_output(config, dtype, params[name], x_t, t, low)
 
-        return make_denoise(network, config.schedule, "eps")
+        return make_denoise(network, config.schedule, config.prediction, config.learned_variance)
 
-    start, steps = noise
-    x = _walk(config, denoise_by("first"), "small", times[:-1], enlarged, Noise(start, steps[:-1]))
-    x = _walk(config, denoise_by("last"), "small", times[-2:], enlarged, Noise(x, steps[-1:]))
+    x, steps = noise
+    if config.last:
+        before = Noise(x, steps[:-1])
+        x = _walk(config, denoise_by("first"), step, times[:-1], enlarged, before)
+        times, steps = times[-2:], steps[-1:]
+    name = networks_of(config)[-1]
+    x = _walk(config, denoise_by(name), step, times, enlarged, Noise(x, steps))
     return jnp.clip(x, -1, 1)
+
+
+def enlarge(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b size size 3"]:
+    """The small images as the upsampler's network sees them: bicubic."""
+    return jax.image.resize(images, (len(images), size, size, 3), "cubic", antialias=True)
+
+
+def upsampler_output(
+    config: Upsampler,
+    dtype: Dtype,
+    params: Any,
+    x_t: Float[Array, "b h w 3"],
+    t: Int[Array, " b"],
+    low: Float[Array, "b h w 3"],
+) -> Float[Array, "b h w o"]:
+    """The raw output of one of an upsampler's networks; `low` is an enlarged small image."""
+    x = jnp.concatenate([x_t, low.astype(x_t.dtype)], axis=-1)
+    unet: Any = UNet(config.network, dtype=dtype)
+    return unet.apply({"params": params}, x, t)
+
+
+def step_rule(
+    schedule: Schedule, sampler: Sampler, eta: Float[Array, ""], learned_variance: bool = False
+) -> Step:
+    """The step of a sampler; ancestral on Karlo's schedule is in Karlo's arithmetic."""
+    if sampler == "ddim":
+        return ddim(schedule, eta)
+    variance: Any = "learned" if learned_variance else "small"
+    if isinstance(schedule, KarloSchedule):
+        return karlo_step(schedule, variance)
+    return ancestral(schedule, variance)
 
 
 def _walk(
     config: Prior | Decoder | Upsampler,
     denoise: Denoise,
-    variance: Any,
+    step: Step,
     times: Array,
     cond: Any,
     noise: Noise,
 ) -> Array:
     bounded = clip_x0(denoise, config.schedule, config.bound)
-    step = karlo_step(config.schedule, variance)
     return sample(bounded, step, times, noise.start, cond, None, noise=noise.steps)
 
 
@@ -248,12 +420,17 @@ def _text(config: TextEncoder, dtype: Dtype = None) -> Any:
 
 
 def _vision(config: ImageEncoder, dtype: Dtype = None) -> Any:
-    return VisionTransformer(config.tower, config.embedding_width, dtype=dtype)
+    tower = config.tower
+    if isinstance(tower, ModifiedResNetConfig):
+        return ModifiedResNet(tower, config.embedding_width, dtype=dtype)
+    return VisionTransformer(tower, config.embedding_width, dtype=dtype)
 
 
-def _features(length: int, width: int) -> TextFeatures:
-    shape = (1, length)
-    return TextFeatures(jnp.zeros((1, width)), jnp.zeros((*shape, width)), jnp.ones(shape, bool))
+def empty_features(embedding_width: int, hidden_width: int, length: int) -> TextFeatures:
+    """Features of one text in the right shapes, all zero: for initialisation."""
+    hidden = jnp.zeros((1, length, hidden_width))
+    mask, ids = jnp.ones((1, length), bool), jnp.zeros((1, length), jnp.int32)
+    return TextFeatures(jnp.zeros((1, embedding_width)), hidden, mask, ids)
 
 
 def _image(config: UNetConfig) -> Array:

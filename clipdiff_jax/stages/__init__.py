@@ -3,14 +3,16 @@
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from clipdiff_jax.stages import base, clip, edit
+from clipdiff_jax.stages import base, clip, decoder, diffusion_prior, edit
 from clipdiff_jax.stages.base import BaseStage
 from clipdiff_jax.stages.clip import ClipStage
+from clipdiff_jax.stages.decoder import DecoderStage
+from clipdiff_jax.stages.diffusion_prior import DiffusionPriorStage
 from clipdiff_jax.stages.edit import EditStage
 from clipdiff_jax.train.loop import TrainConfig
 from clipdiff_jax.train.stage import Stage
 
-StageConfig = BaseStage | ClipStage | EditStage
+StageConfig = BaseStage | ClipStage | EditStage | DiffusionPriorStage | DecoderStage
 
 
 @dataclass(frozen=True)
@@ -33,4 +35,8 @@ def build(config: StageConfig, *, only_shapes: bool = False) -> Stage:
         return clip.build(config)
     if isinstance(config, EditStage):
         return edit.build(config, invert=not only_shapes)
+    if isinstance(config, DiffusionPriorStage):
+        return diffusion_prior.build(config)
+    if isinstance(config, DecoderStage):
+        return decoder.build(config)
     assert_never(config)

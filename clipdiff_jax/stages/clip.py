@@ -42,7 +42,7 @@ from clipdiff_jax.models.clip import (
 from clipdiff_jax.perceptual.directional import shared_views
 from clipdiff_jax.pipelines.clip import init_params, read_clip, save_clip
 from clipdiff_jax.train.stage import Aux, Stage
-from clipdiff_jax.weights import flatten, unflatten
+from clipdiff_jax.weights import take_fitting
 
 HEAD = "words"  # the parameters of the head that predicts words; not part of the model
 
@@ -248,15 +248,11 @@ class _Transform:
 def _start(config: ClipStage, init: Callable[[Array], Any]) -> Any:
     """New parameters, and in their place those of `config.start` that fit."""
     _, stored = read_clip(config.start)
-    old = flatten(stored)
-    fresh = flatten(jax.device_get(jax.jit(init)(jax.random.key(0))))
-    fits = {name for name in old if name in fresh and old[name].shape == fresh[name].shape}
-    if not fits:
-        raise ValueError(f"no parameter of '{config.start}' fits the network")
-    new = sorted(fresh.keys() - fits)
+    fresh = jax.device_get(jax.jit(init)(jax.random.key(0)))
+    params, new = take_fitting(stored, fresh, config.start)
     if new:
         print(f"not in '{config.start}', so new: {', '.join(new)}", file=sys.stderr)
-    return unflatten({name: old[name] if name in fits else fresh[name] for name in fresh})
+    return params
 
 
 def _tokenizer(config: ClipStage, source: DataSource) -> Tokenizer:

@@ -55,9 +55,9 @@ from clipdiff_jax.pipelines.diffusion import (
     load_diffusion,
 )
 from clipdiff_jax.pipelines.face import FaceEncoder, load_face
-from clipdiff_jax.stages.latents import fingerprint, invert_images
+from clipdiff_jax.stages.latents import invert_images
 from clipdiff_jax.train.stage import Aux, Stage
-from clipdiff_jax.weights import save_folder
+from clipdiff_jax.weights import fingerprint, save_folder
 
 KIND = "edit"
 PREVIEWED = 8

@@ -27,7 +27,7 @@ from clipdiff_jax.data.avatars import cache_dir
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.sampler import ddim_grid
 from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, denoiser
-from clipdiff_jax.weights import flatten
+from clipdiff_jax.weights import fingerprint
 
 Images = Float32[np.ndarray, "n h w c"]
 
@@ -60,16 +60,6 @@ def invert_images(
     if path is not None:
         _write(path, latents)
     return latents
-
-
-def fingerprint(params: Any) -> str:
-    """A hash of names, shapes and values of a parameter pytree, independent of the machine."""
-    digest = hashlib.sha256()
-    for name, leaf in flatten(params).items():
-        array = np.ascontiguousarray(np.asarray(leaf, np.float32))
-        digest.update(f"{name}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def time_grid(t0: int, steps: int, fixed_point: int) -> np.ndarray:

@@ -212,13 +212,13 @@ def test_conditioning_equals_diffusers(changes):
             do_classifier_free_guidance=True,
         )
     state, table = state_of(model), decoder_diffusers.CONDITIONING_TABLE
-    network, mask = DecoderConditioning(config), jnp.ones((2, 4), bool)
+    network, mask, ids = DecoderConditioning(config), jnp.ones((2, 4), bool), jnp.zeros((2, 4), int)
     image, text, empty, hidden, nothing = map(jnp.asarray, (image, text, empty, hidden, nothing))
-    init = partial(network.init, jax.random.key(0), image, text, hidden, mask)
+    init = partial(network.init, jax.random.key(0), image, text, hidden, mask, ids)
     params = import_params(table, state, jax.eval_shape(init)["params"])
     variables = {"params": params}
-    ours = network.apply(variables, image, text, hidden, mask)
-    null = network.apply(variables, empty, nothing, mask, method="unconditional")
+    ours = network.apply(variables, image, text, hidden, mask, ids)
+    null = network.apply(variables, image, empty, nothing, mask, ids, jnp.zeros(2, bool))
     for name, theirs in (("context", context.numpy()), ("pooled", pooled.numpy())):
         both = np.concatenate([null[name], ours[name]])
         assert relative_error(both, theirs) < TOLERANCE

@@ -23,8 +23,7 @@ from clipdiff_jax.pipelines.edit import (
     reconstruct,
 )
 from clipdiff_jax.stages.edit import EditObjective
-from clipdiff_jax.stages.latents import fingerprint
-from clipdiff_jax.weights import WeightsError
+from clipdiff_jax.weights import WeightsError, fingerprint
 
 BASE, IMAGES = tiny_base(), pictures(3)
 OBJECTIVE = EditObjective(

@@ -13,7 +13,8 @@ from tiny_models import pictures, tiny_base
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.stages import latents
-from clipdiff_jax.stages.latents import fingerprint, invert_images
+from clipdiff_jax.stages.latents import invert_images
+from clipdiff_jax.weights import fingerprint
 
 BASE, IMAGES = tiny_base(), pictures(5)
 GRID = {"t0": 300, "steps": 4, "batch_size": 2, "progress": False}

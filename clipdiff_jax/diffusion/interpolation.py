@@ -1,0 +1,33 @@
+"""Spherical interpolation, of CLIP embeddings and of Gaussian latents.
+
+Both live near a sphere, which straight lines leave: half-way between two independent latents of d
+dimensions a straight line is at 0.7 of their length, where a diffusion model has seen nothing.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_PARALLEL = 1e-6  # sines below it: the two directions are one, or opposite
+
+
+def slerp(
+    a: Float[Array, "b ..."], b: Float[Array, "b ..."], theta: Float[Array, "..."]
+) -> Float[Array, "b ..."]:
+    """From `a` at theta 0 to `b` at 1, along the great circle of their directions.
+
+    sin((1 - theta) w) / sin(w) a/|a| + sin(theta w) / sin(w) b/|b|, with w the angle between `a`
+    and `b` as whole vectors of each example (Shoemake 1985), times the length, which goes from |a|
+    to |b| in a straight line. theta: scalar or [B]. Where w is 0 or pi the straight line is taken.
+    """
+    axes = tuple(range(1, a.ndim))
+    theta = jnp.asarray(theta, jnp.float32)
+    theta = theta.reshape(theta.shape + (1,) * (a.ndim - theta.ndim)) if theta.ndim else theta
+    length_a, length_b = (jnp.sqrt(jnp.sum(x**2, axes, keepdims=True)) for x in (a, b))
+    unit_a, unit_b = a / jnp.maximum(length_a, 1e-12), b / jnp.maximum(length_b, 1e-12)
+    w = jnp.arccos(jnp.clip(jnp.sum(unit_a * unit_b, axes, keepdims=True), -1, 1))
+    sine = jnp.sin(w)
+    straight = sine < _PARALLEL
+    safe = jnp.where(straight, 1.0, sine)
+    of_a = jnp.where(straight, 1 - theta, jnp.sin((1 - theta) * w) / safe)
+    of_b = jnp.where(straight, theta, jnp.sin(theta * w) / safe)
+    return (of_a * unit_a + of_b * unit_b) * ((1 - theta) * length_a + theta * length_b)

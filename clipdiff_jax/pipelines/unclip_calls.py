@@ -1,0 +1,282 @@
+"""The stages of a loaded unCLIP, each as one call.
+
+Ramesh et al. 2022, arXiv 2204.06125: a prior makes a CLIP image embedding of a text, a decoder a
+small image of the embedding, upsamplers large images of the small one. What can be made of the
+stages together is in `unclip.py`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
+
+from clipdiff_jax.config import nearest
+from clipdiff_jax.data.tokenize import Tokenizer
+from clipdiff_jax.diffusion.sampler import even_grid, picture_keys, step_noise
+from clipdiff_jax.models.clip import unit
+from clipdiff_jax.pipelines import unclip_networks as networks
+from clipdiff_jax.pipelines.clip import check_floats
+from clipdiff_jax.pipelines.unclip_networks import Noise, Sampler, StageConfig, TextFeatures
+
+Images = Float[Array | np.ndarray, "b h w 3"]
+Scale = float | Float[Array | np.ndarray, "..."]
+Dropped = Literal["both", "image", "text"]  # what guidance is away from
+# The stages that draw noise; a picture's noise of a stage depends on its place in here.
+NOISES = ("prior", "decoder", "upsampler", "upsampler_1024")
+
+
+@dataclass(frozen=True, eq=False)
+class StageCalls:
+    """The stages of an unCLIP.
+
+    Attributes:
+      configs, params: of the loaded stages, by name: "text", "image", "prior", "decoder",
+        "upsampler", "upsampler_1024". A method that needs another raises `ValueError`.
+      tokenizer: that of the text tower.
+      dtype: what the networks compute in; samplers are float32, and so are results.
+
+    Randomness: `key` is a typed key, then picture i uses `fold_in(key, i)`; or one key for each
+    picture, which then depends on its own key alone and not on the batch it is in. A `Noise` given
+    instead is used as it is. Prompts, keys, guidance and eta are traced: changing them compiles
+    nothing new; the numbers of steps and of pictures are not, nor is the sampler: "ancestral" (of
+    DDPM; with the learned variance where there is one) or "ddim" (`eta` 0 is deterministic).
+    """
+
+    configs: Mapping[str, StageConfig]
+    params: Mapping[str, Any]
+    tokenizer: Tokenizer
+    dtype: Any = jnp.float32
+
+    def encode_texts(self, texts: Sequence[str]) -> TextFeatures:
+        """CLIP's text embedding, last hidden states after the final norm, and which tokens count.
+
+        A text longer than the context is cut, with a warning that names it.
+        """
+        config, params = self._stage("text")
+        return networks.encode_texts(config, self.dtype, params, jnp.asarray(self.tokenizer(texts)))
+
+    def embed_images(self, images: Images) -> Float[Array, "b d"]:
+        """Images in [-1, 1] of any size -> CLIP image embeddings, not normalised.
+
+        Raises `TypeError` for integer images: theirs is another range.
+        """
+        check_floats(images)
+        config, params = self._stage("image")
+        return networks.encode_images(config, self.dtype, params, jnp.asarray(images))
+
+    def embed_prompts(
+        self,
+        prompts: Sequence[str],
+        *,
+        key: Key[Array, "..."] | None = None,
+        guidance: Scale = 4.0,
+        steps: int = 25,
+        sampler: Sampler = "ancestral",
+        eta: Scale = 0.0,
+        candidates: int = 1,
+        noise: Noise | None = None,
+    ) -> Float[Array, "b d"]:
+        """Prompts -> CLIP image embeddings, not normalised, drawn by the prior.
+
+        candidates: embeddings drawn for each prompt, of which the one most like the prompt's text
+            embedding is kept (section 2.2 draws 2). With `noise` that is for all of them: those of
+            one prompt follow each other.
+        """
+        config, params = self._stage("prior")
+        if candidates < 1:
+            raise ValueError(f"candidates must be at least 1, got {candidates}")
+        count = len(prompts)
+        text, empty = self._with_empty([p for p in prompts for _ in range(candidates)])
+        if key is not None and candidates > 1:
+            key = _candidate_keys(picture_keys(key, jnp.arange(count)), candidates)
+        shape = (count * candidates, config.network.embedding_width)
+        times, noise = _start(config, "prior", key, steps, shape, noise)
+        scale = _for_each(guidance, candidates)
+        z = networks.run_prior(
+            config, self.dtype, sampler, params, text, empty, scale, jnp.float32(eta), times, noise
+        )
+        return z if candidates == 1 else _most_alike(z, text.embedding, candidates)
+
+    def decode(
+        self,
+        embeddings: Float[Array | np.ndarray, "b d"] | None,
+        prompts: Sequence[str] | None = None,
+        *,
+        key: Key[Array, "..."] | None = None,
+        guidance: Scale = 8.0,
+        steps: int = 25,
+        sampler: Sampler = "ancestral",
+        eta: Scale = 0.0,
+        dropped: Dropped = "both",
+        noise: Noise | None = None,
+    ) -> Float[Array, "b h w 3"]:
+        """CLIP image embeddings, and prompts beside them ("" where None) -> small images.
+
+        embeddings: None decodes the prompts alone.
+        dropped: what guidance is away from: neither image nor text, no image, or no text.
+        """
+        config, params = self._stage("decoder")
+        if embeddings is None and prompts is None:
+            raise ValueError("nothing to decode: give embeddings, prompts or both")
+        count = len(prompts) if embeddings is None else len(embeddings)  # type: ignore[arg-type]
+        z, shown = self._shown(embeddings, count)
+        text, empty = self._texts(prompts, count)
+        if dropped == "image":
+            empty = text
+        elif dropped not in ("both", "text"):
+            raise ValueError(f"dropped must be 'both', 'image' or 'text', got {dropped!r}")
+        shape = (count, config.image_size, config.image_size, 3)
+        times, noise = _start(config, "decoder", key, steps, shape, noise)
+        null_shown = shown if dropped == "text" else jnp.zeros(count, bool)
+        return networks.run_decoder(
+            config, self.dtype, sampler, params, z, text, empty, jnp.asarray(guidance, jnp.float32),
+            jnp.float32(eta), times, noise, (shown, null_shown),
+        )  # fmt: skip
+
+    def invert(
+        self,
+        images: Images,
+        embeddings: Float[Array | np.ndarray, "b d"],
+        prompts: Sequence[str] | None = None,
+        *,
+        guidance: Scale = 1.0,
+        steps: int = 50,
+    ) -> Float[Array, "b h w 3"]:
+        """Small images -> the x_T from which DDIM in as many steps decodes them again (section 3).
+
+        images: in [-1, 1], of the decoder's size; `small` makes them so. guidance, prompts: of
+            that decoding; a scale far from 1 cannot be inverted well.
+        """
+        config, params = self._stage("decoder")
+        wanted = (config.image_size, config.image_size, 3)
+        if images.shape[1:] != wanted:
+            raise ValueError(f"images are {images.shape[1:]}, the decoder's are {wanted}")
+        check_floats(images)
+        text, empty = self._texts(prompts, len(images))
+        times = even_grid(config.schedule.num_steps, steps, "linspace")[::-1]
+        return networks.invert_decoder(
+            config, self.dtype, params, jnp.asarray(images), jnp.asarray(embeddings), text, empty,
+            jnp.asarray(guidance, jnp.float32), times,
+        )  # fmt: skip
+
+    def small(self, images: Images) -> Float[Array, "b h w 3"]:
+        """Square images in [-1, 1] of any size at the decoder's size, bicubic with anti-aliasing"""
+        check_floats(images)
+        size = self._stage("decoder")[0].image_size
+        return jnp.clip(networks.enlarge(jnp.asarray(images), size), -1, 1)
+
+    def upsample(
+        self,
+        images: Images,
+        *,
+        key: Key[Array, "..."] | None = None,
+        steps: int = 7,
+        sampler: Sampler = "ancestral",
+        eta: Scale = 0.0,
+        stage: str = "upsampler",
+        noise: Noise | None = None,
+    ) -> Float[Array, "b size size 3"]:
+        """Small images in [-1, 1] -> large ones, by one upsampler."""
+        config, params = self._stage(stage)
+        shape = (len(images), config.image_size, config.image_size, 3)
+        times, noise = _start(config, stage, key, steps, shape, noise)
+        images, eta = jnp.asarray(images), jnp.float32(eta)
+        return networks.run_upsampler(
+            config, self.dtype, sampler, params, images, eta, times, noise
+        )
+
+    def without(self, *stages: str) -> "Any":
+        """The same without some stages, whose memory is free once nothing else holds them."""
+        for stage in stages:
+            self._stage(stage)
+        kept = [name for name in self.configs if name not in stages]
+        return dataclasses.replace(
+            self,
+            configs={name: self.configs[name] for name in kept},
+            params={name: self.params[name] for name in kept},
+        )
+
+    def _stage(self, name: str) -> tuple[Any, Any]:
+        if name not in self.configs:
+            raise ValueError(
+                f"this model has no stage '{name}' loaded; it has: {', '.join(self.configs)}."
+                f"{nearest(name, self.configs)}"
+            )
+        return self.configs[name], self.params[name]
+
+    def _with_empty(self, prompts: Sequence[str]) -> tuple[TextFeatures, TextFeatures]:
+        """The features of the prompts, and as many times those of ""."""
+        both = self.encode_texts([*prompts, ""])
+        empty = jax.tree.map(lambda a: jnp.repeat(a[-1:], len(prompts), axis=0), both)
+        return jax.tree.map(lambda a: a[:-1], both), empty
+
+    def _texts(
+        self, prompts: Sequence[str] | None, count: int
+    ) -> tuple[TextFeatures, TextFeatures]:
+        prompts = [""] * count if prompts is None else prompts
+        if len(prompts) != count:
+            raise ValueError(f"{count} embeddings need as many prompts or none, got {len(prompts)}")
+        return self._with_empty(prompts)
+
+    def _shown(
+        self, embeddings: Array | np.ndarray | None, count: int
+    ) -> tuple[Float[Array, "b d"], Bool[Array, " b"]]:
+        if embeddings is not None:
+            return jnp.asarray(embeddings), jnp.ones(count, bool)
+        width = self._stage("decoder")[0].conditioning.embedding_width
+        return jnp.zeros((count, width)), jnp.zeros(count, bool)
+
+
+def _candidate_keys(keys: Key[Array, " b"], candidates: int) -> Key[Array, " n"]:
+    """Those of a picture follow each other."""
+    fold = jax.vmap(jax.random.fold_in, (None, 0))
+    return jax.vmap(fold, (0, None))(keys, jnp.arange(candidates)).reshape(-1)
+
+
+def _for_each(scale: Scale, candidates: int) -> Float[Array, "..."]:
+    scale = jnp.asarray(scale, jnp.float32)
+    return scale if scale.ndim == 0 else jnp.repeat(scale, candidates)
+
+
+def _most_alike(
+    z: Float[Array, "n d"], text: Float[Array, "n d"], candidates: int
+) -> Float[Array, "b d"]:
+    """Of each picture's candidates the one with the highest cosine to its text."""
+    alike = jnp.sum(unit(z) * unit(text), axis=-1).reshape(-1, candidates)
+    z = z.reshape(-1, candidates, z.shape[-1])
+    return jnp.take_along_axis(z, alike.argmax(axis=1)[:, None, None], axis=1)[:, 0]
+
+
+def _start(
+    config: Any,
+    stage: str,
+    key: Array | None,
+    steps: int,
+    shape: tuple[int, ...],
+    noise: Noise | None,
+) -> tuple[np.ndarray, Noise]:
+    """The times of a stage and its noise: that given, or drawn for each picture from its key."""
+    times = even_grid(config.schedule.num_steps, steps, "linspace")
+    if noise is not None:
+        found, wanted = tuple(np.shape(a) for a in noise), (shape, (steps, *shape))
+        if found != wanted:
+            raise ValueError(f"the noise of '{stage}' has shapes {found}, expected {wanted}")
+        return times, Noise(*map(jnp.asarray, noise))
+    if key is None:
+        raise ValueError(f"'{stage}' draws noise: give a key, or noise")
+    return times, draw_noise(NOISES.index(stage), key, steps, shape)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def draw_noise(number: int, key: Array, steps: int, shape: tuple[int, ...]) -> Noise:
+    """The noise [B, ...] of stage `number` of `NOISES`, each picture's from its own key."""
+    keys = picture_keys(key, jnp.arange(shape[0]))
+    own = jax.vmap(functools.partial(jax.random.fold_in, data=number))(keys)
+    every = jax.vmap(lambda index: step_noise(own, index, shape))(jnp.arange(steps + 1))
+    return Noise(every[0], every[1:])

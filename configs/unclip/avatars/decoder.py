@@ -1,0 +1,61 @@
+"""The demo's decoder: avatar faces at 64 px from CLIP image embeddings and captions.
+
+python train.py --config configs/unclip/avatars/decoder.py --workdir runs/unclip/decoder
+"""
+
+from clipdiff_jax.data.sources import AvatarsData
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
+from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.pipelines.unclip_networks import Decoder
+from clipdiff_jax.stages import DecoderStage, RunConfig
+from clipdiff_jax.train.checkpoint import CheckpointConfig
+from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.optim import OptimConfig
+
+
+def get_config() -> RunConfig:
+    unet = UNetConfig(
+        channels=(96, 192),
+        blocks=1,
+        attention_levels=(1,),
+        head_width=64,
+        patch=4,
+        input_skip=True,
+        scale_shift=True,
+        pooled_width=384,
+        pooled_projection=False,
+        context_width=128,
+    )
+    conditioning = DecoderConditioningConfig(
+        embedding_width=256,
+        hidden_width=128,
+        pooled_width=384,
+        context_width=128,
+        unit_norm=True,
+    )
+    return RunConfig(
+        stage=DecoderStage(
+            data=AvatarsData(size=64),
+            embeddings="runs/unclip/embeddings",
+            model=Decoder(
+                unet,
+                conditioning,
+                schedule=DiscreteSchedule(),
+                prediction="v",
+                learned_variance=False,
+            ),
+            start_base="demo",
+            export_dtype="bfloat16",
+        ),
+        train=TrainConfig(
+            steps=3000,
+            batch_size=16,
+            ema=0.999,
+            log_every=50,
+            preview_every=250,
+            export_every=250,
+            optim=OptimConfig(learning_rate=5e-4, b2=0.99, schedule="linear", warmup=100),
+            checkpoint=CheckpointConfig(every=250),
+        ),
+    )

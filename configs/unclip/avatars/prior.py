@@ -1,0 +1,36 @@
+"""The demo's diffusion prior: from captions to the demo CLIP's image embeddings.
+
+python train.py --config configs/unclip/avatars/prior.py --workdir runs/unclip/prior
+"""
+
+from clipdiff_jax.data.embeddings import EmbeddingsData
+from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
+from clipdiff_jax.pipelines.unclip_networks import Prior
+from clipdiff_jax.stages import DiffusionPriorStage, RunConfig
+from clipdiff_jax.train.checkpoint import CheckpointConfig
+from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.optim import OptimConfig
+
+
+def get_config() -> RunConfig:
+    network = DiffusionPriorConfig(
+        embedding_width=256, hidden_width=128, text_length=32, width=256, depth=4, heads=4
+    )
+    return RunConfig(
+        stage=DiffusionPriorStage(
+            data=EmbeddingsData("runs/unclip/embeddings"),
+            model=Prior(network),
+            export_dtype="bfloat16",
+        ),
+        train=TrainConfig(
+            steps=3000,
+            batch_size=128,
+            ema=0.999,
+            log_every=100,
+            export_every=500,
+            optim=OptimConfig(
+                learning_rate=5e-4, b2=0.96, schedule="cosine", warmup=100, weight_decay=0.06
+            ),
+            checkpoint=CheckpointConfig(every=500),
+        ),
+    )
