@@ -97,4 +97,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Imported by its name, because configs import this module so and give its EmbedConfig.
+    from clipdiff_jax import embed as module
+
+    sys.exit(module.main())
