@@ -10,13 +10,14 @@ scalar, or one for each picture):
     ancestral (Ho et al. 2020, arXiv 2006.11239, eq. 6 and 7, for any stride)
         x_s = mean(x0, x_t) + std z                                                        (8)
 
-with z standard normal noise. A grid is an int32 array of descending times that ends at -1, the
-clean image, so its S + 1 entries ask for S evaluations of the network.
+with z standard normal noise. Those that look back at earlier predictions are `Multistep`s; more
+rules are in `analytic`, `dpm_solver` and `karlo`. A grid is an int32 array of descending times that
+ends at -1, the clean image, so its S + 1 entries ask for S evaluations of the network.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,17 @@ from clipdiff_jax.diffusion.schedule import (
 Step = Callable[[Array, Prediction, Array, Array, Array | None], Array]
 
 
+class Multistep(NamedTuple):
+    """A step rule that remembers.
+
+    start: x at times[0] -> what is remembered before the first step, a pytree of arrays.
+    step: (memory, x_t, prediction, t, t_next, z) -> (memory, x at t_next).
+    """
+
+    start: Callable[[Array], Any]
+    step: Callable[[Any, Array, Prediction, Array, Array, Array | None], tuple[Any, Array]]
+
+
 class Trace(NamedTuple):
     """What happened on the way: after each of S steps the sample, and before it the guess."""
 
@@ -42,7 +54,7 @@ class Trace(NamedTuple):
 
 def sample(
     denoise: Denoise,
-    step: Step,
+    step: Step | Multistep,
     times: Int[Array | np.ndarray, " steps_plus_1"],
     x: Float[Array, "b ..."],
     cond: Cond,
@@ -72,18 +84,30 @@ def sample(
     if noise is not None and noise.shape != (steps, *x.shape):
         raise ValueError(f"noise must be {(steps, *x.shape)} for this grid, got {noise.shape}")
 
-    def body(x, inputs):
+    rule = step if isinstance(step, Multistep) else _forgetful(step)
+
+    def body(carry, inputs):
+        memory, x = carry
         t, t_next, index, z = inputs
         if z is None and key is not None:
             z = step_noise(key, index, x.shape)
         prediction = denoise(x, t, cond)
-        x_next = step(x, prediction, t, t_next, z)
-        return x_next, Trace(x_next, prediction.x0) if trace else None
+        memory, x_next = rule.step(memory, x, prediction, t, t_next, z)
+        return (memory, x_next), Trace(x_next, prediction.x0) if trace else None
 
     body = jax.checkpoint(body) if remat else body
     inputs = (times[:-1], times[1:], jnp.arange(steps), noise)
-    x, visited = jax.lax.scan(body, x, inputs, unroll=unroll)
+    (_, x), visited = jax.lax.scan(body, (rule.start(x), x), inputs, unroll=unroll)
     return (x, visited) if trace else x
+
+
+def _forgetful(step: Step) -> Multistep:
+    """A step rule without memory as one whose memory is empty."""
+
+    def walk(memory: Any, x: Array, prediction: Prediction, t: Array, t_next: Array, z: Any):
+        return memory, step(x, prediction, t, t_next, z)
+
+    return Multistep(lambda x: None, walk)
 
 
 def picture_keys(key: Key[Array, "..."], indices: Int[Array, " n"]) -> Key[Array, " b"]:
@@ -220,3 +244,36 @@ def even_grid(
     else:
         raise ValueError(f"spacing must be 'trailing', 'leading' or 'linspace', got {spacing!r}")
     return np.array([*times.astype(np.int64), -1], np.int32)
+
+
+def section_grid(num_steps: int, counts: Sequence[int]) -> Int[np.ndarray, " steps_plus_1"]:
+    """sum(counts) times: counts[i] of them spread over the i-th of equal sections, then -1.
+
+    counts: of each section of the schedule's `num_steps` times, that of the least noise first. The
+        times of a section include both of its ends (one alone is its first); where `num_steps` does
+        not divide, the first sections are one longer.
+
+    Raises `ValueError` for a section with more times than it is long, or none.
+    """
+    times: list[int] = []
+    for section, count in zip(
+        np.array_split(np.arange(num_steps), len(counts)), counts, strict=True
+    ):
+        if not 1 <= count <= len(section):
+            raise ValueError(
+                f"a section of {len(section)} times can have 1 to {len(section)} steps, got "
+                f"{count} in {tuple(counts)}"
+            )
+        times += [section[int(i)] for i in np.round(np.linspace(0, len(section) - 1, count))]
+    return np.array([*reversed(times), -1], np.int32)
+
+
+def glide_grid(num_steps: int = 1000) -> Int[np.ndarray, "28"]:
+    """GLIDE's 27 steps for upsamplers: 10, 10, 3, 2, 2 over five sections (arXiv 2112.10741).
+
+    As in the release of Nichol et al. the walk starts two times short of the noisiest one, at
+    which DDIM is at its worst.
+    """
+    grid = section_grid(num_steps, (10, 10, 3, 2, 2))
+    grid[0] = num_steps - 3
+    return grid

@@ -192,7 +192,13 @@ def compile_step(
         abstract,
         shardings,
     )
-    pure = make_train_step(stage, optimizer, accumulate=config.accumulate, ema_decay=config.ema)
+    pure = make_train_step(
+        stage,
+        optimizer,
+        accumulate=config.accumulate,
+        ema_decay=config.ema,
+        sam_rho=config.optim.sam_rho,
+    )
     jitted = jax.jit(pure, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
     whole = {
         name: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=batch_sharding(mesh))

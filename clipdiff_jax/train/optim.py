@@ -33,6 +33,8 @@ class OptimConfig:
       clip_norm: bound on the global norm of the gradient; None for none.
       pass_gain, pass_updates: of the schedule "passes".
       adam_learning_rate: with "muon", the peak rate of the parameters that Adam trains.
+      sam_rho: radius of sharpness-aware minimisation (Foret et al. 2021): the gradient is taken
+        where the loss is highest at this distance, for two gradients a step; 0 turns it off.
     """
 
     name: Literal["adam", "muon"] = "adam"
@@ -47,6 +49,11 @@ class OptimConfig:
     pass_gain: float = 1.3
     pass_updates: int = 1
     adam_learning_rate: float = 3e-4
+    sam_rho: float = 0.0
+
+    def __post_init__(self):
+        if self.sam_rho < 0:
+            raise ConfigError(f"optim.sam_rho={self.sam_rho} is a distance, expected 0 or more")
 
 
 def learning_rate(config: OptimConfig, updates: int, peak: float | None = None) -> optax.Schedule:

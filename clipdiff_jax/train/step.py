@@ -2,6 +2,11 @@
 
 The step never destroys a good state: where the loss or the gradient is not finite the old
 parameters are kept and the metric `finite` says so, for the loop to stop on.
+
+Sharpness-aware minimisation (Foret et al. 2021, arXiv 2010.01412) takes the gradient g not at the
+parameters w but where a ball of radius rho around them rises most steeply, to first order:
+
+    g(w + rho g(w) / ||g(w)||)                                                    (eq. 2 and 3)
 """
 
 from collections.abc import Callable
@@ -12,6 +17,7 @@ import optax
 from jaxtyping import Array
 
 from clipdiff_jax.compilation import loops_are_slow
+from clipdiff_jax.train.optim import trainable_mask
 from clipdiff_jax.train.stage import Aux, Batch, Params, Stage
 from clipdiff_jax.train.state import TrainState
 
@@ -24,11 +30,14 @@ def make_train_step(
     *,
     accumulate: int = 1,
     ema_decay: float = 0.0,
+    sam_rho: float = 0.0,
 ) -> TrainStep:
     """Returns `step(state, frozen, batch) -> (state, metrics)`, to be jitted with `state` donated.
 
     `accumulate` splits the batch into that many micro-batches whose gradients are averaged;
-    `ema_decay` is the moving average's decay, ramped up as (1 + step) / (10 + step).
+    `ema_decay` is the moving average's decay, ramped up as (1 + step) / (10 + step). With a
+    `sam_rho` above 0 both gradients see the same batch and the same noise; the loss and its metrics
+    are those at the parameters themselves.
     """
 
     def gradients(params: Params, frozen: Params, batch: Batch, key: Array):
@@ -52,8 +61,19 @@ def make_train_step(
         grads = jax.tree.map(lambda g: g / accumulate, total)
         return losses.mean(), Aux(metrics, merged), grads
 
+    def sharpness_aware(params: Params, frozen: Params, batch: Batch, key: Array):
+        loss, aux, grads = gradients(params, frozen, batch, key)
+        if stage.trainable:  # what is not trained does not move to where the loss is highest either
+            mask = trainable_mask(params, stage.trainable)
+            grads = jax.tree.map(lambda g, train: g if train else jnp.zeros_like(g), grads, mask)
+        length = sam_rho / jnp.maximum(optax.tree.norm(grads), 1e-12)
+        highest = jax.tree.map(lambda p, g: p + length * g, params, grads)
+        return loss, aux, gradients(highest, frozen, batch, key)[2]
+
+    take_gradients = sharpness_aware if sam_rho else gradients
+
     def update(state: TrainState, frozen: Params, batch: Batch, key: Array):
-        loss, aux, grads = gradients(state.params, frozen, batch, key)
+        loss, aux, grads = take_gradients(state.params, frozen, batch, key)
         norm = optax.tree.norm(grads)
         updates, opt = optimizer.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -42,6 +42,12 @@ def test_fixed_point_iterations_undo_generation_exactly():
     assert many < 1e-5
 
 
+def test_a_hundred_steps_to_pure_noise_and_back_return_the_picture():
+    grid = ddim_grid(999, 100)
+    assert there_and_back(grid[::-1], 100, 999, fixed_point=2) < 1e-3
+    assert there_and_back(grid[::-1], 100, 999) < 0.1
+
+
 def test_inversion_is_the_closed_form_map_upwards():
     alpha, sigma = table()
     times = inversion_grid(500, 10)

@@ -12,9 +12,11 @@ from clipdiff_jax.diffusion.sampler import (
     ddim,
     ddim_grid,
     even_grid,
+    glide_grid,
     learned_log_variance,
     posterior_mean,
     sample,
+    section_grid,
 )
 
 
@@ -40,7 +42,7 @@ def test_ddim_on_gaussian_data_has_the_closed_form_moments(eta, target):
     assert variance == pytest.approx(STD**2, rel=0.3)  # so few steps lose variance
 
 
-@pytest.mark.parametrize("target", ["eps", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v"])
 def test_ancestral_on_gaussian_data_reaches_its_mean_and_variance(target):
     times = even_grid(1000, 250)
     x = drawn(ancestral(SCHEDULE, "small"), times, target)
@@ -117,7 +119,24 @@ def test_even_grids():
     assert list(even_grid(5, 5)) == [4, 3, 2, 1, 0, -1]
 
 
+def test_glides_fast_grid_is_that_of_its_release():
+    published = [
+        0, 22, 44, 66, 88, 111, 133, 155, 177, 199,
+        200, 222, 244, 266, 288, 311, 333, 355, 377, 399,
+        400, 500, 599, 600, 799, 800, 997,
+    ]  # fmt: skip
+    assert list(glide_grid()) == [*reversed(published), -1]
+
+
+def test_sections_have_the_asked_number_of_times():
+    assert list(section_grid(10, (5, 2))) == [9, 5, 4, 3, 2, 1, 0, -1]
+    assert list(section_grid(11, (2, 1))) == [6, 5, 0, -1]  # the first section is one longer
+    assert list(section_grid(1000, (10,))) == list(even_grid(1000, 10, "linspace"))
+
+
 def test_impossible_grids_are_refused():
+    with pytest.raises(ValueError, match=r"1 to 5 steps, got 6 in \(6, 2\)"):
+        section_grid(10, (6, 2))
     with pytest.raises(ValueError, match="at least 2 steps"):
         ddim_grid(400, 1)
     with pytest.raises(ValueError, match="t0 >= 39"):

@@ -98,6 +98,64 @@ def test_scanned_biases_are_biases():
         assert float(jnp.abs(updates["blocks"]["bias"]).max()) == 0
 
 
+def quadratic(trainable=""):
+    """0.5 a^T diag(1, 4, 9) a + 2 b^2, with gradients (1, 4, 9) a and 4 b."""
+    scale = jnp.array([1.0, 4.0, 9.0])
+
+    def loss(params, frozen, batch, key):
+        del frozen, batch, key
+        value = 0.5 * jnp.sum(scale * params["a"] ** 2) + 2 * params["b"] ** 2
+        return value, Aux({"a_0": params["a"][0]})
+
+    init = lambda key: {"a": jnp.array([1.0, -0.5, 0.2]), "b": jnp.array(0.3)}
+    return replace(toy_stage(), init=init, loss=loss, trainable=trainable)
+
+
+def test_sharpness_aware_gradients_of_a_quadratic():
+    rate, rho = 0.1, 0.25
+    a, b, scale = np.array([1.0, -0.5, 0.2]), 0.3, np.array([1.0, 4.0, 9.0])
+    length = np.sqrt(np.sum((scale * a) ** 2) + (4 * b) ** 2)
+    expected = a - rate * scale * (a + rho * scale * a / length)
+    state, metrics = run(quadratic(), optax.sgd(rate), sam_rho=rho)
+    np.testing.assert_allclose(state.params["a"], expected, rtol=1e-5)
+    assert float(state.params["b"]) == pytest.approx(b - rate * 4 * (b + rho * 4 * b / length))
+    # The loss and what comes with it are those of the parameters, not of the point above them.
+    assert float(metrics["loss"]) == pytest.approx(0.5 * np.sum(scale * a**2) + 2 * b**2)
+    assert float(metrics["a_0"]) == 1.0
+    in_parts, _ = run(quadratic(), optax.sgd(rate), sam_rho=rho, accumulate=4)
+    np.testing.assert_allclose(in_parts.params["a"], state.params["a"], rtol=1e-5)
+
+
+def test_sharpness_aware_steps_leave_frozen_parameters_where_they_are():
+    rate, rho = 0.1, 0.25
+    a, scale = np.array([1.0, -0.5, 0.2]), np.array([1.0, 4.0, 9.0])
+    length = np.sqrt(np.sum((scale * a) ** 2))  # of the trained parameters alone
+    state, _ = run(quadratic("^a"), optax.sgd(rate), sam_rho=rho)
+    expected = a - rate * scale * (a + rho * scale * a / length)
+    np.testing.assert_allclose(state.params["a"], expected, rtol=1e-5)
+
+
+def test_without_a_radius_a_step_is_the_plain_one_bit_for_bit():
+    stage, optimizer = toy_stage(), optax.adam(0.01)
+    state, _ = run(stage, optimizer, sam_rho=0.0)
+
+    @jax.jit
+    def plain(state, batch):
+        key = jax.random.fold_in(state.key, state.step)
+        grads, _ = jax.grad(stage.loss, has_aux=True)(state.params, None, batch, key)
+        updates, _ = optimizer.update(grads, state.opt, state.params)
+        return optax.apply_updates(state.params, updates)
+
+    points = Points()
+    batch = {"x": points.x[:16], "y": points.y[:16], "drawn": jnp.arange(16.0)}
+    expected = plain(new_state(stage, optimizer, 0, False), batch)
+    jax.tree.map(np.testing.assert_array_equal, state.params, expected)
+    some, _ = run(stage, optimizer, sam_rho=0.1)
+    assert float(jnp.abs(some.opt[0].mu["out"] - state.opt[0].mu["out"]).max()) > 1e-6
+    with pytest.raises(ConfigError, match=r"sam_rho=-0\.1"):
+        OptimConfig(sam_rho=-0.1)
+
+
 def test_rounds_are_as_many_updates_on_one_batch():
     optimizer = optax.adam(0.01)
     stage = noiseless(toy_stage())
