@@ -129,7 +129,7 @@ def sample_codes(
         code = draw(logits, index)
         return apply(_twice(code), both.mask, cache, method="extend"), code
 
-    carry = apply(*both, _twice(dot), method="begin")
+    carry = apply(both.embedding, both.hidden, both.mask, _twice(dot), method="begin")
     (logits, _), codes = jax.lax.scan(step, carry, jnp.arange(config.dims - 1))
     last = draw(logits, config.dims - 1)
     return jnp.concatenate([codes, last[None]]).T
@@ -152,7 +152,7 @@ def save_ar_prior(
 
     The network's floating-point arrays become `dtype`; those it was fitted to stay float32.
     """
-    document = {"kind": KIND, "model": to_dict(config), "clip": clip}
+    document = {"kind": KIND, "stage": to_dict(config), "clip": clip}
     if dtype is not None:
         cast = jax.tree.map(lambda p: np.asarray(p).astype(dtype), params[NETWORK])
         params = params | {NETWORK: cast}
@@ -169,7 +169,7 @@ def read_ar_prior(
     document, params = load_folder(path, param_dtype)
     if document["kind"] != KIND:
         raise WeightsError(f"'{path}' holds a model of kind '{document['kind']}', not '{KIND}'")
-    return from_dict(ARPriorConfig, document["model"]), params, document["clip"]
+    return from_dict(ARPriorConfig, document["stage"]), params, document["clip"]
 
 
 def _fold(key: Array, index: Int[Array, ""] | int) -> Array:
