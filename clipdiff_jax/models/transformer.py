@@ -2,15 +2,18 @@
 
 Both towers of CLIP and the priors are built of it. Because the blocks are one `lax.scan`, the
 compile time does not grow with the depth, and every parameter has a leading axis of that length.
+
+A causal transformer can also walk along a sequence: `extend` takes the next positions and a `Cache`
+of the keys and values of those before, and costs what the new positions cost.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from clipdiff_jax.models.attention import attend
 
@@ -24,8 +27,34 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+class KeyValues(NamedTuple):
+    """Keys and values of some positions, of one block or (with a leading axis) of all."""
+
+    keys: Float[Array, "*depth b s h d"]
+    values: Float[Array, "*depth b s h d"]
+
+    def write(self, new: "KeyValues", start: Int[Array, ""]) -> "KeyValues":
+        """The same with those of the new positions from position `start` on."""
+
+        def put(old: Array, part: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(old, part.astype(old.dtype), start, axis=-3)
+
+        return KeyValues(put(self.keys, new.keys), put(self.values, new.values))
+
+
+class Cache(NamedTuple):
+    """What `Transformer.extend` remembers: of S positions the first `length` are filled."""
+
+    past: KeyValues
+    length: Int[Array, ""]
+
+
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with separate query, key, value and output projections."""
+    """Multi-head self-attention with separate query, key, value and output projections.
+
+    With a `cache` (of this block) x stands at the positions from `cache.length` on and sees those
+    before it too; the mask is then over the cache's positions.
+    """
 
     heads: int
     causal: bool = False
@@ -35,8 +64,12 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b t w"], mask: Bool[Array, "#b #h #t #t"] | None = None
-    ) -> Float[Array, "b t w"]:
+        self,
+        x: Float[Array, "b t w"],
+        mask: Bool[Array, "#b #h #t #s"] | None = None,
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "b t w"], KeyValues]:
+        """(the output, keys and values of x)."""
         width = x.shape[-1]
         if width % self.heads:
             raise ValueError(f"a width of {width} does not split into {self.heads} heads")
@@ -46,14 +79,29 @@ class SelfAttention(nn.Module):
             y = nn.Dense(width, kernel_init=std, dtype=self.dtype, name=name)(x)
             return y.reshape(*y.shape[:-1], self.heads, width // self.heads)
 
-        q, k, v = project("query"), project("key"), project("value")
-        y = attend(q, k, v, mask=mask, is_causal=self.causal).reshape(x.shape)
+        q, new = project("query"), KeyValues(project("key"), project("value"))
+        if cache is None:
+            y = attend(q, *new, mask=mask, is_causal=self.causal)
+        else:
+            seen = _up_to(cache, x.shape[1])
+            seen = seen if mask is None else seen & mask
+            y = attend(q, *cache.past.write(new, cache.length), mask=seen)
         out = nn.initializers.normal(self.out_std)
-        return nn.Dense(width, kernel_init=out, dtype=self.dtype, name="out")(y)
+        y = nn.Dense(width, kernel_init=out, dtype=self.dtype, name="out")(y.reshape(x.shape))
+        return y, new
+
+
+def _up_to(cache: Cache, new: int) -> Bool[Array, "1 1 new s"]:
+    """Which positions each of the new ones sees: all up to itself."""
+    positions = jnp.arange(cache.past.keys.shape[-3])
+    return (positions <= cache.length + jnp.arange(new)[:, None])[None, None]
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); a `nn.scan` body: returns (x, None)."""
+    """x + attention(norm(x)), then x + mlp(norm(x)).
+
+    A `nn.scan` body: returns (x, None), with a cache (x, keys and values of x).
+    """
 
     heads: int
     mlp_width: int
@@ -65,8 +113,12 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b t w"], mask: Bool[Array, "#b #h #t #t"] | None = None
-    ) -> tuple[Float[Array, "b t w"], None]:
+        self,
+        x: Float[Array, "b t w"],
+        mask: Bool[Array, "#b #h #t #s"] | None = None,
+        past: KeyValues | None = None,
+        length: Int[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "b t w"], KeyValues | None]:
         # CLIP's initialisation: residual branches are scaled down by the number of them.
         width = x.shape[-1]
         in_std = width**-0.5
@@ -75,14 +127,16 @@ class Block(nn.Module):
         attention = SelfAttention(
             self.heads, self.causal, in_std, out_std, self.dtype, name="attention"
         )
-        x = x + attention(norm("norm1")(x), mask)
+        cache = None if past is None else Cache(past, length)
+        attended, new = attention(norm("norm1")(x), mask, cache)
+        x = x + attended
         up_init = nn.initializers.normal((2 * width) ** -0.5)
         down_init = nn.initializers.normal(out_std)
         y = norm("norm2")(x)
         y = nn.Dense(self.mlp_width, kernel_init=up_init, dtype=self.dtype, name="mlp_up")(y)
         y = ACTIVATIONS[self.activation](y)
         y = nn.Dense(width, kernel_init=down_init, dtype=self.dtype, name="mlp_down")(y)
-        return x + y, None
+        return x + y, None if cache is None else new
 
 
 class Transformer(nn.Module):
@@ -105,19 +159,16 @@ class Transformer(nn.Module):
     remat: bool = False
     dtype: Any = None
 
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "b t w"], mask: Bool[Array, "#b #h #t #t"] | None = None
-    ) -> Float[Array, "b t w"]:
+    def setup(self) -> None:
         block = nn.remat(Block, prevent_cse=False) if self.remat else Block
         blocks = nn.scan(
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
+            in_axes=(nn.broadcast, 0, nn.broadcast),
             length=self.depth,
         )
-        body = blocks(
+        self.blocks = blocks(
             heads=self.heads,
             mlp_width=self.mlp_width,
             activation=self.activation,
@@ -125,7 +176,34 @@ class Transformer(nn.Module):
             eps=self.eps,
             depth=self.depth,
             dtype=self.dtype,
-            name="blocks",
         )
-        x, _ = body(x.astype(self.dtype or jnp.float32), mask)
+
+    def __call__(
+        self, x: Float[Array, "b t w"], mask: Bool[Array, "#b #h #t #t"] | None = None
+    ) -> Float[Array, "b t w"]:
+        """The last states of a whole sequence."""
+        x, _ = self.blocks(x.astype(self.dtype or jnp.float32), mask, None, None)
         return x
+
+    def extend(
+        self,
+        x: Float[Array, "b t w"],
+        cache: Cache,
+        mask: Bool[Array, "#b #h #t s"] | None = None,
+    ) -> tuple[Float[Array, "b t w"], Cache]:
+        """The last states of the next t positions of a sequence, and the cache with them in it.
+
+        mask: over the S positions of the cache. Beyond S it would overwrite the last: keep count.
+        Raises `ValueError` unless the transformer is causal.
+        """
+        if not self.causal:
+            raise ValueError("only a causal transformer can be extended position by position")
+        past, length = cache
+        x, new = self.blocks(x.astype(self.dtype or jnp.float32), mask, past, length)
+        return x, Cache(past.write(new, length), length + x.shape[1])
+
+    def empty_cache(self, batch: int, positions: int, width: int) -> Cache:
+        """The cache of `batch` sequences of up to `positions` states of `width`, none there yet."""
+        shape = (self.depth, batch, positions, self.heads, width // self.heads)
+        zeros = jnp.zeros(shape, self.dtype or jnp.float32)
+        return Cache(KeyValues(zeros, zeros), jnp.zeros((), jnp.int32))

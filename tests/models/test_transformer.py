@@ -77,3 +77,23 @@ def test_activations():
 def test_heads_must_divide_the_width(x):
     with pytest.raises(ValueError, match="width of 8 does not split into 3 heads"):
         jax.eval_shape(NETWORK(heads=3).init, jax.random.key(0), x)
+
+
+def test_extending_with_a_cache_equals_the_whole_sequence(x, params):
+    network = NETWORK(causal=True)
+    mask = jnp.array([[True] * 5, [True, False, True, True, True]])[:, None, None, :]
+    whole = network.apply({"params": params}, x, mask)
+    wider = jnp.pad(mask, ((0, 0), (0, 0), (0, 0), (0, 2)))
+    cache = network.empty_cache(2, 7, 8)
+    parts = []
+    for start, stop in ((0, 2), (2, 3), (3, 5)):
+        part, cache = network.apply(
+            {"params": params}, x[:, start:stop], cache, wider, method="extend"
+        )
+        parts.append(part)
+        assert int(cache.length) == stop
+    np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)
+    assert cache.past.keys.shape == (3, 2, 7, 2, 4)
+    assert not cache.past.keys[:, :, 5:].any()
+    with pytest.raises(ValueError, match="only a causal transformer"):
+        NETWORK().apply({"params": params}, x, cache, method="extend")
