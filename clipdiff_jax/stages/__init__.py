@@ -7,7 +7,7 @@ from clipdiff_jax.stages import base, clip, edit
 from clipdiff_jax.stages.base import BaseStage
 from clipdiff_jax.stages.clip import ClipStage
 from clipdiff_jax.stages.edit import EditStage
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.stage import Stage
 
 StageConfig = BaseStage | ClipStage | EditStage
