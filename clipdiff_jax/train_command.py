@@ -11,7 +11,8 @@ import jax
 from clipdiff_jax.compilation import enable_compilation_cache
 from clipdiff_jax.config import ConfigError, load_config, split_overrides, to_dict
 from clipdiff_jax.stages import RunConfig, build
-from clipdiff_jax.train.loop import NotFinite, dry_run, fit
+from clipdiff_jax.train.compiled import dry_run
+from clipdiff_jax.train.loop import NotFinite, fit
 from clipdiff_jax.weights import WeightsError
 
 

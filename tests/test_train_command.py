@@ -11,7 +11,7 @@ from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pipelines.diffusion import DiffusionConfig
 from clipdiff_jax.stages import BaseStage, RunConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 
 def get_config():
     unet = UNetConfig(channels=(8,), blocks=1, attention_levels=(), norm_groups=4)

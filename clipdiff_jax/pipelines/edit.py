@@ -28,7 +28,8 @@ from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, denoise
 from clipdiff_jax.pipelines.face import FaceEncoder
 from clipdiff_jax.stages.edit import KIND, EditObjective, make_stage, save_edit
 from clipdiff_jax.stages.latents import time_grid
-from clipdiff_jax.train.loop import TrainConfig, fit
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.loop import fit
 from clipdiff_jax.train.optim import OptimConfig
 from clipdiff_jax.weights import WeightsError, fingerprint, load_folder
 

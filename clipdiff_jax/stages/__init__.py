@@ -9,7 +9,7 @@ from clipdiff_jax.stages.clip import ClipStage
 from clipdiff_jax.stages.decoder import DecoderStage
 from clipdiff_jax.stages.diffusion_prior import DiffusionPriorStage
 from clipdiff_jax.stages.edit import EditStage
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.stage import Stage
 
 StageConfig = BaseStage | ClipStage | EditStage | DiffusionPriorStage | DecoderStage

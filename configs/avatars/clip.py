@@ -27,7 +27,7 @@ from clipdiff_jax.models.resnet import ModifiedResNetConfig
 from clipdiff_jax.stages import RunConfig
 from clipdiff_jax.stages.clip import ClipStage
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 
 

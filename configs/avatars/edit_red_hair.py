@@ -12,7 +12,7 @@ from clipdiff_jax.data.avatars import AvatarsData
 from clipdiff_jax.stages import EditStage, RunConfig
 from clipdiff_jax.stages.edit import EditObjective
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 
 IMAGES, BATCH, PASSES = 32, 4, 5

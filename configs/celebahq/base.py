@@ -14,7 +14,7 @@ from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pipelines.diffusion import DiffusionConfig
 from clipdiff_jax.stages import BaseStage, RunConfig
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 
 

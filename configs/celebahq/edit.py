@@ -33,7 +33,7 @@ from clipdiff_jax.perceptual.templates import IMAGENET_TEMPLATES
 from clipdiff_jax.stages import EditStage, RunConfig
 from clipdiff_jax.stages.edit import EditObjective
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 
 IMAGES, PASSES = 50, 5

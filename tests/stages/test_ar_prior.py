@@ -17,7 +17,8 @@ from clipdiff_jax.models import pca
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.pipelines.ar_prior import dot_products, read_ar_prior, run_ar_prior
 from clipdiff_jax.stages.ar_prior import ARPriorStage, make_stage
-from clipdiff_jax.train.loop import TrainConfig, fit
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.loop import fit
 from clipdiff_jax.train.optim import OptimConfig
 
 MODEL = ARPriorConfig(

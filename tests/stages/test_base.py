@@ -11,7 +11,8 @@ from clipdiff_jax.data.avatars import AvatarsData
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pipelines.diffusion import DiffusionConfig, load_diffusion
 from clipdiff_jax.stages.base import BaseStage, make_stage
-from clipdiff_jax.train.loop import TrainConfig, fit
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.loop import fit
 from clipdiff_jax.train.optim import OptimConfig
 
 UNET = UNetConfig(channels=(8,), blocks=1, attention_levels=(), norm_groups=4, input_skip=True)

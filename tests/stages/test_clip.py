@@ -16,7 +16,8 @@ from clipdiff_jax.models.resnet import ModifiedResNetConfig
 from clipdiff_jax.pipelines.clip import init_params, load_clip, save_clip
 from clipdiff_jax.stages import clip as stage_module
 from clipdiff_jax.stages.clip import ClipStage, augment, build, contrastive_loss, words_loss
-from clipdiff_jax.train.loop import TrainConfig, fit
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.loop import fit
 from clipdiff_jax.train.optim import OptimConfig
 
 WORDS = ("red", "green", "blue", "white")

@@ -16,7 +16,8 @@ from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.pipelines.direct_prior import read_direct_prior, run_direct_prior
 from clipdiff_jax.stages.direct_prior import DirectPriorStage, contrastive_term, make_stage
-from clipdiff_jax.train.loop import TrainConfig, fit
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.loop import fit
 from clipdiff_jax.train.optim import OptimConfig
 
 MODEL = DirectPriorConfig(8, 16, text_length=12, width=16, depth=1, heads=2)

@@ -13,7 +13,8 @@ from tiny_models import pictures, tiny_base, tiny_clip, tiny_face
 from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
 from clipdiff_jax.perceptual.directional import change, direction_term, text_direction
 from clipdiff_jax.stages.edit import EditObjective, make_stage, select_images
-from clipdiff_jax.train.loop import TrainConfig, fit
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.loop import fit
 from clipdiff_jax.train.optim import OptimConfig
 
 BASE, CLIP, IMAGES = tiny_base(), tiny_clip(), pictures(4)

@@ -16,7 +16,8 @@ from pathlib import Path
 from toy import CONFIG, toy_stage
 
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig, fit
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.loop import fit
 
 KILLS = 10
 

@@ -29,7 +29,8 @@ from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, init_pa
 from clipdiff_jax.stages import base
 from clipdiff_jax.stages.edit import EditObjective, make_stage
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig, fit
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.loop import fit
 from clipdiff_jax.train.optim import OptimConfig
 from clipdiff_jax.train.sharding import MeshConfig
 from clipdiff_jax.weights import flatten

@@ -16,7 +16,9 @@ from toy import CONFIG, toy_stage
 
 from clipdiff_jax.config import ConfigError
 from clipdiff_jax.train.checkpoint import Checkpoints
-from clipdiff_jax.train.loop import NotFinite, TrainConfig, dry_run, fit
+from clipdiff_jax.train.compiled import dry_run
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.loop import NotFinite, fit
 from clipdiff_jax.train.sharding import MeshConfig
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 from clipdiff_jax.train.stage import Aux, Stage
 

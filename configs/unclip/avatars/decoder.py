@@ -10,7 +10,7 @@ from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pipelines.unclip_networks import Decoder
 from clipdiff_jax.stages import DecoderStage, RunConfig
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 
 

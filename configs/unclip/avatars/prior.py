@@ -8,7 +8,7 @@ from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.pipelines.unclip_networks import Prior
 from clipdiff_jax.stages import DiffusionPriorStage, RunConfig
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 
 

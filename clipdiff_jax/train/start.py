@@ -1,0 +1,69 @@
+"""Where a run begins: the shape of its state, and the state that it goes on from.
+
+Shapes, shardings and the optimiser are planned once, before anything is allocated. The state is
+then the newest checkpoint's, or is born sharded by the plan: no device ever holds more than its
+part.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from clipdiff_jax.train.checkpoint import Checkpoints
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.log import Log
+from clipdiff_jax.train.optim import make_optimizer
+from clipdiff_jax.train.stage import Stage
+from clipdiff_jax.train.state import TrainState, new_state, state_sharding, with_params
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's state before it exists.
+
+    Attributes:
+      abstract: its shapes, dtypes and shardings.
+      optimizer: what updates it.
+    """
+
+    abstract: TrainState
+    optimizer: optax.GradientTransformation
+
+    @property
+    def shardings(self) -> TrainState:
+        return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+
+
+def plan_state(stage: Stage, config: TrainConfig, mesh: Mesh) -> Plan:
+    """Shapes and shardings of the state on `mesh`, and its optimiser; allocates nothing."""
+    params = jax.eval_shape(stage.init, jax.random.key(config.seed))
+    updates = config.steps * stage.rounds
+    optimizer = make_optimizer(config.optim, updates, params, stage.trainable)
+    shapes = jax.eval_shape(lambda: new_state(stage, optimizer, config.seed, config.ema > 0))
+    abstract = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        state_sharding(mesh, shapes, config.mesh.min_split),
+    )
+    return Plan(abstract, optimizer)
+
+
+def first_state(
+    stage: Stage, config: TrainConfig, plan: Plan, checkpoints: Checkpoints | None, log: Log
+) -> TrainState:
+    """The newest checkpoint's state, or that of step 0 where there is none."""
+    if checkpoints is not None and checkpoints.latest is not None:
+        log.say(f"resuming from step {checkpoints.latest}")
+        return checkpoints.restore(plan.abstract)
+    shardings = plan.shardings
+    create = jax.jit(
+        lambda: new_state(stage, plan.optimizer, config.seed, config.ema > 0),
+        out_shardings=shardings,
+    )
+    state = create()
+    if stage.start is None:
+        return state
+    params = jax.tree.map(jax.device_put, stage.start, shardings.params)
+    return jax.jit(with_params, donate_argnums=0, out_shardings=shardings)(state, params)
