@@ -23,7 +23,9 @@ from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.diffusion.interpolation import slerp
 from clipdiff_jax.diffusion.sampler import picture_keys
 from clipdiff_jax.models.clip import unit
+from clipdiff_jax.models.pca import PCA, reconstruct
 from clipdiff_jax.pipelines import unclip_networks as networks
+from clipdiff_jax.pipelines.ar_prior import COMPONENTS
 from clipdiff_jax.pipelines.unclip_calls import NOISES, Images, Scale, StageCalls, draw_noise
 from clipdiff_jax.pipelines.unclip_folder import STAGES, read_configs, read_params
 from clipdiff_jax.pipelines.unclip_networks import Noise, Sampler
@@ -39,6 +41,7 @@ from clipdiff_jax.weights import WeightsError
 Image = Float[Array | np.ndarray, "h w 3"]
 Keys = Key[Array, "..."]
 UPSAMPLERS = ("upsampler", "upsampler_1024")
+DIMS = (20, 30, 40, 80, 120, 160, 200, 320)  # the paper's, figure 7
 THETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 _FILES = ("*.json", "*.txt")  # what a repository must have beside the weights
 
@@ -64,13 +67,16 @@ class UnClip(StageCalls):
         sampler: Sampler = "ancestral",
         eta: Scale = 0.0,
         candidates: int = 1,
+        prior: str | None = None,
+        temperature: Scale = 1.0,
         noise: Mapping[str, Noise] | None = None,
     ) -> Float[Array, "b size size 3"]:
         """One picture in [-1, 1] for each prompt.
 
         guidance, prior_guidance: classifier-free guidance scales of decoder and prior, scalar or
             one for each picture; 1 is unguided. steps, prior_steps, upsample_steps: evaluations.
-        sampler, eta: of the decoder. candidates: of the prior, see `embed_prompts`.
+        sampler, eta: of the decoder.
+        candidates, prior, temperature: see `embed_prompts`.
         noise: in place of drawing from `key`, by stage: "prior", "decoder", "upsampler".
         """
         noise = _known_noises(noise)
@@ -80,6 +86,8 @@ class UnClip(StageCalls):
             guidance=prior_guidance,
             steps=prior_steps,
             candidates=candidates,
+            prior=prior,
+            temperature=temperature,
             noise=noise.get("prior"),
         )
         small = self.decode(
@@ -149,7 +157,7 @@ class UnClip(StageCalls):
         self,
         first: Image,
         second: Image,
-        count: int = 8,
+        thetas: int | Sequence[float] | Float[Array, " n"] = 8,
         *,
         key: Keys | None = None,
         latents: Literal["slerp", "fixed"] = "slerp",
@@ -157,26 +165,26 @@ class UnClip(StageCalls):
         steps: int = 50,
         upsample_steps: int = 7,
     ) -> Float[Array, "n size size 3"]:
-        """`count` pictures on the way from one image in [-1, 1] to another, both ends included.
+        """Pictures on the way from one image in [-1, 1], at theta 0, to another, at 1.
+
+        thetas: where on the way, or how many pictures, evenly spread from end to end.
 
         The embedding goes along the great circle (section 3.2), and so does x_T from one image's
         own to the other's ("slerp"), or it stays one that is drawn from `key` ("fixed"), and then
-        the ends are variations of the images. Raises `ValueError` for fewer than two pictures.
+        the ends are variations of the images.
         """
-        if count < 2:
-            raise ValueError(f"an interpolation has at least its two ends, got count={count}")
         if latents not in ("slerp", "fixed"):
             raise ValueError(f"latents must be 'slerp' or 'fixed', got {latents!r}")
         key = jax.random.key(0) if key is None else key
         options: dict[str, Any] = {"guidance": guidance, "steps": steps}
         ends = jnp.stack([self.small(jnp.asarray(i)[None])[0] for i in (first, second)])
         z = jnp.concatenate([self.embed_images(jnp.asarray(i)[None]) for i in (first, second)])
-        theta = jnp.linspace(0, 1, count)
+        theta = jnp.linspace(0, 1, thetas) if isinstance(thetas, int) else jnp.asarray(thetas)
         if latents == "slerp":
             x_t = _path(self.invert(ends, z, **options), theta)
         else:
             x_t = draw_noise(NOISES.index("decoder"), key, 1, (1, *ends.shape[1:])).start
-            x_t = jnp.repeat(x_t, count, axis=0)
+            x_t = jnp.repeat(x_t, len(theta), axis=0)
         return self._redraw(x_t, _path(z, theta), None, key, upsample_steps, **options)
 
     def text_diff(
@@ -211,6 +219,36 @@ class UnClip(StageCalls):
         z = slerp(jnp.repeat(z, len(theta), axis=0), jnp.repeat(turned, len(theta), axis=0), theta)
         x_t = jnp.repeat(x_t, len(theta), axis=0)
         return self._redraw(x_t, z, None, key, upsample_steps, **options)
+
+    def pca_reconstructions(
+        self,
+        image: Image,
+        dims: Sequence[int] | None = None,
+        *,
+        key: Keys | None = None,
+        guidance: Scale = 1.0,
+        steps: int = 50,
+        upsample_steps: int = 7,
+    ) -> Float[Array, "n size size 3"]:
+        """The image in [-1, 1] decoded from the first `dims` principal components of its embedding.
+
+        All with one x_T, drawn from `key` (section 4). dims: None takes those of the paper that the
+        embedding has. The components are those that the autoregressive prior was fitted to, so it
+        has to be loaded. Raises `ValueError` for more dimensions than the embedding has.
+        """
+        _, params = self._stage("ar_prior")
+        components = PCA(**params[COMPONENTS])
+        most = len(components.variances)
+        dims = [d for d in DIMS if d <= most] if dims is None else dims
+        if wrong := [d for d in dims if not 0 <= d <= most]:
+            raise ValueError(f"dims {wrong[0]}, expected 0 to {most}, the embedding's width")
+        key = jax.random.key(0) if key is None else key
+        z = jnp.repeat(self.embed_images(jnp.asarray(image)[None]), len(dims), axis=0)
+        z = reconstruct(components, z, jnp.asarray(dims))
+        size = self._stage("decoder")[0].image_size
+        x_t = draw_noise(NOISES.index("decoder"), key, 1, (1, size, size, 3)).start
+        x_t = jnp.repeat(x_t, len(dims), axis=0)
+        return self._redraw(x_t, z, None, key, upsample_steps, guidance=guidance, steps=steps)
 
     def ablate_prior(
         self,

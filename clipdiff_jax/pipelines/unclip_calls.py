@@ -21,8 +21,11 @@ from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.diffusion.sampler import even_grid, picture_keys, step_noise
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.pipelines import unclip_networks as networks
+from clipdiff_jax.pipelines.ar_prior import run_ar_prior
 from clipdiff_jax.pipelines.clip import check_floats
-from clipdiff_jax.pipelines.unclip_networks import Noise, Sampler, StageConfig, TextFeatures
+from clipdiff_jax.pipelines.direct_prior import run_direct_prior
+from clipdiff_jax.pipelines.unclip_networks import Noise, Sampler, TextFeatures
+from clipdiff_jax.pipelines.unclip_stages import PRIORS
 
 Images = Float[Array | np.ndarray, "b h w 3"]
 Scale = float | Float[Array | np.ndarray, "..."]
@@ -36,8 +39,9 @@ class StageCalls:
     """The stages of an unCLIP.
 
     Attributes:
-      configs, params: of the loaded stages, by name: "text", "image", "prior", "decoder",
-        "upsampler", "upsampler_1024". A method that needs another raises `ValueError`.
+      configs, params: of the loaded stages, by name: "text", "image", "prior", "ar_prior",
+        "direct_prior", "decoder", "upsampler", "upsampler_1024". A method that needs another
+        raises `ValueError`.
       tokenizer: that of the text tower.
       dtype: what the networks compute in; samplers are float32, and so are results.
 
@@ -48,7 +52,7 @@ class StageCalls:
     DDPM; with the learned variance where there is one) or "ddim" (`eta` 0 is deterministic).
     """
 
-    configs: Mapping[str, StageConfig]
+    configs: Mapping[str, Any]
     params: Mapping[str, Any]
     tokenizer: Tokenizer
     dtype: Any = jnp.float32
@@ -79,28 +83,45 @@ class StageCalls:
         steps: int = 25,
         sampler: Sampler = "ancestral",
         eta: Scale = 0.0,
+        temperature: Scale = 1.0,
         candidates: int = 1,
+        prior: str | None = None,
         noise: Noise | None = None,
     ) -> Float[Array, "b d"]:
-        """Prompts -> CLIP image embeddings, not normalised, drawn by the prior.
+        """Prompts -> CLIP image embeddings, not normalised, drawn by a prior.
 
+        prior: the stage that draws: "prior" (by diffusion), "ar_prior" or "direct_prior"; None for
+            the first of them that is loaded. steps, sampler and eta are of diffusion, temperature
+            is of the autoregressive prior (0 takes the likeliest), guidance of both; the direct
+            prior has none of them and draws nothing.
         candidates: embeddings drawn for each prompt, of which the one most like the prompt's text
             embedding is kept (section 2.2 draws 2). With `noise` that is for all of them: those of
             one prompt follow each other.
         """
-        config, params = self._stage("prior")
         if candidates < 1:
             raise ValueError(f"candidates must be at least 1, got {candidates}")
+        stage = self._prior(prior)
+        config, params = self._stage(stage)
+        if stage == "direct_prior":
+            return run_direct_prior(config, self.dtype, params, self.encode_texts(prompts))
         count = len(prompts)
         text, empty = self._with_empty([p for p in prompts for _ in range(candidates)])
         if key is not None and candidates > 1:
             key = _candidate_keys(picture_keys(key, jnp.arange(count)), candidates)
-        shape = (count * candidates, config.network.embedding_width)
-        times, noise = _start(config, "prior", key, steps, shape, noise)
         scale = _for_each(guidance, candidates)
-        z = networks.run_prior(
-            config, self.dtype, sampler, params, text, empty, scale, jnp.float32(eta), times, noise
-        )
+        if stage == "ar_prior":
+            if key is None or noise is not None:
+                raise ValueError("'ar_prior' draws codes: give a key, and no noise")
+            keys = picture_keys(key, jnp.arange(count * candidates))
+            heat = _for_each(temperature, candidates)
+            z = run_ar_prior(config, self.dtype, params, text, empty, scale, heat, keys)
+        else:
+            shape = (count * candidates, config.network.embedding_width)
+            times, noise = _start(config, "prior", key, steps, shape, noise)
+            z = networks.run_prior(
+                config, self.dtype, sampler, params, text, empty, scale, jnp.float32(eta), times,
+                noise,
+            )  # fmt: skip
         return z if candidates == 1 else _most_alike(z, text.embedding, candidates)
 
     def decode(
@@ -209,6 +230,16 @@ class StageCalls:
                 f"{nearest(name, self.configs)}"
             )
         return self.configs[name], self.params[name]
+
+    def _prior(self, name: str | None) -> str:
+        """The stage that draws embeddings: the named one, or the first that is loaded."""
+        if name is None:
+            return next((stage for stage in PRIORS if stage in self.configs), "prior")
+        if name not in PRIORS:
+            raise ValueError(
+                f"prior must be one of {', '.join(PRIORS)}, got '{name}'.{nearest(name, PRIORS)}"
+            )
+        return name
 
     def _with_empty(self, prompts: Sequence[str]) -> tuple[TextFeatures, TextFeatures]:
         """The features of the prompts, and as many times those of ""."""

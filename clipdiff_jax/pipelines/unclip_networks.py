@@ -9,17 +9,18 @@ the functions below are pure and know nothing of files. Each runs its stage from
 
 import functools
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from clipdiff_jax.diffusion.dpm_solver import dpm_solver
 from clipdiff_jax.diffusion.guidance import classifier_free, clip_x0
 from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.karlo import KarloSchedule, karlo_step
 from clipdiff_jax.diffusion.prediction import Denoise, Target, make_denoise
-from clipdiff_jax.diffusion.sampler import Step, ancestral, ddim, sample
+from clipdiff_jax.diffusion.sampler import Multistep, Step, ancestral, ddim, sample
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.clip import (
     CLIPConfig,
@@ -176,7 +177,8 @@ def _check_channels(network: UNetConfig, channels: int, learned_variance: bool) 
 
 StageConfig = TextEncoder | ImageEncoder | Prior | Decoder | Upsampler
 
-Sampler = Literal["ancestral", "ddim"]
+Sampler = Literal["ancestral", "ddim", "dpm_solver"]
+SAMPLERS = get_args(Sampler)
 FIXED_POINT = 2  # iterations a step of inversion, see `diffusion.inversion`
 
 # Configs, dtypes and samplers are part of the program; all else is data.
@@ -393,10 +395,17 @@ def upsampler_output(
 
 def step_rule(
     schedule: Schedule, sampler: Sampler, eta: Float[Array, ""], learned_variance: bool = False
-) -> Step:
-    """The step of a sampler; ancestral on Karlo's schedule is in Karlo's arithmetic."""
+) -> Step | Multistep:
+    """The step of a sampler; ancestral on Karlo's schedule is in Karlo's arithmetic.
+
+    Raises `ValueError` for an unknown sampler.
+    """
     if sampler == "ddim":
         return ddim(schedule, eta)
+    if sampler == "dpm_solver":
+        return dpm_solver(schedule)
+    if sampler != "ancestral":
+        raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     variance: Any = "learned" if learned_variance else "small"
     if isinstance(schedule, KarloSchedule):
         return karlo_step(schedule, variance)
@@ -406,7 +415,7 @@ def step_rule(
 def _walk(
     config: Prior | Decoder | Upsampler,
     denoise: Denoise,
-    step: Step,
+    step: Step | Multistep,
     times: Array,
     cond: Any,
     noise: Noise,

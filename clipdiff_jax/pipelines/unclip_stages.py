@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from clipdiff_jax.config import from_dict, nearest, to_dict
+from clipdiff_jax.models.ar_prior import ARPriorConfig
+from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.pipelines.clip import Clip, load_clip
 from clipdiff_jax.pipelines.diffusion import DEMO, model_folder
 from clipdiff_jax.pipelines.unclip_networks import (
@@ -39,11 +41,20 @@ CLIP = "clip"
 # has. Kinds are shared by stages that differ in size only.
 FOLDERS: dict[str, type] = {
     "prior": Prior,
+    "ar_prior": ARPriorConfig,
+    "direct_prior": DirectPriorConfig,
     "decoder": Decoder,
     "upsampler": Upsampler,
     "upsampler_1024": Upsampler,
 }
-_KINDS: dict[type, str] = {Prior: "prior", Decoder: "decoder", Upsampler: "upsampler"}
+_KINDS: dict[type, str] = {
+    Prior: "prior",
+    ARPriorConfig: "ar_prior",
+    DirectPriorConfig: "direct_prior",
+    Decoder: "decoder",
+    Upsampler: "upsampler",
+}
+PRIORS = ("prior", "ar_prior", "direct_prior")
 _STORED = "stage"
 
 
