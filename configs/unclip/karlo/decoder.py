@@ -1,0 +1,60 @@
+"""Fine-tune Karlo's decoder on captioned images of your own.
+
+    python train.py --config configs/unclip/karlo/decoder.py --workdir runs/karlo/decoder \
+        --config.stage.data.path=FOLDER
+
+The embeddings are those of OpenAI's ViT-L/14, computed in each step; images and captions as
+`FolderData` describes. The weights are fetched from the Hub on first use. It has not been trained
+with this file, only with small weights in the same layout (`tests/stages/test_decoder.py`).
+"""
+
+from clipdiff_jax.data.folder import FolderData
+from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
+from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.pipelines.unclip_networks import Decoder
+from clipdiff_jax.stages import DecoderStage, RunConfig
+from clipdiff_jax.train.checkpoint import CheckpointConfig
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.train.sharding import MeshConfig
+
+
+def get_config() -> RunConfig:
+    unet = UNetConfig(
+        out_channels=6,
+        channels=(320, 640, 960, 1280),
+        blocks=3,
+        attention_levels=(1, 2, 3),
+        head_width=64,
+        norm_eps=1e-5,
+        time_order="cos_sin",
+        time_shift=0.0,
+        scale_shift=True,
+        residual_resampling=True,
+        pooled_width=1280,
+        pooled_projection=False,
+        context_width=1536,
+        remat=True,
+    )
+    return RunConfig(
+        stage=DecoderStage(
+            data=FolderData("data/images", on_error="skip"),
+            clip="openai/clip-vit-large-patch14",
+            model=Decoder(unet, DecoderConditioningConfig()),
+            start="kakaobrain/karlo-v1-alpha",
+            flip=False,
+            dtype="bfloat16",
+        ),
+        train=TrainConfig(
+            steps=20_000,
+            batch_size=64,
+            ema=0.9995,
+            workers=4,
+            log_every=50,
+            preview_every=1000,
+            export_every=1000,
+            optim=OptimConfig(learning_rate=1e-5, warmup=500),
+            mesh=MeshConfig(fsdp=1),
+            checkpoint=CheckpointConfig(every=1000, keep=2),
+        ),
+    )

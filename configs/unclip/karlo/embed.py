@@ -1,0 +1,14 @@
+"""Embeddings to fine-tune Karlo's prior on: OpenAI's ViT-L/14, of captioned images of your own.
+
+    python -m clipdiff_jax.embed --config configs/unclip/karlo/embed.py --out runs/karlo/embeddings \
+        --config.data.path=FOLDER
+"""
+
+from clipdiff_jax.data.folder import FolderData
+from clipdiff_jax.embed import EmbedConfig
+
+
+def get_config() -> EmbedConfig:
+    return EmbedConfig(
+        data=FolderData("data/images", on_error="skip"), clip="openai/clip-vit-large-patch14"
+    )

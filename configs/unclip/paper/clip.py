@@ -1,0 +1,57 @@
+"""unCLIP's CLIP at full scale: ViT-H/16 at 256 px (Ramesh et al. 2022, appendix C and table 3).
+
+python train.py --config configs/unclip/paper/clip.py --workdir runs/paper/clip
+
+Parameters are split over eight devices; `benchmarks/paper_scale.py` says what each then holds. It
+has not been trained with this file.
+"""
+
+from clipdiff_jax.data.folder import FolderData
+from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
+from clipdiff_jax.stages import RunConfig
+from clipdiff_jax.stages.clip import ClipStage
+from clipdiff_jax.train.checkpoint import CheckpointConfig
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.train.sharding import MeshConfig
+
+
+def get_config() -> RunConfig:
+    vision = VisionTransformerConfig(
+        image_size=256,
+        patch_size=16,
+        width=1280,
+        depth=32,
+        heads=16,
+        mlp_width=5120,
+        activation="gelu",
+    )
+    text = TextConfig(width=1024, depth=24, heads=16, mlp_width=4096, activation="gelu")
+    return RunConfig(
+        stage=ClipStage(
+            data=FolderData("data/images"),
+            clip=CLIPConfig(vision, text, projection_dim=1024),
+            tokenizer="openai/clip-vit-large-patch14",
+            remat=True,
+            dtype="bfloat16",
+        ),
+        train=TrainConfig(
+            steps=500_000,
+            batch_size=32_768,
+            ema=0.999,
+            workers=16,
+            log_every=100,
+            export_every=10_000,
+            optim=OptimConfig(
+                learning_rate=3e-4,
+                schedule="cosine",
+                warmup=2000,
+                b2=0.98,
+                eps=1e-6,
+                weight_decay=0.2,
+                sam_rho=0.1,
+            ),
+            mesh=MeshConfig(fsdp=8),
+            checkpoint=CheckpointConfig(every=2000, keep=2),
+        ),
+    )

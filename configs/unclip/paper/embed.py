@@ -1,0 +1,16 @@
+"""The embeddings that unCLIP's priors and decoder are trained on, at full scale.
+
+python -m clipdiff_jax.embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
+"""
+
+from clipdiff_jax.data.folder import FolderData
+from clipdiff_jax.embed import EmbedConfig
+
+
+def get_config() -> EmbedConfig:
+    return EmbedConfig(
+        data=FolderData("data/images", on_error="skip"),
+        clip="runs/paper/clip",
+        batch_size=1024,
+        dtype="bfloat16",
+    )
