@@ -36,9 +36,9 @@ class PCA(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Of `count` embeddings the mean and the scatter, the sum of (z - mean)(z - mean)^T."""
+    """Of so many `examples` the mean and the scatter, the sum of (z - mean)(z - mean)^T."""
 
-    count: int
+    examples: int
     mean: Float[np.ndarray, " d"]
     scatter: Float[np.ndarray, "d d"]
 
@@ -55,12 +55,12 @@ def update(moments: Moments | None, batch: Embeddings) -> Moments:
     new = Moments(len(batch), mean, (batch - mean).T @ (batch - mean))
     if moments is None:
         return new
-    count = moments.count + new.count
+    count = moments.examples + new.examples
     shift = new.mean - moments.mean
-    between = np.outer(shift, shift) * (moments.count * new.count / count)
+    between = np.outer(shift, shift) * (moments.examples * new.examples / count)
     return Moments(
         count,
-        moments.mean + shift * (new.count / count),
+        moments.mean + shift * (new.examples / count),
         moments.scatter + new.scatter + between,
     )
 
@@ -73,15 +73,15 @@ def fit(batches: Iterable[Float[Array | np.ndarray, "_ d"]]) -> PCA:
     moments: Moments | None = None
     for batch in batches:
         moments = update(moments, batch)
-    if moments is None or moments.count < 2:
-        count = 0 if moments is None else moments.count
+    if moments is None or moments.examples < 2:
+        count = 0 if moments is None else moments.examples
         raise ValueError(f"principal components need at least 2 embeddings, got {count}")
     return of_moments(moments)
 
 
 def of_moments(moments: Moments) -> PCA:
     """The components of embeddings with these moments."""
-    rising, columns = np.linalg.eigh(moments.scatter / moments.count)
+    rising, columns = np.linalg.eigh(moments.scatter / moments.examples)
     directions = columns.T[::-1]
     largest = np.abs(directions).argmax(axis=1)
     signs = np.sign(directions[np.arange(len(directions)), largest])

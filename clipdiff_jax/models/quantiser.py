@@ -45,7 +45,8 @@ def from_codes(
     buckets: int,
 ) -> Float[Array, "*b k"]:
     """The centres of buckets of equal width, eq. 1."""
-    return low + (codes + 0.5) * ((jnp.asarray(high) - low) / buckets)
+    low, high = jnp.asarray(low), jnp.asarray(high)
+    return low + (codes + 0.5) * ((high - low) / buckets)
 
 
 def equal_mass_edges(

@@ -127,7 +127,7 @@ class Block(nn.Module):
         attention = SelfAttention(
             self.heads, self.causal, in_std, out_std, self.dtype, name="attention"
         )
-        cache = None if past is None else Cache(past, length)
+        cache = None if past is None or length is None else Cache(past, length)
         attended, new = attention(norm("norm1")(x), mask, cache)
         x = x + attended
         up_init = nn.initializers.normal((2 * width) ** -0.5)
@@ -199,6 +199,7 @@ class Transformer(nn.Module):
         if not self.causal:
             raise ValueError("only a causal transformer can be extended position by position")
         past, length = cache
+        new: Any
         x, new = self.blocks(x.astype(self.dtype or jnp.float32), mask, past, length)
         return x, Cache(past.write(new, length), length + x.shape[1])
 

@@ -48,7 +48,9 @@ def fitted_params(
     )
     edges = quantiser.equal_mass_edges(dots, config.dot_buckets)
     return {
-        COMPONENTS: components._asdict(),
+        COMPONENTS: {
+            name: np.asarray(array, np.float32) for name, array in components._asdict().items()
+        },
         QUANTISER: {"low": low, "high": high, "dot_edges": edges},
     }
 

@@ -23,6 +23,7 @@ import optax
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models import pca
 from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
+from clipdiff_jax.models.pca import PCA
 from clipdiff_jax.pipelines.ar_prior import (
     NETWORK,
     dot_products,
@@ -76,27 +77,32 @@ class ARPriorStage:
             raise ValueError(f"fit_examples={self.fit_examples}, expected at least 2")
 
 
-def build(config: ARPriorStage) -> Stage:
+def build(config: ARPriorStage, *, fit: bool = True) -> Stage:
     """Opens embeddings and CLIP, fits components and buckets and joins them with the network.
 
+    fit: whether they are fitted to the data; else they are of the right shape and nothing more.
     Raises `ValueError` where CLIP's widths are not the network's or `start` holds another network,
     and what opening the data and loading the models raises.
     """
-    return make_stage(config, open_prior_inputs(config.data, config.clip))
+    return make_stage(config, open_prior_inputs(config.data, config.clip), fit=fit)
 
 
-def make_stage(config: ARPriorStage, inputs: PriorInputs) -> Stage:
+def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -> Stage:
     """The stage over opened inputs; `config.data` and `config.clip` are not looked at."""
     model, dtype = config.model, jnp.dtype(config.dtype)
     check_widths(model, inputs)
-    start, fitted = None, {}
+    start = None
     if config.start:
         loaded, start, _ = read_ar_prior(config.start)
         if loaded != model:
             raise ValueError(f"'{config.start}' has the prior {loaded}, not {model}")
         fitted = {name: value for name, value in start.items() if name != NETWORK}
+    elif fit:
+        fitted = fit_to_data(config, inputs)
     else:
-        fitted = fit(config, inputs)
+        width = model.embedding_width
+        blank = PCA(np.zeros(width), np.zeros((width, width)), np.ones(width))
+        fitted = fitted_params(model, blank, np.zeros(1), config.deviations)
     network: Any = ARPrior(model, remat=config.remat, dtype=dtype)
 
     def init(key):
@@ -133,7 +139,7 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs) -> Stage:
     )
 
 
-def fit(config: ARPriorStage, inputs: PriorInputs) -> dict[str, Any]:
+def fit_to_data(config: ARPriorStage, inputs: PriorInputs) -> dict[str, Any]:
     """The components and buckets of the data, see `pipelines.ar_prior`; says what they keep."""
     source, dtype = inputs.source, jnp.dtype(config.dtype)
     count = min(config.fit_examples, len(source))

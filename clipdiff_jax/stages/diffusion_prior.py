@@ -22,10 +22,14 @@ from clipdiff_jax.models.diffusion_prior import DiffusionPrior
 from clipdiff_jax.pipelines.unclip import read_stage
 from clipdiff_jax.pipelines.unclip_networks import Prior, init_params
 from clipdiff_jax.pipelines.unclip_stages import save_stage
-from clipdiff_jax.stages.prior_inputs import PriorInputs, open_prior_inputs, standardise
+from clipdiff_jax.stages.prior_inputs import (
+    UNITS,
+    PriorInputs,
+    check_widths,
+    open_prior_inputs,
+    standardise,
+)
 from clipdiff_jax.train.stage import Aux, Stage
-
-UNITS = ("embedding_mean", "embedding_std")  # set once from the data, never trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,7 @@ def build(config: DiffusionPriorStage) -> Stage:
 def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
     """The stage over opened inputs; `config.data` and `config.clip` are not looked at."""
     model, dtype = config.model, jnp.dtype(config.dtype)
-    check_widths(model, inputs)
+    check_widths(model.network, inputs)
     start = None
     if config.start:
         loaded, start = read_stage(config.start, "prior")
@@ -120,16 +124,3 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         trainable=f"^(?!prior/({'|'.join(UNITS)})$)",
         export=export,
     )
-
-
-def check_widths(model: Prior, inputs: PriorInputs) -> None:
-    """Raises `ValueError` where the network does not take what CLIP gives."""
-    network, text = model.network, inputs.text
-    claims = {
-        "embedding_width": (network.embedding_width, text.embedding_width),
-        "hidden_width": (network.text_width, text.tower.width),
-        "text_length": (network.text_length, text.tower.context_length),
-    }
-    for name, (found, wanted) in claims.items():
-        if found != wanted:
-            raise ValueError(f"model.network.{name} is {found}, but CLIP's is {wanted}")

@@ -16,10 +16,15 @@ from jaxtyping import Array, Float, Float32, Int, Key
 
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
 from clipdiff_jax.data.tokenize import Tokenizer
+from clipdiff_jax.models.ar_prior import ARPriorConfig
+from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
+from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.pipelines.clip import Clip, load_clip
 from clipdiff_jax.pipelines.unclip_networks import TextEncoder, TextFeatures, encode_texts
 from clipdiff_jax.pipelines.unclip_stages import text_encoder
 from clipdiff_jax.weights import fingerprint
+
+UNITS = ("embedding_mean", "embedding_std")  # parameters set once from the data, never trained
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +115,21 @@ def standardise(
 ) -> Float[Array, "b d"]:
     """Embeddings at mean 0 and deviation 1, the units in which priors work."""
     return (z - mean) / std
+
+
+def check_widths(
+    network: DiffusionPriorConfig | ARPriorConfig | DirectPriorConfig, inputs: PriorInputs
+) -> None:
+    """Raises `ValueError` where the network does not take what CLIP gives."""
+    text = inputs.text
+    claims = {
+        "embedding_width": (network.embedding_width, text.embedding_width),
+        "hidden_width": (network.hidden_width or network.embedding_width, text.tower.width),
+        "text_length": (network.text_length, text.tower.context_length),
+    }
+    for name, (found, wanted) in claims.items():
+        if found != wanted:
+            raise ValueError(f"{type(network).__name__}.{name} is {found}, but CLIP's is {wanted}")
 
 
 class _Transform:

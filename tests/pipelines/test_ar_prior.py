@@ -33,7 +33,7 @@ def features(count, seed=0):
     embedding = jnp.asarray(rng.normal(size=(count, 6)), jnp.float32)
     hidden = jnp.asarray(rng.normal(size=(count, 4, 10)), jnp.float32)
     mask = jnp.arange(4) < jnp.asarray(rng.integers(1, 5, size=(count, 1)))
-    return TextFeatures(embedding, hidden, mask)
+    return TextFeatures(embedding, hidden, mask, jnp.zeros((count, 4), jnp.int32))
 
 
 def keys(count):
@@ -53,7 +53,7 @@ def test_sampling_equals_a_loop_over_whole_sequences(params):
     forward = jax.jit(lambda *a: ARPrior(CONFIG).apply({"params": params["network"]}, *a)[1])
     dot, codes = ar_prior.upper_half(CONFIG, keys(3)), jnp.zeros((3, 5), jnp.int32)
     for i in range(5):
-        of_text, of_empty = (forward(*f, dot, codes)[:, i] for f in (text, empty))
+        of_text, of_empty = (forward(*f[:3], dot, codes)[:, i] for f in (text, empty))
         logits = of_empty + guidance[:, None] * (of_text - of_empty)
         for j in range(3):
             noise = jax.random.gumbel(jax.random.fold_in(keys(3)[j], i), (7,))

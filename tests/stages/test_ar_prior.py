@@ -1,16 +1,12 @@
 """Stage `ar_prior`: its loss, what it is fitted to, and that it learns what captions mean."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from prior_toy import CAPTIONS, MEANINGS, batch_of, open_toy
+from prior_toy import CAPTIONS, batch_of, meanings, open_toy
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models import pca
@@ -43,14 +39,14 @@ def params(stage):
 
 
 def test_components_and_buckets_are_those_of_the_data(inputs, params, capsys):
-    z = batch_of(inputs, 96)
-    expected = pca.fit([z["embedding"]])
+    z = batch_of(inputs, 96)["embedding"]
+    expected = pca.fit([z])
     for name, array in expected._asdict().items():
         np.testing.assert_allclose(params["pca"][name], array, atol=1e-5)
     high = 2.5 * np.sqrt(expected.variances[:4])
     np.testing.assert_allclose(params["quantiser"]["high"], high, rtol=1e-5)
     text = inputs.clip.embed_texts([CAPTIONS[i % 6] for i in range(96)])
-    dots = dot_products(jnp.asarray(z["embedding"]), text)
+    dots = dot_products(z, text)
     np.testing.assert_allclose(
         params["quantiser"]["dot_edges"], np.quantile(dots, [0.25, 0.5, 0.75]), atol=1e-5
     )
@@ -58,25 +54,36 @@ def test_components_and_buckets_are_those_of_the_data(inputs, params, capsys):
     assert "4 of 8 dimensions keep " in capsys.readouterr().err
 
 
+def test_without_the_fit_all_has_the_same_shapes(inputs, stage):
+    blank = make_stage(CONFIG, inputs, fit=False)
+    a, b = (jax.eval_shape(s.init, jax.random.key(0)) for s in (stage, blank))
+    assert a == b
+    assert not jax.tree.leaves(jax.jit(blank.init)(jax.random.key(0))["pca"]["directions"])[0].any()
+
+
 def test_loss_is_the_mean_over_dot_product_and_codes(inputs, stage, params):
     """With flat logits every code costs log(buckets)."""
     flat = jax.tree.map(jnp.zeros_like, {n: params["network"][n] for n in ("dot_out", "code_out")})
     batch = batch_of(inputs, 6)
     even = params | {"network": params["network"] | flat}
-    value, aux = stage.loss(even, stage.frozen, batch, jax.random.key(0))
+    value, aux = jax.jit(stage.loss)(even, stage.frozen, batch, jax.random.key(0))
     assert float(value) == pytest.approx((np.log(4) + 4 * np.log(16)) / 5, rel=1e-6)
     assert float(aux.metrics["dot"]) == pytest.approx(np.log(4), rel=1e-6)
 
 
 def test_dropped_texts_are_the_empty_text_but_keep_their_dot_product(inputs, stage, params):
     batch, key = batch_of(inputs, 6), jax.random.key(0)
-    loss = lambda config, b: float(make_stage(config, inputs).loss(params, stage.frozen, b, key)[0])
-    always, never = replace(CONFIG, drop_text=1.0), replace(CONFIG, drop_text=0.0)
-    empty = batch | {"tokens": np.stack([inputs.empty] * 6)}
-    assert abs(loss(never, batch) - loss(always, batch)) > 1e-4
+    empty = batch | {"tokens": jnp.tile(inputs.empty, (6, 1))}
+
+    def losses(drop_text: float) -> tuple[float, float]:
+        loss = jax.jit(make_stage(replace(CONFIG, drop_text=drop_text), inputs).loss)
+        return tuple(float(loss(params, stage.frozen, b, key)[0]) for b in (batch, empty))
+
+    (shown, of_empty), (dropped, of_empty_dropped) = losses(0.0), losses(1.0)
+    assert abs(shown - dropped) > 1e-4
     # All texts being empty, their dot products are other ones.
-    assert abs(loss(never, empty) - loss(always, batch)) > 1e-4
-    assert loss(never, empty) == pytest.approx(loss(always, empty), abs=1e-6)
+    assert abs(of_empty - dropped) > 1e-4
+    assert of_empty == pytest.approx(of_empty_dropped, abs=1e-6)
 
 
 def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
@@ -84,9 +91,9 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     train = TrainConfig(steps=150, batch_size=24, ema=0.9, log_every=150, optim=optim)
     state = fit(stage, train, tmp_path)
     batch = batch_of(inputs, 48)
+    loss = jax.jit(stage.loss)
     before, after = (
-        float(stage.loss(p, stage.frozen, batch, jax.random.key(1))[0])
-        for p in (params, state.params)
+        float(loss(p, stage.frozen, batch, jax.random.key(1))[0]) for p in (params, state.params)
     )
     assert before > 2.5
     assert after < 0.6 * before
@@ -101,19 +108,18 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     )
     keys = jax.random.split(jax.random.key(2), 24)
     z = run_ar_prior(config, None, stored, text, empty, jnp.float32(1), jnp.float32(1), keys)
-    distances = np.linalg.norm(np.asarray(z)[:, None] - MEANINGS[None], axis=-1)
+    distances = np.linalg.norm(np.asarray(z)[:, None] - meanings(inputs.clip)[None], axis=-1)
     assert (distances.argmin(axis=1) == np.arange(24) % 6).mean() > 0.9
     # To start from it keeps its buckets, whatever the data.
     again = make_stage(replace(CONFIG, start=str(tmp_path / "model"), deviations=9.0), inputs)
     jax.tree.map(np.testing.assert_array_equal, again.start, stored)
+    other = replace(CONFIG, start=str(tmp_path / "model"), model=replace(MODEL, dims=3))
     with pytest.raises(ValueError, match="has the prior"):
-        make_stage(
-            replace(CONFIG, start=str(tmp_path / "model"), model=replace(MODEL, dims=3)), inputs
-        )
+        make_stage(other, inputs)
 
 
 def test_what_does_not_fit_is_named(inputs):
-    with pytest.raises(ValueError, match="ARPriorConfig.hidden_width is 9, but CLIP's is 16"):
+    with pytest.raises(ValueError, match=r"ARPriorConfig\.hidden_width is 9, but CLIP's is 16"):
         make_stage(replace(CONFIG, model=replace(MODEL, hidden_width=9)), inputs)
     with pytest.raises(ValueError, match="drop_text must be a share"):
         replace(CONFIG, drop_text=2.0)

@@ -1,16 +1,12 @@
 """Stage `direct_prior`: its loss against numpy, and that it learns what captions mean."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from prior_toy import CAPTIONS, MEANINGS, batch_of, open_toy
+from prior_toy import CAPTIONS, batch_of, meanings, open_toy
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
@@ -45,17 +41,16 @@ def test_loss_is_in_the_units_of_the_data(inputs):
     params = jax.jit(stage.init)(jax.random.key(0))["direct_prior"]
     zero = {"direct_prior": params | {"out": jax.tree.map(jnp.zeros_like, params["out"])}}
     batch = batch_of(inputs, 96)
-    value, aux = stage.loss(zero, stage.frozen, batch, jax.random.key(0))
+    value, aux = jax.jit(stage.loss)(zero, stage.frozen, batch, jax.random.key(0))
     assert float(aux.metrics["error"]) == pytest.approx(1.0, rel=1e-4)
     mean = batch["embedding"].mean(axis=0)
     text = inputs.clip.embed_texts([CAPTIONS[i % 6] for i in range(96)])
     same = jnp.broadcast_to(jnp.asarray(mean), (96, 8))
     contrast = contrastive_term(same, text, inputs.clip.temperature)
     assert float(value) == pytest.approx(1 + 0.2 * float(contrast), rel=1e-4)
-    plain, _ = make_stage(replace(CONFIG, contrastive=0.0), inputs).loss(
-        zero, stage.frozen, batch, jax.random.key(0)
-    )
-    assert float(plain) == pytest.approx(1.0, rel=1e-4)
+    plain = jax.jit(make_stage(replace(CONFIG, contrastive=0.0), inputs).loss)
+    without, _ = plain(zero, stage.frozen, batch, jax.random.key(0))
+    assert float(without) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_it_learns_what_captions_mean(inputs, tmp_path):
@@ -71,25 +66,25 @@ def test_it_learns_what_captions_mean(inputs, tmp_path):
     tokens = jnp.asarray(inputs.clip.tokenizer(list(CAPTIONS)))
     text = inputs.features(inputs.frozen, tokens, None)
     z = run_direct_prior(config, None, stored, text)
-    assert np.abs(np.asarray(z) - MEANINGS).mean() < 0.25
+    assert np.abs(np.asarray(z) - meanings(inputs.clip)).mean() < 0.25
     again = make_stage(replace(CONFIG, start=str(tmp_path / "model")), inputs)
     jax.tree.map(np.testing.assert_array_equal, again.start, stored)
+    other = replace(CONFIG, start=str(tmp_path / "model"), model=replace(MODEL, depth=2))
     with pytest.raises(ValueError, match="has the prior"):
-        wider = replace(MODEL, depth=2)
-        make_stage(replace(CONFIG, start=str(tmp_path / "model"), model=wider), inputs)
+        make_stage(other, inputs)
 
 
 def test_padding_and_the_length_of_the_text_embedding_do_not_count(inputs):
     stage = make_stage(CONFIG, inputs)
     params = jax.jit(stage.init)(jax.random.key(0))
-    text = inputs.features(inputs.frozen, jnp.asarray(batch_of(inputs, 3)["tokens"]), None)
+    text = inputs.features(inputs.frozen, batch_of(inputs, 3)["tokens"], None)
     padded = text._replace(
         embedding=2 * text.embedding, hidden=jnp.where(text.mask[:, :, None], text.hidden, 7.0)
     )
     a, b = (run_direct_prior(MODEL, None, params, t) for t in (text, padded))
     np.testing.assert_allclose(a, b, atol=1e-4)
+    short = text._replace(hidden=text.hidden[:, :2], mask=text.mask[:, :2], ids=text.ids[:, :2])
     with pytest.raises(ValueError, match="a text of 2 tokens, the prior takes 12"):
-        short = text._replace(hidden=text.hidden[:, :2], mask=text.mask[:, :2])
         run_direct_prior(MODEL, None, params, short)
     with pytest.raises(ValueError, match="width 15 does not split into 2 heads"):
         replace(MODEL, width=15)

@@ -1,0 +1,36 @@
+"""The demo's prior without diffusion: the demo CLIP's image embeddings of captions at once.
+
+python train.py --config configs/unclip/avatars/direct_prior.py --workdir runs/unclip/direct_prior
+"""
+
+from clipdiff_jax.data.embeddings import EmbeddingsData
+from clipdiff_jax.models.direct_prior import DirectPriorConfig
+from clipdiff_jax.stages import RunConfig
+from clipdiff_jax.stages.direct_prior import DirectPriorStage
+from clipdiff_jax.train.checkpoint import CheckpointConfig
+from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.optim import OptimConfig
+
+
+def get_config() -> RunConfig:
+    network = DirectPriorConfig(
+        embedding_width=256, hidden_width=128, text_length=32, width=192, depth=4, heads=6
+    )
+    return RunConfig(
+        stage=DirectPriorStage(
+            data=EmbeddingsData("runs/unclip/embeddings"),
+            model=network,
+            export_dtype="bfloat16",
+        ),
+        train=TrainConfig(
+            steps=3000,
+            batch_size=64,
+            ema=0.995,
+            log_every=50,
+            export_every=500,
+            optim=OptimConfig(
+                learning_rate=1e-3, b2=0.98, schedule="cosine", warmup=100, weight_decay=0.02
+            ),
+            checkpoint=CheckpointConfig(every=250),
+        ),
+    )
