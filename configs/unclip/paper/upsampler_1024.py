@@ -1,0 +1,66 @@
+"""unCLIP's second upsampler at its full size: 256 to 1024 px (Ramesh et al. 2022, table 3).
+
+python train.py --config configs/unclip/paper/upsampler_1024.py \
+    --workdir runs/unclip/upsampler_1024 --config.stage.data.path=IMAGES
+
+282M parameters with scale and shift from the time, which the paper leaves open; 267M with
+--config.stage.model.network.scale_shift=False. It has not been trained with this file. The images
+are at least 1024 px a side. Whether the paper degrades them as strongly as BSRGAN does is open too:
+--config.stage.degradation.strength=full.
+"""
+
+from clipdiff_jax.data.degrade import BSR
+from clipdiff_jax.data.sources import FolderData
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.pipelines.unclip_networks import Upsampler
+from clipdiff_jax.stages import RunConfig, UpsamplerStage
+from clipdiff_jax.train.checkpoint import CheckpointConfig
+from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.train.sharding import MeshConfig
+
+
+def get_config() -> RunConfig:
+    unet = UNetConfig(
+        in_channels=6,
+        channels=(192, 192, 384, 384, 768, 768),
+        blocks=2,
+        attention_levels=(),
+        middle_attention=False,
+        norm_eps=1e-5,
+        time_order="cos_sin",
+        time_shift=0.0,
+        scale_shift=True,
+        residual_resampling=True,
+        remat=True,
+    )
+    return RunConfig(
+        stage=UpsamplerStage(
+            data=FolderData("data/images"),
+            model=Upsampler(
+                unet,
+                image_size=1024,
+                low_size=256,
+                schedule=DiscreteSchedule("linear"),
+                last=False,
+            ),
+            crop=0.25,
+            degradation=BSR("light"),
+            dtype="bfloat16",
+            preview_count=2,
+            preview_steps=15,
+        ),
+        train=TrainConfig(
+            steps=1_000_000,
+            batch_size=512,
+            ema=0.9999,
+            workers=64,
+            log_every=100,
+            preview_every=5000,
+            export_every=10_000,
+            optim=OptimConfig(learning_rate=1e-4, b2=0.999, eps=1e-8, warmup=5000),
+            mesh=MeshConfig(fsdp=8),
+            checkpoint=CheckpointConfig(every=5000, keep=2, keep_every=100_000),
+        ),
+    )

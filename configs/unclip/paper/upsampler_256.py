@@ -1,0 +1,65 @@
+"""unCLIP's first upsampler at its full size: 64 to 256 px (Ramesh et al. 2022, table 3).
+
+python train.py --config configs/unclip/paper/upsampler_256.py --workdir runs/unclip/upsampler \
+    --config.stage.data.path=IMAGES
+
+730M parameters with scale and shift from the time, which the paper leaves open; 692M with
+--config.stage.model.network.scale_shift=False. It has not been trained with this file. Other data
+of at least 256 px a side, such as tensorflow-datasets', takes the place of the folder. The 1024
+pictures of a batch are spread over all devices, and the parameters over each eight of them.
+"""
+
+from clipdiff_jax.data.degrade import Blur
+from clipdiff_jax.data.sources import FolderData
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.pipelines.unclip_networks import Upsampler
+from clipdiff_jax.stages import RunConfig, UpsamplerStage
+from clipdiff_jax.train.checkpoint import CheckpointConfig
+from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.train.sharding import MeshConfig
+
+
+def get_config() -> RunConfig:
+    unet = UNetConfig(
+        in_channels=6,
+        channels=(320, 640, 960, 1280),
+        blocks=3,
+        attention_levels=(),
+        middle_attention=False,
+        norm_eps=1e-5,
+        time_order="cos_sin",
+        time_shift=0.0,
+        scale_shift=True,
+        residual_resampling=True,
+        dropout=0.1,
+        remat=True,
+    )
+    return RunConfig(
+        stage=UpsamplerStage(
+            data=FolderData("data/images"),
+            model=Upsampler(
+                unet,
+                image_size=256,
+                low_size=64,
+                schedule=DiscreteSchedule("squared_cosine"),
+                last=False,
+            ),
+            crop=0.25,
+            degradation=Blur(kernel=3, sigma=0.6),
+            dtype="bfloat16",
+        ),
+        train=TrainConfig(
+            steps=1_000_000,
+            batch_size=1024,
+            ema=0.9999,
+            workers=32,
+            log_every=100,
+            preview_every=5000,
+            export_every=10_000,
+            optim=OptimConfig(learning_rate=1.2e-4, b2=0.999, eps=1e-8, warmup=5000),
+            mesh=MeshConfig(fsdp=8),
+            checkpoint=CheckpointConfig(every=5000, keep=2, keep_every=100_000),
+        ),
+    )
