@@ -30,6 +30,7 @@ from clipdiff_jax.evaluate.counterfactual import (
 from clipdiff_jax.pipelines.diffusion import load_diffusion
 from clipdiff_jax.pipelines.edit import edit, load_edit, reconstruct
 from clipdiff_jax.pipelines.grid import Grid, show
+from clipdiff_jax.writing import write_whole
 
 SHOWN = 10
 
@@ -142,7 +143,7 @@ def _batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:
 
 def _write(out: Path, scores: object, table: str, grid: Grid) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
-    (out / "scores.md").write_text(table)
+    write_whole(out / "scores.json", (json.dumps(scores, indent=2) + "\n").encode())
+    write_whole(out / "scores.md", table.encode())
     grid.save(str(out / "grid.png"))
     print(table, end="")

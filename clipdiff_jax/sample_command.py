@@ -32,10 +32,10 @@ from clipdiff_jax.pipelines.records import (
     read_source,
     record_keys,
     save_picture,
-    write_whole,
 )
 from clipdiff_jax.pipelines.unclip_folder import is_unclip_folder
 from clipdiff_jax.weights import fingerprint
+from clipdiff_jax.writing import write_whole
 
 GRID_COLUMNS = 12
 STEPS, COUNT = 40, 16

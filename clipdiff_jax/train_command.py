@@ -14,6 +14,7 @@ from clipdiff_jax.stages import RunConfig, build
 from clipdiff_jax.train.compiled import dry_run
 from clipdiff_jax.train.loop import NotFinite, fit
 from clipdiff_jax.weights import WeightsError
+from clipdiff_jax.writing import write_whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,9 +74,7 @@ def _record(config: RunConfig, workdir: Path) -> None:
                     f"is {now.get(key)!r} now",
                     file=sys.stderr,
                 )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(tree, indent=2) + "\n")
-    temporary.replace(path)
+    write_whole(path, (json.dumps(tree, indent=2) + "\n").encode())
 
 
 def _leaves(tree: object, prefix: str = "") -> dict[str, object]:

@@ -20,6 +20,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from clipdiff_jax.config import nearest
+from clipdiff_jax.writing import writing
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -158,25 +159,28 @@ def write_folder(
       files: contents by name.
       weights: tensors by name, by name of their safetensors file.
       metadata: of each safetensors file.
+
+    Raises `OSError` that names the folder where it cannot be written, such as on a full disk.
     """
     path = Path(path).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        temporary.chmod(0o755)
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
-        for name, arrays in weights.items():
-            save_file(dict(arrays), temporary / name, dict(metadata) if metadata else None)
-        for file in temporary.iterdir():
-            file.chmod(0o644)
-            _sync(file)
-        _sync(temporary)
-        _replace(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _sync(path.parent)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            temporary.chmod(0o755)
+            for name, content in files.items():
+                (temporary / name).write_bytes(content)
+            for name, arrays in weights.items():
+                save_file(dict(arrays), temporary / name, dict(metadata) if metadata else None)
+            for file in temporary.iterdir():
+                file.chmod(0o644)
+                _sync(file)
+            _sync(temporary)
+            _replace(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync(path.parent)
     return path
 
 

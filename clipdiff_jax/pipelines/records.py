@@ -6,8 +6,6 @@ under a temporary name and renamed, so that what is there is whole.
 
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from clipdiff_jax.data.folder import read_image
 from clipdiff_jax.data.transforms import square, to_float, to_uint8
 from clipdiff_jax.diffusion.sampler import picture_keys
+from clipdiff_jax.writing import write_whole
 
 PNG_KEY = "clipdiff_jax"
 MANIFEST = "manifest.jsonl"
@@ -89,17 +88,3 @@ def record_keys(records: Sequence[Record]) -> Key[Array, " n"]:
     """A key for each of some records of one seed, from that and the picture's index alone."""
     indices = jnp.array([record["index"] for record in records])
     return picture_keys(jax.random.key(records[0]["seed"]), indices)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file beside its place and renames it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -7,10 +7,9 @@ therefore another file, never a stale one.
 
 import functools
 import hashlib
+import io
 import json
 import logging
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.sampler import ddim_grid
 from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, denoiser
 from clipdiff_jax.weights import fingerprint
+from clipdiff_jax.writing import write_whole
 
 Images = Float32[np.ndarray, "n h w c"]
 
@@ -127,13 +127,6 @@ def _read(path: Path, shape: tuple[int, ...]) -> Images | None:
 
 
 def _write(path: Path, latents: Images) -> None:
-    """Written beside and renamed, so that a file that is there is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, latents=latents)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    buffer = io.BytesIO()
+    np.savez(buffer, latents=latents)
+    write_whole(path, buffer.getvalue())

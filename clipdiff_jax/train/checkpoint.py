@@ -6,6 +6,9 @@ sharding of the mesh in use, which may have another number of devices than the o
 """
 
 import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,10 @@ from orbax.checkpoint import v1 as ocp
 from clipdiff_jax.config import ConfigError
 from clipdiff_jax.train.state import TrainState
 
-logging.getLogger("absl").setLevel(logging.WARNING)
+_absl = logging.getLogger("absl")
+_absl.setLevel(logging.WARNING)
+# Each of orbax's threads logs a traceback of what is raised here once.
+_absl.addFilter(lambda record: "orbax" not in record.pathname or record.levelno < logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,9 @@ class Checkpoints:
         keep = [rules.LatestN(config.keep)]
         if config.keep_every:
             keep.append(rules.EveryNSteps(config.keep_every))
+        self._folder = folder.absolute()
         self._orbax = ocp.training.Checkpointer(
-            folder.absolute(),
+            self._folder,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=rules.AnyPreservationPolicy(keep),
             cleanup_tmp_directories=True,
@@ -54,8 +61,20 @@ class Checkpoints:
         return None if newest is None else newest.step
 
     def save(self, state: TrainState, step: int) -> None:
-        """Starts to save; copies what it needs first, so the state may be donated at once."""
-        if step != self.latest:
+        """Starts to save; copies what it needs first, so the state may be donated at once.
+
+        Raises `OSError` where this save, or the one before, cannot be written. That there is
+        space is asked before: what fails in the background is noticed late.
+        """
+        if step == self.latest:
+            return
+        with self._writing():
+            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+            free = shutil.disk_usage(self._folder).free
+            if free < needed:
+                raise OSError(
+                    f"{needed / 2**20:,.1f} MiB are needed, the disk has {free / 2**20:,.1f} MiB"
+                )
             self._orbax.save_async(step, _storable(state))
 
     def restore(self, like: TrainState) -> TrainState:
@@ -83,8 +102,21 @@ class Checkpoints:
             )
 
     def close(self) -> None:
-        """Waits for the save under way; raises what went wrong with it (such as a full disk)."""
-        self._orbax.close()
+        """Waits for the save under way. Raises `OSError` where it cannot be written."""
+        with self._writing():
+            self._orbax.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Orbax reports a full disk in several ways, by the file that did not fit."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            newest = self.latest
+            kept = "there is none yet" if newest is None else f"that of step {newest} is good"
+            raise OSError(
+                f"could not write a checkpoint to '{self._folder}', {kept}: {error}"
+            ) from error
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -4,6 +4,7 @@ Throughput is examples a second between two log lines, without the time of compi
 previews. FLOP utilisation divides XLA's own count for the step by the device's peak in bfloat16.
 """
 
+import io
 import json
 import sys
 import time
@@ -17,6 +18,7 @@ from PIL import Image
 
 from clipdiff_jax.config import ConfigError
 from clipdiff_jax.data.transforms import to_uint8
+from clipdiff_jax.writing import write_whole, writing
 
 # Dense bfloat16 FLOP/s of one device, from the makers' data sheets, by jax's `device_kind`.
 PEAK_FLOPS = {
@@ -67,7 +69,8 @@ class Log:
         """One record: a line of `log.jsonl` and of the console."""
         if self._folder is not None:
             record = {"step": step, "time": round(time.time(), 2), **values}
-            with (self._folder / "log.jsonl").open("a") as file:
+            path = self._folder / "log.jsonl"
+            with writing(path), path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
         if self._board is not None:
             for name, value in values.items():
@@ -79,8 +82,9 @@ class Log:
         pixels = to_grid(np.asarray(images))
         if self._folder is not None:
             path = self._folder / "previews" / f"{name}-{step:07d}.png"
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(pixels).save(path)
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "PNG")
+            write_whole(path, buffer.getvalue())
         if self._board is not None:
             self._board.add_image(name, pixels, step, dataformats="HWC")
 

@@ -7,6 +7,7 @@ do not depend on how often the run was stopped and resumed.
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ def fit(
     raises `SystemExit(143)`. Without a `workdir` nothing touches the disk. `progress` shows a bar
     in place of log lines.
 
-    Raises `NotFinite` (with the last good checkpoint kept), and `ConfigError` for a batch that
-    does not divide over the devices.
+    Raises `NotFinite` and `OSError` for what cannot be written (a full disk), both with the last
+    good checkpoint kept, and `ConfigError` for a batch that does not divide over the devices.
     """
     folder = None if workdir is None else Path(workdir)
     if folder is not None:
@@ -142,6 +143,10 @@ class _Run:
                     meter.restart(number - done)
             self._export(state)
             self._finish()
+        except BaseException:
+            with suppress(OSError):  # what is being raised came first
+                self._finish()
+            raise
         finally:
             bar.close()
             self.log.close()
@@ -150,8 +155,9 @@ class _Run:
     def _check(self, metrics: dict[str, Any] | None, number: int) -> None:
         if metrics is None or bool(metrics["finite"]):
             return
+        with suppress(OSError):
+            self._finish()
         latest = None if self.checkpoints is None else self.checkpoints.latest
-        self._finish()
         kept = "there is no checkpoint yet" if latest is None else f"checkpoint {latest} is good"
         raise NotFinite(
             f"step {number}: loss {float(metrics['loss'])}, gradient norm "
