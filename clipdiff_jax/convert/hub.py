@@ -42,18 +42,32 @@ def locate(
     Raises `WeightsError` that says what to do where there is no such path and no such repository,
     where it may not be read, and where the network is out of reach.
     """
-    path = Path(source).expanduser()
-    if path.exists():
+    path = _local(source)
+    if path is not None:
         return path
     name = str(source)
-    if not _REPOSITORY.fullmatch(name) or path.is_absolute():
-        siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-        raise WeightsError(f"no file or folder '{source}'.{nearest(path.name, siblings)}")
     for weights in _WEIGHTS:
         folder = _download(name, [*others, *weights], revision)
         if any(file for pattern in weights for file in folder.rglob(pattern)):
             return folder
     raise WeightsError(f"the repository '{name}' holds no .safetensors and no .bin weights")
+
+
+def locate_files(source: str | Path, patterns: Sequence[str]) -> Path:
+    """The same for files that are no weights, such as a tokenizer."""
+    path = _local(source)
+    return _download(str(source), list(patterns), None) if path is None else path
+
+
+def _local(source: str | Path) -> Path | None:
+    """The path of what is there; None for the id of a repository; else raises `WeightsError`."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if not _REPOSITORY.fullmatch(str(source)) or path.is_absolute():
+        siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
+        raise WeightsError(f"no file or folder '{source}'.{nearest(path.name, siblings)}")
+    return None
 
 
 def _download(name: str, patterns: list[str], revision: str | None) -> Path:

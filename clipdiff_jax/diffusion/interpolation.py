@@ -11,7 +11,7 @@ _PARALLEL = 1e-6  # sines below it: the two directions are one, or opposite
 
 
 def slerp(
-    a: Float[Array, "b ..."], b: Float[Array, "b ..."], theta: Float[Array, "..."]
+    a: Float[Array, "b ..."], b: Float[Array, "b ..."], theta: float | Float[Array, "..."]
 ) -> Float[Array, "b ..."]:
     """From `a` at theta 0 to `b` at 1, along the great circle of their directions.
 

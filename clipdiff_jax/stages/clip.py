@@ -28,6 +28,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.config import nearest
+from clipdiff_jax.convert.hub import locate_files
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer, train_tokenizer
 from clipdiff_jax.data.transforms import prepare
@@ -44,6 +45,7 @@ from clipdiff_jax.pipelines.clip import init_params, read_clip, save_clip
 from clipdiff_jax.train.stage import Aux, Stage
 from clipdiff_jax.weights import take_fitting
 
+TOKENIZER_FILES = ("*.json", "merges.txt")
 HEAD = "words"  # the parameters of the head that predicts words; not part of the model
 
 
@@ -56,7 +58,7 @@ class ClipStage:
       clip: the network. Its vocabulary size bounds that of a trained tokenizer.
       start: model folder to start from; "" starts from random parameters. Parameters are taken
         where path and shape agree, so a tower may differ; what is new is named on standard error.
-      tokenizer: folder of the tokenizer; "" trains one on the captions.
+      tokenizer: folder of the tokenizer, or repository of the Hub; "" trains one on the captions.
       tokenizer_examples: how many examples' captions it is trained on.
       flip: mirror half of the images.
       crop: smallest side of the random square crops, as a share of the picture; 1 leaves it whole.
@@ -260,7 +262,8 @@ def _tokenizer(config: ClipStage, source: DataSource) -> Tokenizer:
     if not source[0].get("captions"):
         raise ValueError(f"{type(config.data).__name__} has no captions to train CLIP on")
     if config.tokenizer:
-        tokenizer = load_tokenizer(config.tokenizer, text.context_length)
+        folder = locate_files(config.tokenizer, TOKENIZER_FILES)
+        tokenizer = load_tokenizer(folder, text.context_length)
     else:
         captions = _captions(source, config.tokenizer_examples)
         tokenizer = train_tokenizer(captions, text.vocab_size, text.context_length)

@@ -1,7 +1,7 @@
 """Embeddings to fine-tune Karlo's prior on: OpenAI's ViT-L/14, of captioned images of your own.
 
-    python -m clipdiff_jax.embed --config configs/unclip/karlo/embed.py --out runs/karlo/embeddings \
-        --config.data.path=FOLDER
+    python -m clipdiff_jax.embed --config configs/unclip/karlo/embed.py --out OUT \
+        --config.data.path=FOLDER   # OUT is runs/karlo/embeddings in prior.py
 """
 
 from clipdiff_jax.data.folder import FolderData
