@@ -11,7 +11,7 @@ from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.stages import RunConfig
 from clipdiff_jax.stages.ar_prior import ARPriorStage
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 
 

@@ -8,7 +8,7 @@ from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.stages import RunConfig
 from clipdiff_jax.stages.direct_prior import DirectPriorStage
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 
 
