@@ -6,7 +6,6 @@ buckets and the `dot_edges` of those of the dot product z_i . z_t.
 """
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,15 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from clipdiff_jax.config import from_dict, to_dict
 from clipdiff_jax.models import pca, quantiser
 from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pca import PCA
 from clipdiff_jax.pipelines.unclip_networks import TextFeatures
-from clipdiff_jax.weights import WeightsError, load_folder, save_folder
 
-KIND = "ar_prior"
 NETWORK, COMPONENTS, QUANTISER = "network", "pca", "quantiser"
 
 
@@ -145,33 +141,6 @@ def upper_half(config: ARPriorConfig, keys: Key[Array, " b"]) -> Int[Array, " b"
         return jax.random.randint(_fold(key, config.dims), (), count // 2, count, jnp.int32)
 
     return jax.vmap(draw)(keys)
-
-
-def save_ar_prior(
-    path: str | Path, config: ARPriorConfig, params: Any, clip: str, *, dtype: Any = None
-) -> None:
-    """Writes the model folder; `clip` is the fingerprint of the CLIP it was trained with.
-
-    The network's floating-point arrays become `dtype`; those it was fitted to stay float32.
-    """
-    document = {"kind": KIND, "stage": to_dict(config), "clip": clip}
-    if dtype is not None:
-        cast = jax.tree.map(lambda p: np.asarray(p).astype(dtype), params[NETWORK])
-        params = params | {NETWORK: cast}
-    save_folder(path, document, params)
-
-
-def read_ar_prior(
-    path: str | Path, *, param_dtype: Any = jnp.float32
-) -> tuple[ARPriorConfig, Any, str]:
-    """(config, host parameters, fingerprint of the CLIP) of one of our own model folders.
-
-    Raises `WeightsError` if the folder is missing, incomplete or of another kind.
-    """
-    document, params = load_folder(path, param_dtype)
-    if document["kind"] != KIND:
-        raise WeightsError(f"'{path}' holds a model of kind '{document['kind']}', not '{KIND}'")
-    return from_dict(ARPriorConfig, document["stage"]), params, document["clip"]
 
 
 def _fold(key: Array, index: Int[Array, ""] | int) -> Array:

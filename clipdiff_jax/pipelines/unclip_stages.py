@@ -36,6 +36,8 @@ from clipdiff_jax.weights import (
     save_folder,
 )
 
+Config = StageConfig | ARPriorConfig | DirectPriorConfig
+
 CLIP = "clip"
 # The folders of an unCLIP beside CLIP's, in the order in which they are used; which config each
 # has. Kinds are shared by stages that differ in size only.
@@ -59,7 +61,12 @@ _STORED = "stage"
 
 
 def save_stage(
-    path: str | Path, config: StageConfig, params: Any, *, clip: str = "", dtype: Any = None
+    path: str | Path,
+    config: Config,
+    params: Any,
+    *,
+    clip: str = "",
+    dtype: Any = None,
 ) -> None:
     """Writes a stage's model folder. clip: the fingerprint of the CLIP it was trained with."""
     document = {"kind": _KINDS[type(config)], _STORED: to_dict(config), CLIP: clip}
@@ -102,14 +109,14 @@ def found_stages(root: Path) -> list[str]:
 
 def read_stages(
     root: Path, stages: list[str] | None, param_dtype: Any, dtype: Any
-) -> tuple[dict[str, StageConfig], dict[str, Any], Clip]:
+) -> tuple[dict[str, Config], dict[str, Any], Clip]:
     """Configs and parameters of the stages in `root` that are asked for, and its CLIP.
 
     stages: names as in `UnClip.configs`; None for all that are there. Raises `WeightsError` for
     one that is not there and for stages that were trained with another CLIP.
     """
     clip = load_clip(root / CLIP, param_dtype=param_dtype, dtype=dtype)
-    towers: dict[str, tuple[StageConfig, Any]] = {
+    towers: dict[str, tuple[Config, Any]] = {
         "text": (text_encoder(clip), {"text": clip.params["text"]}),
         "image": (image_encoder(clip), {"vision": clip.params["vision"]}),
     }
@@ -120,7 +127,7 @@ def read_stages(
                 f"'{root}' has no stage '{stage}', it has: {', '.join(there)}."
                 f"{nearest(stage, there)}"
             )
-    configs: dict[str, StageConfig] = {}
+    configs: dict[str, Config] = {}
     params: dict[str, Any] = {}
     for name in there if stages is None else [name for name in there if name in stages]:
         if name in towers:

@@ -29,13 +29,14 @@ from clipdiff_jax.pipelines.ar_prior import (
     dot_products,
     fitted_params,
     init_params,
-    read_ar_prior,
-    save_ar_prior,
     to_codes,
 )
+from clipdiff_jax.pipelines.unclip import read_stage
 from clipdiff_jax.pipelines.unclip_networks import encode_texts
+from clipdiff_jax.pipelines.unclip_stages import save_stage
 from clipdiff_jax.stages.prior_inputs import PriorInputs, check_widths, open_prior_inputs
 from clipdiff_jax.train.stage import Aux, Stage
+from clipdiff_jax.weights import cast
 
 FITTED_AT_ONCE = 256  # examples in a batch of those that components and buckets are fitted to
 
@@ -48,8 +49,8 @@ class ARPriorStage:
       data: the embeddings, see `python -m clipdiff_jax.embed`.
       clip: the CLIP they are of, as `load_clip` takes it.
       model: the network, and how many components and buckets there are.
-      start: model folder to start from, of the same network; its components and buckets are kept.
-        "" starts from random parameters.
+      start: unCLIP to start from, as `load_unclip` takes it, with an autoregressive prior of the
+        same network; its components and buckets are kept. "" starts from random parameters.
       drop_text: the share of texts replaced by "", for classifier-free guidance.
       deviations: each code's buckets reach so many standard deviations from the mean; the paper
         does not say. What lies beyond is in the last bucket: one of 15,800 normal numbers.
@@ -93,7 +94,7 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
     check_widths(model, inputs)
     start = None
     if config.start:
-        loaded, start, _ = read_ar_prior(config.start)
+        loaded, start = read_stage(config.start, "ar_prior")
         if loaded != model:
             raise ValueError(f"'{config.start}' has the prior {loaded}, not {model}")
         fitted = {name: value for name, value in start.items() if name != NETWORK}
@@ -124,8 +125,9 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
         return value, Aux({"dot": of_dot, "first_code": of_codes[:, 0].mean()})
 
     def export(path: Path, params):
-        dtype = jnp.dtype(config.export_dtype)
-        save_ar_prior(path, model, params, inputs.clip_fingerprint, dtype=dtype)
+        # What the network was fitted to stays exact.
+        stored = jax.tree.map(lambda p: cast(p, jnp.dtype(config.export_dtype)), params[NETWORK])
+        save_stage(path, model, params | {NETWORK: stored}, clip=inputs.clip_fingerprint)
 
     return Stage(
         init=init,

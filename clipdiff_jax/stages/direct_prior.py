@@ -20,12 +20,9 @@ from jaxtyping import Array, Float
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.direct_prior import DirectPrior, DirectPriorConfig
-from clipdiff_jax.pipelines.direct_prior import (
-    NETWORK,
-    init_params,
-    read_direct_prior,
-    save_direct_prior,
-)
+from clipdiff_jax.pipelines.direct_prior import NETWORK, init_params
+from clipdiff_jax.pipelines.unclip import read_stage
+from clipdiff_jax.pipelines.unclip_stages import save_stage
 from clipdiff_jax.stages.prior_inputs import (
     UNITS,
     PriorInputs,
@@ -44,8 +41,8 @@ class DirectPriorStage:
       data: the embeddings, see `python -m clipdiff_jax.embed`.
       clip: the CLIP they are of, as `load_clip` takes it.
       model: the network.
-      start: model folder to start from, of the same network; its units are kept. "" starts from
-        random parameters.
+      start: unCLIP to start from, as `load_unclip` takes it, with a direct prior of the same
+        network; its units are kept. "" starts from random parameters.
       contrastive: the weight w of the contrastive term, 0.2 in the paper.
       remat: recompute the network's blocks in the backward pass.
       dtype: what the networks compute in; parameters stay float32.
@@ -77,7 +74,7 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
     check_widths(model, inputs)
     start = None
     if config.start:
-        loaded, start, _ = read_direct_prior(config.start)
+        loaded, start = read_stage(config.start, "direct_prior")
         if loaded != model:
             raise ValueError(f"'{config.start}' has the prior {loaded}, not {model}")
     network: Any = DirectPrior(model, remat=config.remat, dtype=dtype)
@@ -101,8 +98,9 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
         return error + config.contrastive * contrast, Aux(metrics)
 
     def export(path: Path, params):
-        dtype = jnp.dtype(config.export_dtype)
-        save_direct_prior(path, model, params, inputs.clip_fingerprint, dtype=dtype)
+        save_stage(
+            path, model, params, clip=inputs.clip_fingerprint, dtype=jnp.dtype(config.export_dtype)
+        )
 
     return Stage(
         init=init,

@@ -35,16 +35,19 @@ def forward(variables):
     return jax.jit(lambda *inputs: ARPrior(CONFIG).apply(variables, *inputs))
 
 
-def test_logits_with_the_cache_equal_those_of_the_whole_sequence(inputs, variables, forward):
+@pytest.mark.parametrize(("dtype", "atol"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.1)])
+def test_logits_with_the_cache_equal_those_of_the_whole_sequence(
+    inputs, variables, forward, dtype, atol
+):
     *text, dot, codes = inputs
     _, whole = forward(*inputs)
-    network = ARPrior(CONFIG)
+    network = ARPrior(CONFIG, dtype=dtype)
     extend = jax.jit(lambda *a: network.apply(variables, *a, method="extend"))
     logits, cache = network.apply(variables, *text, dot, method="begin")
-    np.testing.assert_allclose(logits, whole[:, 0], atol=1e-5)
+    np.testing.assert_allclose(logits, whole[:, 0], atol=atol)
     for i in range(4):
         logits, cache = extend(codes[:, i], text[2], cache)
-        np.testing.assert_allclose(logits, whole[:, i + 1], atol=1e-5)
+        np.testing.assert_allclose(logits, whole[:, i + 1], atol=atol)
     assert int(cache.length) == CONFIG.context_length == 10
 
 

@@ -9,7 +9,6 @@ from clipdiff_jax.models import pca
 from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
 from clipdiff_jax.pipelines import ar_prior
 from clipdiff_jax.pipelines.unclip_networks import TextFeatures
-from clipdiff_jax.weights import WeightsError, save_folder
 
 CONFIG = ARPriorConfig(
     6, 10, text_length=4, dims=5, buckets=7, dot_buckets=4, width=16, depth=2, heads=2
@@ -115,17 +114,3 @@ def test_embeddings_come_back_within_their_buckets(params):
     assert inside.mean() > 0.9
     bound = np.sum(((q["high"] - q["low"]) / 14) ** 2) + c[:, 5] ** 2
     assert (np.square(back - IMAGES).sum(axis=1) <= 1.01 * bound)[inside].all()
-
-
-def test_folder_round_trip(params, tmp_path):
-    ar_prior.save_ar_prior(tmp_path / "a", CONFIG, params, "abc", dtype=jnp.bfloat16)
-    config, stored, clip = ar_prior.read_ar_prior(tmp_path / "a")
-    assert (config, clip) == (CONFIG, "abc")
-    jax.tree.map(np.testing.assert_array_equal, stored["quantiser"], params["quantiser"])
-    jax.tree.map(np.testing.assert_array_equal, stored["pca"], dict(params["pca"]))
-    difference = lambda a, b: np.abs(np.asarray(a) - b).max()
-    errors = jax.tree.leaves(jax.tree.map(difference, stored["network"], params["network"]))
-    assert 0 < max(errors) < 0.02
-    save_folder(tmp_path / "b", {"kind": "clip"}, {"x": np.zeros(1)})
-    with pytest.raises(WeightsError, match="kind 'clip', not 'ar_prior'"):
-        ar_prior.read_ar_prior(tmp_path / "b")

@@ -11,7 +11,8 @@ from prior_toy import CAPTIONS, batch_of, meanings, open_toy
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models import pca
 from clipdiff_jax.models.ar_prior import ARPriorConfig
-from clipdiff_jax.pipelines.ar_prior import dot_products, read_ar_prior, run_ar_prior
+from clipdiff_jax.pipelines.ar_prior import dot_products, run_ar_prior
+from clipdiff_jax.pipelines.unclip_stages import read_stage_folder
 from clipdiff_jax.stages.ar_prior import ARPriorStage, make_stage
 from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.loop import fit
@@ -99,7 +100,7 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     assert after < 0.6 * before
     for name in ("pca", "quantiser"):
         jax.tree.map(np.testing.assert_array_equal, state.params[name], params[name])
-    config, stored, clip = read_ar_prior(tmp_path / "model")
+    config, stored, clip = read_stage_folder(tmp_path, "ar_prior")
     assert (config, clip) == (MODEL, inputs.clip_fingerprint)
     jax.tree.map(np.testing.assert_array_equal, stored, jax.device_get(state.ema))
     tokens = jnp.asarray(inputs.clip.tokenizer(list(CAPTIONS) * 4))
@@ -116,6 +117,17 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     other = replace(CONFIG, start=str(tmp_path / "model"), model=replace(MODEL, dims=3))
     with pytest.raises(ValueError, match="has the prior"):
         make_stage(other, inputs)
+
+
+def test_in_half_precision_what_was_fitted_stays_exact(inputs, params, tmp_path):
+    half = make_stage(replace(CONFIG, export_dtype="bfloat16"), inputs, fit=False)
+    half.export(tmp_path / "half", jax.device_get(params))
+    stored = read_stage_folder(tmp_path / "half", "ar_prior")[1]
+    for name in ("pca", "quantiser"):
+        jax.tree.map(np.testing.assert_array_equal, stored[name], params[name])
+    difference = lambda a, b: float(jnp.abs(a - b).max())
+    errors = jax.tree.leaves(jax.tree.map(difference, stored["network"], params["network"]))
+    assert 0 < max(errors) < 0.02
 
 
 def test_what_does_not_fit_is_named(inputs):

@@ -10,7 +10,8 @@ from prior_toy import CAPTIONS, batch_of, meanings, open_toy
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
-from clipdiff_jax.pipelines.direct_prior import read_direct_prior, run_direct_prior
+from clipdiff_jax.pipelines.direct_prior import run_direct_prior
+from clipdiff_jax.pipelines.unclip_stages import read_stage_folder
 from clipdiff_jax.stages.direct_prior import DirectPriorStage, contrastive_term, make_stage
 from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.loop import fit
@@ -61,7 +62,7 @@ def test_it_learns_what_captions_mean(inputs, tmp_path):
         np.testing.assert_array_equal(
             state.params["direct_prior"][f"embedding_{name}"], getattr(inputs, name)
         )
-    config, stored, clip = read_direct_prior(tmp_path / "model")
+    config, stored, clip = read_stage_folder(tmp_path, "direct_prior")
     assert (config, clip) == (MODEL, inputs.clip_fingerprint)
     tokens = jnp.asarray(inputs.clip.tokenizer(list(CAPTIONS)))
     text = inputs.features(inputs.frozen, tokens, None)

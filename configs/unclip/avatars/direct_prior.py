@@ -23,7 +23,7 @@ def get_config() -> RunConfig:
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
-            steps=3000,
+            steps=2000,
             batch_size=64,
             ema=0.995,
             log_every=50,

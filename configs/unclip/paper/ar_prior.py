@@ -1,12 +1,11 @@
 """The autoregressive prior at the size of the paper (Ramesh et al. 2022, table 3).
 
+    python -m clipdiff_jax.embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
     python train.py --config configs/unclip/paper/ar_prior.py --workdir runs/paper/ar_prior
 
-The transformer has 0.81B parameters. The paper's reads a text encoder of its own (256 tokens,
-width 2048, 24 blocks: 1.2B more) in a context of 384; here it reads the 77 states of CLIP's text
-transformer, so that its context is 77 + 2 + 318. The CLIP is the open one that is closest to the
-paper's, whose embeddings are 1024 wide. It has not been trained with this file. The embeddings come
-first, by `python -m clipdiff_jax.embed`; for several GPUs, add --config.train.mesh.fsdp=8.
+8.1e8 parameters. The table has a text encoder of its own beside them (256 tokens, 24 blocks of
+width 2048: 1.2e9 more) and a context of 384; here the text comes in as the 77 states of CLIP's, so
+that the context is 77 + 2 + 318. It has not been trained with this file.
 """
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
@@ -16,6 +15,7 @@ from clipdiff_jax.stages.ar_prior import ARPriorStage
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.train.sharding import MeshConfig
 
 
 def get_config() -> RunConfig:
@@ -32,8 +32,8 @@ def get_config() -> RunConfig:
     )
     return RunConfig(
         stage=ARPriorStage(
-            data=EmbeddingsData("data/embeddings"),
-            clip="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+            data=EmbeddingsData("runs/paper/embeddings"),
+            clip="runs/paper/clip",
             model=network,
             drop_text=0.1,
             remat=True,
@@ -49,6 +49,7 @@ def get_config() -> RunConfig:
             optim=OptimConfig(
                 learning_rate=1.6e-4, b1=0.9, b2=0.91, eps=1e-10, weight_decay=4e-2, warmup=5000
             ),
+            mesh=MeshConfig(fsdp=8),
             checkpoint=CheckpointConfig(every=5000, keep=2, keep_every=100_000),
         ),
     )
