@@ -16,7 +16,7 @@ from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pipelines.unclip_networks import Upsampler
 from clipdiff_jax.stages import RunConfig, UpsamplerStage
 from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.loop import TrainConfig
+from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 from clipdiff_jax.train.sharding import MeshConfig
 
