@@ -1,10 +1,11 @@
-"""The upsamplers' recipes: the paper's networks have the paper's sizes, and all of them compile."""
+"""The upsamplers' recipes: the paper's networks have the paper's sizes and settings."""
 
 from pathlib import Path
 
 import pytest
 
 from clipdiff_jax.config import load_config
+from clipdiff_jax.data.degrade import BSR, Blur
 from clipdiff_jax.models.unet import num_params
 from clipdiff_jax.stages import RunConfig
 
@@ -43,3 +44,10 @@ def test_the_papers_table_3(name, sizes, crop, betas, dropout, rate, batch):
     assert model.network.dropout == dropout
     assert (train.optim.learning_rate, train.batch_size, train.ema) == (rate, batch, 0.9999)
     assert (train.optim.b1, train.optim.b2, train.optim.eps) == (0.9, 0.999, 1e-8)
+
+
+def test_each_has_its_degradation():
+    assert load("paper/upsampler_256.py").stage.degradation == Blur(3, 0.6, 1.0)
+    assert load("paper/upsampler_1024.py").stage.degradation == BSR("light")
+    strong = load("paper/upsampler_1024.py", "stage.degradation.strength=full")
+    assert strong.stage.degradation == BSR("full")

@@ -97,8 +97,8 @@ class UpsamplerStage:
 def build(config: UpsamplerStage) -> Stage:
     """Opens the data and joins network, schedule and loss.
 
-    Raises `ValueError` if `start` holds another network than `model`, and what opening the data or
-    reading the folder raises.
+    Raises `ValueError` if the data's first image is too small or `start` holds another network than
+    `model`, and what opening the data or reading the folder raises.
     """
     return make_stage(config, open_source(config.data))
 
@@ -106,6 +106,12 @@ def build(config: UpsamplerStage) -> Stage:
 def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
     """The stage over a source at hand; `config.data` is not looked at."""
     model, dtype = config.model, jnp.dtype(config.dtype)
+    height, width = source[0]["image"].shape[:2]
+    if min(height, width) < model.image_size:
+        raise ValueError(
+            f"the data's images are of {height} x {width} pixels, expected at least "
+            f"model.image_size, {model.image_size}: enlarged ones have nothing to learn from"
+        )
     shown = _preview_batch(config, source)
 
     def loss(params, frozen, batch, key):

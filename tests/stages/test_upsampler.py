@@ -17,7 +17,8 @@ from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pipelines.unclip_networks import Upsampler, init_params
 from clipdiff_jax.pipelines.unclip_stages import read_stage_folder, save_stage
 from clipdiff_jax.stages.upsampler import LargeAndSmall, UpsamplerStage, make_stage
-from clipdiff_jax.train.loop import TrainConfig, fit
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.loop import fit
 from clipdiff_jax.train.optim import OptimConfig
 
 UNET = UNetConfig(
@@ -155,3 +156,9 @@ def test_it_starts_from_ours_or_from_the_first_of_two_networks(tmp_path):
 def test_what_cannot_be_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(CONFIG, **change)
+
+
+def test_data_that_is_too_small_is_refused():
+    model = replace(MODEL, image_size=64)
+    with pytest.raises(ValueError, match=r"32 x 32 pixels, expected at least .*, 64"):
+        make_stage(replace(CONFIG, model=model), Gradients())
