@@ -34,6 +34,7 @@ from clipdiff_jax.pipelines.records import (
     save_picture,
 )
 from clipdiff_jax.pipelines.unclip_folder import is_unclip_folder
+from clipdiff_jax.pipelines.unclip_original import is_original_folder
 from clipdiff_jax.weights import fingerprint
 from clipdiff_jax.writing import write_whole
 
@@ -203,7 +204,7 @@ def run_remake(args: argparse.Namespace) -> None:
 def _sample_records(args: argparse.Namespace) -> list[Record]:
     """A record for each picture of an unconditional model."""
     given = [name for name in sample_unclip.OPTIONS if getattr(args, name) is not None]
-    if given or is_unclip_folder(args.model):
+    if given or is_unclip_folder(args.model) or is_original_folder(args.model):
         reason = f"--{given[0].replace('_', '-')}" if given else f"the model '{args.model}'"
         raise ValueError(f"{reason} is for pictures from texts: give --prompt")
     base = _base(args.model, args.dtype)

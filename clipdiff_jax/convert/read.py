@@ -1,7 +1,7 @@
 """Opens other libraries' weight files -> {name: array}, lazily: arrays are views of mapped files.
 
-safetensors, single or sharded, and torch's `.pt`, `.pth`, `.ckpt`, `.bin` (zip and legacy format),
-the latter without torch and without executing anything they contain (see `pickle_reader`).
+safetensors, single or sharded, and torch's `.pt`, `.pth`, `.th`, `.ckpt`, `.bin` (zip and legacy
+format), the latter without torch and without executing anything they contain (see `pickle_reader`).
 """
 
 import io
@@ -9,7 +9,7 @@ import json
 import mmap
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from clipdiff_jax.weights import WeightsError, read_safetensors
 Tensors = dict[str, np.ndarray]
 
 SAFETENSORS_SUFFIXES = (".safetensors",)
-TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+TORCH_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin")
 # What a folder's weights are called by transformers and diffusers, best first.
 _STEMS = ("model", "diffusion_pytorch_model", "pytorch_model")
 _VARIANTS = ("", ".fp16")
@@ -39,7 +39,7 @@ def open_tensors(path: str | Path, part: str | None = None) -> Tensors:
     Args:
       path: file, or folder of a transformers or diffusers model.
       part: which of several state dicts a torch file holds, such as "ema"; None where there is
-        but one.
+        but one. A row of tensors is read under the names "0", "1", ...
 
     Raises `WeightsError` where nothing is there, for a file that is damaged or incomplete, and
     for a pickle that holds anything but tensors.
@@ -203,6 +203,8 @@ def _arrays(tree: Any, part: str | None, numbers: Any) -> Tensors:
 def _state_dict(tree: Any, part: str | None) -> Any:
     if isinstance(tree, Record) or (part is None and _has_tensors(tree)):
         return tree
+    if part is None and isinstance(tree, tuple | list) and _are_tensors(tree):
+        return tree
     candidates = {str(key): value for key, value in _children(tree) if _has_tensors(value)}
     if part is not None:
         if part not in candidates:
@@ -217,6 +219,10 @@ def _state_dict(tree: Any, part: str | None) -> Any:
 
 def _has_tensors(tree: Any) -> bool:
     return isinstance(tree, dict) and any(isinstance(v, TensorRef) for v in tree.values())
+
+
+def _are_tensors(row: Sequence[Any]) -> bool:
+    return bool(row) and all(isinstance(one, TensorRef) for one in row)
 
 
 def _children(tree: Any) -> list[tuple[Any, Any]]:

@@ -52,9 +52,13 @@ def _residual(theirs: str, ours: str) -> list[Rule]:
 
 
 def _attention(theirs: str, ours: str, heads: int) -> list[Rule]:
-    """`heads` is the number of groups of rows [q, k, v] that the fused tensor is made of."""
+    """`heads` is the number of groups of rows [q, k, v] that the fused tensor is made of.
+
+    Decoders of this family (GLIDE's, Karlo's) have keys and values of their context fused as well.
+    """
     fused = [
-        Rule(f"{theirs}.qkv.{what}", tuple(f"{ours}/{p}/{name}" for p in "qkv"), layout, heads)
+        Rule(f"{theirs}.{one}.{what}", tuple(f"{ours}/{p}/{name}" for p in parts), layout, heads)
+        for one, parts in (("qkv", ("q", "k", "v")), ("encoder_kv", ("context_k", "context_v")))
         for what, name, layout in (("weight", "kernel", POINTWISE_1D), ("bias", "bias", SAME))
     ]
     return [
@@ -71,7 +75,10 @@ def table(config: UNetConfig, new_attention_order: bool = False) -> Table:
     the fused `qkv` are all queries, then all keys, then all values, rather than head by head.
     """
 
-    def attention(theirs: str, ours: str, channels: int) -> list[Rule]:
+    def attention(theirs: str, ours: str, level: int, there: bool) -> list[Rule]:
+        if not there:
+            return []
+        channels = config.channels[level]
         groups = 1 if new_attention_order else config.heads_of(channels)
         return _attention(theirs, ours, groups)
 
@@ -86,28 +93,30 @@ def table(config: UNetConfig, new_attention_order: bool = False) -> Table:
         Rule("label_emb.weight", "embedding/classes/embedding"),
         *affine("input_blocks.0.0", "conv_in", CONV),
         *_residual("middle_block.0", "mid_res_0"),
-        *attention("middle_block.1", "mid_attn", config.channels[-1]),
-        *_residual("middle_block.2", "mid_res_1"),
+        *attention("middle_block.1", "mid_attn", -1, config.middle_attention),
+        *_residual(f"middle_block.{2 if config.middle_attention else 1}", "mid_res_1"),
         *norm("out.0", "norm_out"),
         *affine("out.2", "conv_out", CONV),
     ]
-    levels = list(zip(itertools.count(), config.channels, config.blocks_per_level, strict=False))
+    levels = list(enumerate(config.blocks_per_level))
     number = itertools.count(1)
-    for level, channels, blocks in levels:
+    for level, blocks in levels:
+        there = level in config.attention_levels
         for i in range(blocks):
             theirs = f"input_blocks.{next(number)}"
             rules += _residual(f"{theirs}.0", f"down_{level}_res_{i}")
-            rules += attention(f"{theirs}.1", f"down_{level}_attn_{i}", channels)
+            rules += attention(f"{theirs}.1", f"down_{level}_attn_{i}", level, there)
         if level < len(levels) - 1:
             rules += resampler(f"input_blocks.{next(number)}.0", f"down_{level}_downsample", "op")
     number = itertools.count()
-    for level, channels, blocks in reversed(levels):
+    for level, blocks in reversed(levels):
+        there = level in config.attention_levels
         for i in range(blocks + 1):
             theirs = f"output_blocks.{next(number)}"
             rules += _residual(f"{theirs}.0", f"up_{level}_res_{i}")
-            rules += attention(f"{theirs}.1", f"up_{level}_attn_{i}", channels)
+            rules += attention(f"{theirs}.1", f"up_{level}_attn_{i}", level, there)
         if level > 0:  # in the same block as the last residual block, after its attention if any
-            place = 2 if level in config.attention_levels else 1
+            place = 2 if there else 1
             rules += resampler(f"{theirs}.{place}", f"up_{level}_upsample", "conv")
     return Table("guided-diffusion", tuple(rules))
 
@@ -130,7 +139,7 @@ def infer_config(
     Raises `ConvertError` where the names are not guided-diffusion's, or its network resamples
     without weights (their `conv_resample=False`).
     """
-    needed = ("time_embed.0.weight", _FIRST, "out.2.weight", "middle_block.1.qkv.weight")
+    needed = ("time_embed.0.weight", _FIRST, "out.2.weight", "middle_block.0.in_layers.2.weight")
     lacking = [name for name in needed if name not in shapes]
     if lacking:
         raise ConvertError(f"not the names of guided-diffusion: no {', '.join(lacking)}")
@@ -154,6 +163,7 @@ def infer_config(
         attention_levels=tuple(
             level for level, first in enumerate(firsts) if f"{first}.1.qkv.weight" in shapes
         ),
+        middle_attention="middle_block.1.qkv.weight" in shapes,
         head_width=None if heads else head_width,
         heads=heads,
         norm_groups=norm_groups,

@@ -24,10 +24,11 @@ from clipdiff_jax.diffusion.interpolation import slerp
 from clipdiff_jax.diffusion.sampler import picture_keys
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pca import PCA, reconstruct
+from clipdiff_jax.pipelines import unclip_folder, unclip_original
 from clipdiff_jax.pipelines import unclip_networks as networks
 from clipdiff_jax.pipelines.ar_prior import COMPONENTS
 from clipdiff_jax.pipelines.unclip_calls import NOISES, Images, Scale, StageCalls, draw_noise
-from clipdiff_jax.pipelines.unclip_folder import STAGES, read_configs, read_params
+from clipdiff_jax.pipelines.unclip_folder import STAGES
 from clipdiff_jax.pipelines.unclip_networks import Noise, Sampler
 from clipdiff_jax.pipelines.unclip_stages import (
     FOLDERS,
@@ -311,8 +312,9 @@ def load_unclip(
 
     Args:
       source: "demo" (avatar faces); a folder with the model folders or runs of its stages, named
-        "clip", "prior", "decoder", "upsampler"; a folder in diffusers' layout; or a repository of
-        the Hugging Face Hub: "kakaobrain/karlo-v1-alpha" (text to image) or
+        "clip", "prior", "decoder", "upsampler"; a folder in diffusers' layout; one of Karlo's own
+        files, see `unclip_original`; or a repository of the Hugging Face Hub:
+        "kakaobrain/karlo-v1-alpha" (text to image) or
         "kakaobrain/karlo-v1-alpha-image-variations".
       dtype: what the networks compute in.
       param_dtype: what parameters are kept in. Karlo's are 3.3e9: 13 GB in float32, 6.6 in
@@ -328,14 +330,15 @@ def load_unclip(
         chosen = None if stages is None else list(stages)
         found, params, clip = read_stages(root, chosen, param_dtype, dtype)
         return UnClip(found, params, clip.tokenizer, dtype)
-    folder = _diffusers_folder(source, revision)
-    configs = read_configs(folder)
+    folder = _karlo_folder(source, revision)
+    layout = _layout(folder)
+    configs = layout.read_configs(folder)
     _check_stages(folder, configs, stages or ())
     kept = {name: configs[name] for name in configs if stages is None or name in stages}
     text = configs["text"]
     assert isinstance(text, networks.TextEncoder)
     tokenizer = load_tokenizer(folder / "tokenizer", text.tower.context_length)
-    return UnClip(kept, read_params(folder, configs, kept, param_dtype), tokenizer, dtype)
+    return UnClip(kept, layout.read_params(folder, configs, kept, param_dtype), tokenizer, dtype)
 
 
 def read_stage(source: str | Path, stage: str) -> tuple[Any, Any]:
@@ -347,17 +350,25 @@ def read_stage(source: str | Path, stage: str) -> tuple[Any, Any]:
     if is_stage_folder(source) or root is not None:
         path = Path(source) if root is None else root / stage
         return read_stage_folder(path, stage)[:2]
-    folder = _diffusers_folder(source, None)
-    configs = read_configs(folder)
+    folder = _karlo_folder(source, None)
+    layout = _layout(folder)
+    configs = layout.read_configs(folder)
     _check_stages(folder, configs, (stage,))
-    return configs[stage], read_params(folder, configs, (stage,), jnp.float32)[stage]
+    return configs[stage], layout.read_params(folder, configs, (stage,), jnp.float32)[stage]
 
 
-def _diffusers_folder(source: str | Path, revision: str | None) -> Path:
+def _karlo_folder(source: str | Path, revision: str | None) -> Path:
     folder = locate(source, _FILES, revision)
     if folder.is_file():
-        raise WeightsError(f"'{folder}' is a file, expected a folder in diffusers' layout")
+        raise WeightsError(
+            f"'{folder}' is a file, expected a folder in diffusers' layout or of Karlo's files"
+        )
     return folder
+
+
+def _layout(folder: Path) -> Any:
+    """The module that reads the folder."""
+    return unclip_original if unclip_original.is_original_folder(folder) else unclip_folder
 
 
 def _check_stages(folder: Path, configs: Mapping[str, Any], stages: Sequence[str]) -> None:
