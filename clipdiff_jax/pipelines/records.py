@@ -79,9 +79,14 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
-def read_source(record: Record, size: int) -> Float32[np.ndarray, "size size 3"]:
-    """The picture that a record's was made from: its middle square, in [-1, 1]."""
-    return to_float(square(read_image(record["source"]), size))
+def read_source(
+    record: Record, size: int, name: str = "source"
+) -> Float32[np.ndarray, "size size 3"]:
+    """The picture that a record's was made from: its middle square, in [-1, 1].
+
+    name: the field that names it, where there are several.
+    """
+    return to_float(square(read_image(record[name]), size))
 
 
 def record_keys(records: Sequence[Record]) -> Key[Array, " n"]:

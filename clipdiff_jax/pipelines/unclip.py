@@ -120,7 +120,7 @@ class UnClip(StageCalls):
         *,
         count: int = 1,
         key: Keys | None = None,
-        guidance: Scale = 8.0,
+        guidance: Scale | None = None,
         steps: int = 25,
         upsample_steps: int = 7,
         inverted: bool = False,
@@ -133,11 +133,15 @@ class UnClip(StageCalls):
 
         inverted: start from the image's own x_T and add noise by DDIM with `eta` (section 3.1):
             0 gives the image back, and the larger eta, the more is drawn anew. Otherwise, as in
-            Karlo, all but the embedding is, by ancestral sampling. See `generate` for the rest.
+            Karlo, all but the embedding is, by ancestral sampling.
+        guidance: None is 8, or 1 for `inverted`, since a scale far from 1 cannot be inverted well.
+            See `generate` for the rest.
         """
         noise = _known_noises(noise)
         images = jnp.asarray(images).reshape(-1, *images.shape[-3:])
         embedding = jnp.repeat(self.embed_images(images), count, axis=0)
+        if guidance is None:
+            guidance = 1.0 if inverted else 8.0
         options: dict[str, Any] = {"guidance": guidance, "steps": steps}
         if not inverted:
             given = noise.get("decoder")
@@ -237,12 +241,8 @@ class UnClip(StageCalls):
         embedding has. The components are those that the autoregressive prior was fitted to, so it
         has to be loaded. Raises `ValueError` for more dimensions than the embedding has.
         """
-        _, params = self._stage("ar_prior")
-        components = PCA(**params[COMPONENTS])
-        most = len(components.variances)
-        dims = [d for d in DIMS if d <= most] if dims is None else dims
-        if wrong := [d for d in dims if not 0 <= d <= most]:
-            raise ValueError(f"dims {wrong[0]}, expected 0 to {most}, the embedding's width")
+        dims = self.reconstruction_dims(dims)
+        components = PCA(**self._stage("ar_prior")[1][COMPONENTS])
         key = jax.random.key(0) if key is None else key
         z = jnp.repeat(self.embed_images(jnp.asarray(image)[None]), len(dims), axis=0)
         z = reconstruct(components, z, jnp.asarray(dims))
@@ -250,6 +250,17 @@ class UnClip(StageCalls):
         x_t = draw_noise(NOISES.index("decoder"), key, 1, (1, size, size, 3)).start
         x_t = jnp.repeat(x_t, len(dims), axis=0)
         return self._redraw(x_t, z, None, key, upsample_steps, guidance=guidance, steps=steps)
+
+    def reconstruction_dims(self, dims: Sequence[int] | None = None) -> list[int]:
+        """The dimensions of `pca_reconstructions`; raises its errors."""
+        _, params = self._stage("ar_prior")
+        most = len(params[COMPONENTS]["variances"])
+        if dims is None:
+            # An embedding narrower than the paper's fewest dimensions is shown whole.
+            return [d for d in DIMS if d <= most] or [most]
+        if wrong := [d for d in dims if not 0 <= d <= most]:
+            raise ValueError(f"dims {wrong[0]}, expected 0 to {most}, the embedding's width")
+        return list(dims)
 
     def ablate_prior(
         self,

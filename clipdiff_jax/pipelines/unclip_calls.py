@@ -100,7 +100,7 @@ class StageCalls:
         """
         if candidates < 1:
             raise ValueError(f"candidates must be at least 1, got {candidates}")
-        stage = self._prior(prior)
+        stage = self.prior_stage(prior)
         config, params = self._stage(stage)
         if stage == "direct_prior":
             return run_direct_prior(config, self.dtype, params, self.encode_texts(prompts))
@@ -212,6 +212,20 @@ class StageCalls:
             config, self.dtype, sampler, params, images, eta, times, noise
         )
 
+    def prior_stage(self, name: str | None = None) -> str:
+        """The stage that draws embeddings: the named one, or the first that is loaded.
+
+        Raises `ValueError` for another stage, and for one that is not loaded.
+        """
+        if name is None:
+            name = next((stage for stage in PRIORS if stage in self.configs), PRIORS[0])
+        if name not in PRIORS:
+            raise ValueError(
+                f"prior must be one of {', '.join(PRIORS)}, got '{name}'.{nearest(name, PRIORS)}"
+            )
+        self._stage(name)
+        return name
+
     def without(self, *stages: str) -> "Any":
         """The same without some stages, whose memory is free once nothing else holds them."""
         for stage in stages:
@@ -230,16 +244,6 @@ class StageCalls:
                 f"{nearest(name, self.configs)}"
             )
         return self.configs[name], self.params[name]
-
-    def _prior(self, name: str | None) -> str:
-        """The stage that draws embeddings: the named one, or the first that is loaded."""
-        if name is None:
-            return next((stage for stage in PRIORS if stage in self.configs), "prior")
-        if name not in PRIORS:
-            raise ValueError(
-                f"prior must be one of {', '.join(PRIORS)}, got '{name}'.{nearest(name, PRIORS)}"
-            )
-        return name
 
     def _with_empty(self, prompts: Sequence[str]) -> tuple[TextFeatures, TextFeatures]:
         """The features of the prompts, and as many times those of ""."""

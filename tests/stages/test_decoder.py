@@ -189,7 +189,7 @@ def test_what_does_not_fit_is_named(clip, tmp_path):
     z = [{"embedding": np.zeros(8, np.float32)}]
     write_embeddings(tmp_path / "e", z, data="others", clip=fingerprint(clip.params))
     assert len(open_embeddings(EmbeddingsData(str(tmp_path / "e")))) == 1
-    with pytest.raises(ValueError, match="of data others and CLIP .+ embed the data again"):
+    with pytest.raises(ValueError, match=r"of data others and CLIP .+ embed the data again"):
         build(replace(config, embeddings=str(tmp_path / "e")))
     with pytest.raises(ValueError, match=r"network\.context_width is 8, but .+ is 9"):
         replace(MODEL, conditioning=replace(CONDITIONING, context_width=9))
