@@ -49,6 +49,13 @@ def captions(face: Face, rng: np.random.Generator, count: int = 1) -> list[str]:
     return [_caption(shown, rng) for _ in range(count)]
 
 
+def describe(named: dict[str, str], rng: np.random.Generator) -> str:
+    """A sentence that names exactly these attributes, `"style"` among them, worded at random."""
+    if "style" not in named:
+        raise ValueError(f"'style' is not among the attributes to name: {', '.join(named)}")
+    return _sentence(named, named["style"], rng)
+
+
 def _caption(shown: dict[str, str], rng: np.random.Generator) -> str:
     probability = rng.uniform(0.25, 0.6)
     named = {
