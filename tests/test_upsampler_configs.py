@@ -47,6 +47,7 @@ def test_the_papers_table_3(name, sizes, crop, betas, dropout, rate, batch):
 
 
 def test_each_has_its_degradation():
+    assert load("avatars/upsampler.py").stage.degradation == Blur()
     assert load("paper/upsampler_256.py").stage.degradation == Blur(3, 0.6, 1.0)
     assert load("paper/upsampler_1024.py").stage.degradation == BSR("light")
     strong = load("paper/upsampler_1024.py", "stage.degradation.strength=full")

@@ -1,0 +1,64 @@
+"""The demo's upsampler: avatar faces from 64 to 256 px.
+
+python train.py --config configs/unclip/avatars/upsampler.py --workdir runs/unclip/upsampler
+
+The network looks at squares of 8 x 8 pixels, and most of the answer is in the enlarged image: it
+predicts the picture, and Muon teaches it to hand the image on within a hundred steps. With
+--config.train.steps=300 and 3000 faces, about six minutes of one CPU core, edges are sharper than
+bicubic ones (four faces of the data: RMSE 0.108 against 0.123, of a range of 2) under a woven grain
+on plain areas; the loss, 0.0097, is then still falling. All 1200 steps have not been run.
+"""
+
+from clipdiff_jax.data.sources import AvatarsData
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.pipelines.unclip_networks import Upsampler
+from clipdiff_jax.stages import RunConfig, UpsamplerStage
+from clipdiff_jax.train.checkpoint import CheckpointConfig
+from clipdiff_jax.train.config import TrainConfig
+from clipdiff_jax.train.optim import OptimConfig
+
+
+def get_config() -> RunConfig:
+    unet = UNetConfig(
+        in_channels=6,
+        channels=(128,),
+        blocks=1,
+        attention_levels=(),
+        middle_attention=False,
+        patch=8,
+        input_skip=True,
+        scale_shift=True,
+    )
+    return RunConfig(
+        stage=UpsamplerStage(
+            data=AvatarsData(size=256, count=6000),
+            model=Upsampler(
+                unet,
+                image_size=256,
+                low_size=64,
+                schedule=DiscreteSchedule("squared_cosine"),
+                prediction="x0",
+                last=False,
+            ),
+            crop=0.25,
+            export_dtype="bfloat16",
+            preview_steps=10,
+        ),
+        train=TrainConfig(
+            steps=1200,
+            batch_size=16,
+            ema=0.99,
+            log_every=20,
+            preview_every=200,
+            export_every=200,
+            optim=OptimConfig(
+                name="muon",
+                learning_rate=0.02,
+                adam_learning_rate=3e-3,
+                schedule="linear",
+                warmup=10,
+            ),
+            checkpoint=CheckpointConfig(every=100),
+        ),
+    )
