@@ -3,22 +3,28 @@
     python evaluate.py counterfactual --edit runs/smile --attribute mouth --target smile \\
         --sources serious --count 200 --out runs/smile/scores
     python evaluate.py reconstruction --model demo --t0 300 500 --out runs/reconstruction
+    python evaluate.py generation --model demo --guidance 1 2 4 --out runs/generation
 
 Each writes `scores.json`, `scores.md` and `grid.png` into its folder, and prints the table.
 """
 
 import argparse
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
 from clipdiff_jax.command import run_command
+from clipdiff_jax.data.avatar_faces import render
 from clipdiff_jax.data.avatars import AvatarsData, open_avatars
 from clipdiff_jax.data.transforms import to_float
+from clipdiff_jax.diffusion.sampler import picture_keys
 from clipdiff_jax.evaluate.attributes import load_attributes
 from clipdiff_jax.evaluate.counterfactual import (
     AttributeEdit,
@@ -27,9 +33,18 @@ from clipdiff_jax.evaluate.counterfactual import (
     psnr,
     score_edit,
 )
+from clipdiff_jax.evaluate.generation import (
+    COMBINATIONS,
+    GenerationScores,
+    Prompt,
+    draw_prompts,
+    score_generation,
+)
 from clipdiff_jax.pipelines.diffusion import load_diffusion
 from clipdiff_jax.pipelines.edit import edit, load_edit, reconstruct
 from clipdiff_jax.pipelines.grid import Grid, show
+from clipdiff_jax.pipelines.unclip import UPSAMPLERS, UnClip, load_unclip
+from clipdiff_jax.pipelines.unclip_stages import PRIORS
 from clipdiff_jax.writing import write_whole
 
 SHOWN = 10
@@ -63,8 +78,25 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--t0", type=int, nargs="+", default=[300, 400, 500, 600])
     two.add_argument("--fixed-point", type=int, default=0, help="iterations an inversion step")
 
-    for command in (one, two):
-        command.add_argument("--model", default="demo", help="base model: 'demo' or a folder")
+    three = commands.add_parser(
+        "generation", help="whether pictures made from texts show what the texts name"
+    )
+    three.set_defaults(run=generation)
+    three.add_argument(
+        "--combinations", nargs="+", choices=COMBINATIONS, default=COMBINATIONS,
+        help="prompts that name pairs of attributes seen in training, or never seen together",
+    )  # fmt: skip
+    three.add_argument("--guidance", type=float, nargs="+", default=[2.0], help="of the decoder")
+    three.add_argument("--prior-guidance", type=float, default=2.0)
+    three.add_argument(
+        "--priors", nargs="+", help=f"which priors, of {', '.join(PRIORS)} (default: the first)"
+    )
+    three.add_argument("--candidates", type=int, nargs="+", default=[1], help="drawn by the prior")
+    three.add_argument("--seed", type=int, default=0)
+    three.add_argument("--classifier", default="demo", help="attribute classifier, or 'demo'")
+
+    for command in (one, two, three):
+        command.add_argument("--model", default="demo", help="the model: 'demo' or a folder")
         command.add_argument("--steps", type=int, default=40)
         command.add_argument("--count", type=int, default=200, help="held-out faces")
         command.add_argument("--batch-size", type=int, default=16)
@@ -132,6 +164,53 @@ def reconstruction(args: argparse.Namespace) -> None:
     table = "\n".join(["| t0 | steps | PSNR, dB | MAE |", "|---|---|---|---|", *lines]) + "\n"
     grid = show(rows, rows=["face", *(f"t0 {t0}" for t0 in args.t0)])
     _write(args.out, results, table, grid)
+
+
+def generation(args: argparse.Namespace) -> None:
+    """`evaluate.py generation`: a row for each combination, prior, number of candidates, scale."""
+    model = load_unclip(args.model)
+    model = model.without(*(stage for stage in UPSAMPLERS if stage in model.configs))
+    classifier = load_attributes(args.classifier)
+    size = model.configs["decoder"].image_size
+    lines, results, rows, labels = [GenerationScores.markdown_header()], [], [], []
+    for combination in args.combinations:
+        prompts = draw_prompts(args.count, combination)
+        renders = to_float(np.stack([render(prompt.face, size) for prompt in prompts]))
+        rows.append(renders[:SHOWN])
+        labels.append(f"{combination}: render")
+        settings = itertools.product(args.priors or [None], args.candidates, args.guidance)
+        for prior, candidates, guidance in settings:
+            made = _generated(args, model, prompts, prior, candidates, guidance)
+            scores = score_generation(prompts, made, classifier, renders)
+            what = f"{prior or 'prior'}, {candidates} drawn, guidance {guidance:g}"
+            lines.append(scores.to_markdown(f"{combination}: {what}"))
+            setting = {"combination": combination, "prior": prior, "candidates": candidates}
+            results.append(setting | {"guidance": guidance} | dataclasses.asdict(scores))
+            rows.append(made[:SHOWN])
+            labels.append(what)
+    _write(args.out, results, "\n".join(lines) + "\n", show(rows, rows=labels))
+
+
+def _generated(
+    args: argparse.Namespace,
+    model: UnClip,
+    prompts: Sequence[Prompt],
+    prior: str | None,
+    candidates: int,
+    guidance: float,
+) -> np.ndarray:
+    """A small picture for each prompt, in batches of one shape."""
+    texts = [prompt.text for prompt in prompts]
+    keys = picture_keys(jax.random.key(args.seed), jnp.arange(len(texts)))
+    parts = []
+    for start in tqdm(range(0, len(texts), args.batch_size), unit="batch"):
+        chosen = np.arange(start, start + args.batch_size).clip(max=len(texts) - 1)
+        made = model.generate(
+            [texts[i] for i in chosen], key=keys[chosen], guidance=guidance, steps=args.steps,
+            prior=prior, prior_guidance=args.prior_guidance, candidates=candidates,
+        )  # fmt: skip
+        parts.append(np.asarray(made))
+    return np.concatenate(parts)[: len(texts)]
 
 
 def _batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:

@@ -10,7 +10,7 @@ report names (section 7): each colour is there, but on the wrong thing.
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -21,6 +21,7 @@ from clipdiff_jax.data.captions import describe
 from clipdiff_jax.evaluate.counterfactual import MOST_DRAWS, Classifier
 
 Combination = Literal["seen", "unseen"]
+COMBINATIONS: tuple[Combination, ...] = get_args(Combination)
 HAIR, CLOTHES = "hair_color", "clothes_color"
 
 
@@ -60,8 +61,8 @@ class GenerationScores:
     def markdown_header() -> str:
         """The two header lines above rows of `to_markdown`, after a column for what was scored."""
         return (
-            "| pictures of | pictures | named attributes right (renders) | all of a picture's right "
-            "| hair and clothes' colours right (swapped) |\n|---|---|---|---|---|"
+            "| pictures by | pictures | named attributes right (renders) | all named right "
+            "| colours of hair and clothes right (swapped) |\n|---|---|---|---|---|"
         )
 
     def to_markdown(self, what: str) -> str:

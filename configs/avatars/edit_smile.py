@@ -34,6 +34,8 @@ def get_config() -> RunConfig:
                 t0=500,
                 l1=3.0,
                 noise=3.0,
+                length=1.5,
+                wanted_length=0.75,
                 augmentations=4,
             ),
         ),
@@ -42,7 +44,7 @@ def get_config() -> RunConfig:
             batch_size=BATCH,
             log_every=5,
             preview_every=steps,
-            optim=OptimConfig(learning_rate=1.2e-4, schedule="linear", warmup=0),
+            optim=OptimConfig(learning_rate=8e-5, schedule="linear", warmup=0),
             checkpoint=CheckpointConfig(every=steps, keep=1),
         ),
     )

@@ -49,7 +49,7 @@ def get_config() -> RunConfig:
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
-            steps=3000,
+            steps=2200,
             batch_size=16,
             ema=0.999,
             log_every=50,

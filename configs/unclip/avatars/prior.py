@@ -14,7 +14,7 @@ from clipdiff_jax.train.optim import OptimConfig
 
 def get_config() -> RunConfig:
     network = DiffusionPriorConfig(
-        embedding_width=256, hidden_width=128, text_length=32, width=256, depth=4, heads=4
+        embedding_width=256, hidden_width=128, text_length=32, width=128, depth=4, heads=4
     )
     return RunConfig(
         stage=DiffusionPriorStage(
@@ -23,13 +23,13 @@ def get_config() -> RunConfig:
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
-            steps=3000,
-            batch_size=128,
-            ema=0.999,
+            steps=1500,
+            batch_size=64,
+            ema=0.995,
             log_every=100,
             export_every=500,
             optim=OptimConfig(
-                learning_rate=5e-4, b2=0.96, schedule="cosine", warmup=100, weight_decay=0.06
+                learning_rate=1e-3, b2=0.96, schedule="cosine", warmup=100, weight_decay=0.06
             ),
             checkpoint=CheckpointConfig(every=500),
         ),
