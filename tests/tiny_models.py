@@ -26,7 +26,7 @@ from clipdiff_jax.pipelines import unclip_networks, unclip_stages
 from clipdiff_jax.pipelines.clip import Clip
 from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig
 from clipdiff_jax.pipelines.face import FaceEncoder
-from clipdiff_jax.pipelines.unclip_networks import Decoder, Prior, Upsampler
+from clipdiff_jax.pipelines.unclip_configs import Decoder, Prior, Upsampler
 from clipdiff_jax.weights import fingerprint
 
 SIZE = 16

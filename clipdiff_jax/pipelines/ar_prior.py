@@ -17,7 +17,7 @@ from clipdiff_jax.models import pca, quantiser
 from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pca import PCA
-from clipdiff_jax.pipelines.unclip_networks import TextFeatures
+from clipdiff_jax.pipelines.unclip_configs import TextFeatures
 
 NETWORK, COMPONENTS, QUANTISER = "network", "pca", "quantiser"
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from clipdiff_jax.models.direct_prior import DirectPrior, DirectPriorConfig
-from clipdiff_jax.pipelines.unclip_networks import TextFeatures
+from clipdiff_jax.pipelines.unclip_configs import TextFeatures
 
 NETWORK = "direct_prior"
 

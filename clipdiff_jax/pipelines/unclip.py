@@ -25,11 +25,11 @@ from clipdiff_jax.diffusion.sampler import picture_keys
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pca import PCA, reconstruct
 from clipdiff_jax.pipelines import unclip_folder, unclip_original
-from clipdiff_jax.pipelines import unclip_networks as networks
 from clipdiff_jax.pipelines.ar_prior import COMPONENTS
 from clipdiff_jax.pipelines.unclip_calls import NOISES, Images, Scale, StageCalls, draw_noise
+from clipdiff_jax.pipelines.unclip_configs import Noise, TextEncoder
 from clipdiff_jax.pipelines.unclip_folder import STAGES
-from clipdiff_jax.pipelines.unclip_networks import Noise, Sampler
+from clipdiff_jax.pipelines.unclip_networks import Sampler
 from clipdiff_jax.pipelines.unclip_stages import (
     FOLDERS,
     is_stage_folder,
@@ -347,7 +347,7 @@ def load_unclip(
     _check_stages(folder, configs, stages or ())
     kept = {name: configs[name] for name in configs if stages is None or name in stages}
     text = configs["text"]
-    assert isinstance(text, networks.TextEncoder)
+    assert isinstance(text, TextEncoder)
     tokenizer = load_tokenizer(folder / "tokenizer", text.tower.context_length)
     return UnClip(kept, layout.read_params(folder, configs, kept, param_dtype), tokenizer, dtype)
 

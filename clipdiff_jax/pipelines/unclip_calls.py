@@ -24,7 +24,8 @@ from clipdiff_jax.pipelines import unclip_networks as networks
 from clipdiff_jax.pipelines.ar_prior import run_ar_prior
 from clipdiff_jax.pipelines.clip import check_floats
 from clipdiff_jax.pipelines.direct_prior import run_direct_prior
-from clipdiff_jax.pipelines.unclip_networks import Noise, Sampler, TextFeatures
+from clipdiff_jax.pipelines.unclip_configs import Noise, TextFeatures
+from clipdiff_jax.pipelines.unclip_networks import Sampler
 from clipdiff_jax.pipelines.unclip_stages import PRIORS
 
 Images = Float[Array | np.ndarray, "b h w 3"]

@@ -24,15 +24,15 @@ from clipdiff_jax.convert.rules import Table, import_params
 from clipdiff_jax.convert.schedule_diffusers import read_scheduler
 from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.pipelines.diffusion import on_device
-from clipdiff_jax.pipelines.unclip_networks import (
+from clipdiff_jax.pipelines.unclip_configs import (
     Decoder,
     ImageEncoder,
     Prior,
     StageConfig,
     TextEncoder,
     Upsampler,
-    init_params,
 )
+from clipdiff_jax.pipelines.unclip_networks import init_params
 from clipdiff_jax.weights import WeightsError, read_config
 
 INDEX = "model_index.json"

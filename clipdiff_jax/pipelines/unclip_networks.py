@@ -1,15 +1,15 @@
-"""The networks of an unCLIP, each with what it was trained with: configs, shapes and samplers.
+"""What the stages of an unCLIP compute: parameters, conditioning and sampling.
 
-Ramesh et al. 2022, arXiv 2204.06125. A stage is a config here and a parameter pytree elsewhere;
-the functions below are pure and know nothing of files. Each runs its stage from noise to the end:
+Ramesh et al. 2022, arXiv 2204.06125. A stage is a config of `unclip_configs.py` and a parameter
+pytree; the functions below are pure and know nothing of files. Each runs its stage from noise to
+the end:
 
     text --encode_texts--> TextFeatures --run_prior--> CLIP image embedding
         --run_decoder--> small image --run_upsampler--> large image
 """
 
 import functools
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,163 +19,35 @@ from clipdiff_jax.diffusion.dpm_solver import dpm_solver
 from clipdiff_jax.diffusion.guidance import classifier_free, clip_x0
 from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.karlo import KarloSchedule, karlo_step
-from clipdiff_jax.diffusion.prediction import Denoise, Target, make_denoise
+from clipdiff_jax.diffusion.prediction import Denoise, make_denoise
 from clipdiff_jax.diffusion.sampler import Multistep, Step, ancestral, ddim, sample
-from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.clip import (
     CLIPConfig,
-    TextConfig,
     TextTransformer,
     VisionTransformer,
-    VisionTransformerConfig,
     end_of_text,
     normalise,
 )
 from clipdiff_jax.models.decoder_conditioning import (
     DecoderConditioning,
-    DecoderConditioningConfig,
 )
-from clipdiff_jax.models.diffusion_prior import DiffusionPrior, DiffusionPriorConfig
+from clipdiff_jax.models.diffusion_prior import DiffusionPrior
 from clipdiff_jax.models.resnet import ModifiedResNet, ModifiedResNetConfig
 from clipdiff_jax.models.unet import UNet, UNetConfig
 from clipdiff_jax.pipelines.clip import preprocess
+from clipdiff_jax.pipelines.unclip_configs import (
+    Decoder,
+    ImageEncoder,
+    Noise,
+    Prior,
+    Schedule,
+    StageConfig,
+    TextEncoder,
+    TextFeatures,
+    Upsampler,
+)
 
 Dtype = Any
-
-
-class Noise(NamedTuple):
-    """What a sampler draws: `start` [B, ...] at the noisiest time and `steps` [S, B, ...]."""
-
-    start: Array
-    steps: Array
-
-
-class TextFeatures(NamedTuple):
-    """What the text tower of CLIP says of B texts of T tokens."""
-
-    embedding: Float[Array, "b d"]
-    hidden: Float[Array, "b t w"]
-    mask: Bool[Array, "b t"]  # True up to the end-of-text token
-    ids: Int[Array, "b t"]
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """CLIP's text tower and the width of its projected embedding."""
-
-    tower: TextConfig = field(default_factory=TextConfig)
-    embedding_width: int = 768
-
-
-@dataclass(frozen=True)
-class ImageEncoder:
-    """CLIP's image tower, the width of its projected embedding and how its pixels are normalised"""
-
-    tower: VisionTransformerConfig | ModifiedResNetConfig = field(
-        default_factory=VisionTransformerConfig
-    )
-    embedding_width: int = 768
-    mean: tuple[float, float, float] = CLIPConfig.image_mean
-    std: tuple[float, float, float] = CLIPConfig.image_std
-
-
-Schedule = KarloSchedule | DiscreteSchedule
-
-
-@dataclass(frozen=True)
-class Prior:
-    """The network predicts x0, a normalised embedding, kept within `bound`."""
-
-    network: DiffusionPriorConfig = field(default_factory=DiffusionPriorConfig)
-    schedule: Schedule = field(default_factory=KarloSchedule)
-    bound: float = 5.0
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """Small images from conditioning.
-
-    Attributes:
-      network: its `pooled_width` and `context_width` are those of `conditioning`.
-      conditioning: what embeddings and texts become.
-      image_size: side of the square images in pixels.
-      schedule: the noise schedule.
-      bound: x0 is kept within it.
-      prediction: what the network outputs.
-      learned_variance: whether the second half of the output is the variance.
-    """
-
-    network: UNetConfig
-    conditioning: DecoderConditioningConfig = field(default_factory=DecoderConditioningConfig)
-    image_size: int = 64
-    schedule: Schedule = field(default_factory=KarloSchedule)
-    bound: float = 1.0
-    prediction: Target = "eps"
-    learned_variance: bool = True
-
-    def __post_init__(self) -> None:
-        _check_channels(self.network, 3, self.learned_variance)
-        unet, joint = self.network, self.conditioning
-        pairs = {
-            "pooled_width": (unet.pooled_width, joint.pooled_width),
-            "context_width": (unet.context_width, joint.context_width),
-        }
-        for name, (found, wanted) in pairs.items():
-            if found != wanted:
-                raise ValueError(
-                    f"network.{name} is {found}, but conditioning.{name} is {wanted}: make them one"
-                )
-        if self.image_size % unet.stride:
-            raise ValueError(
-                f"image_size {self.image_size} is no multiple of the network's stride {unet.stride}"
-            )
-
-
-@dataclass(frozen=True)
-class Upsampler:
-    """Large images from small ones; no text, no guidance.
-
-    Attributes:
-      network: sees [x_t, enlarged image].
-      image_size, low_size: sides of the large and of the small images in pixels.
-      schedule: the noise schedule.
-      bound: x0 is kept within it.
-      prediction: what the network outputs.
-      learned_variance: whether the second half of the output is the variance.
-      last: a second network of the same kind takes the last step, as in Karlo.
-    """
-
-    network: UNetConfig
-    image_size: int = 256
-    low_size: int = 64
-    schedule: Schedule = field(default_factory=KarloSchedule)
-    bound: float = 1.0
-    prediction: Target = "eps"
-    learned_variance: bool = False
-    last: bool = True
-
-    def __post_init__(self) -> None:
-        _check_channels(self.network, 6, self.learned_variance)
-        if self.image_size % self.network.stride:
-            raise ValueError(
-                f"image_size {self.image_size} is no multiple of the network's stride "
-                f"{self.network.stride}"
-            )
-        if not 0 < self.low_size < self.image_size:
-            raise ValueError(f"low_size {self.low_size} is not below image_size {self.image_size}")
-
-
-def _check_channels(network: UNetConfig, channels: int, learned_variance: bool) -> None:
-    wanted = channels, 6 if learned_variance else 3
-    if (network.in_channels, network.out_channels) != wanted:
-        raise ValueError(
-            f"network.in_channels and out_channels are {network.in_channels} and "
-            f"{network.out_channels}, expected {wanted[0]} and {wanted[1]} with "
-            f"learned_variance={learned_variance}"
-        )
-
-
-StageConfig = TextEncoder | ImageEncoder | Prior | Decoder | Upsampler
 
 Sampler = Literal["ancestral", "ddim", "dpm_solver"]
 SAMPLERS = get_args(Sampler)

@@ -20,15 +20,15 @@ from clipdiff_jax.convert.documents import named
 from clipdiff_jax.convert.read import Tensors, open_tensors
 from clipdiff_jax.convert.rules import Shape, Table, import_params
 from clipdiff_jax.pipelines.diffusion import on_device
-from clipdiff_jax.pipelines.unclip_networks import (
+from clipdiff_jax.pipelines.unclip_configs import (
     Decoder,
     ImageEncoder,
     Prior,
     StageConfig,
     TextEncoder,
     Upsampler,
-    init_params,
 )
+from clipdiff_jax.pipelines.unclip_networks import init_params
 from clipdiff_jax.weights import WeightsError
 
 # Browsers keep `%3D` for the `=` of the names, hence patterns.

@@ -18,7 +18,7 @@ from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.pipelines.clip import Clip, load_clip
 from clipdiff_jax.pipelines.diffusion import DEMO, model_folder
-from clipdiff_jax.pipelines.unclip_networks import (
+from clipdiff_jax.pipelines.unclip_configs import (
     Decoder,
     ImageEncoder,
     Prior,

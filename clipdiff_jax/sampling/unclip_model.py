@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from clipdiff_jax.pipelines.records import Record
 from clipdiff_jax.pipelines.unclip import UnClip, load_unclip
-from clipdiff_jax.pipelines.unclip_networks import ImageEncoder
+from clipdiff_jax.pipelines.unclip_configs import ImageEncoder
 from clipdiff_jax.weights import fingerprint
 
 STEPS = 25

@@ -25,9 +25,8 @@ from clipdiff_jax.models.unet import UNet
 from clipdiff_jax.pipelines.clip import Clip, load_clip
 from clipdiff_jax.pipelines.diffusion import read_diffusion
 from clipdiff_jax.pipelines.unclip import read_stage
+from clipdiff_jax.pipelines.unclip_configs import Decoder, Noise
 from clipdiff_jax.pipelines.unclip_networks import (
-    Decoder,
-    Noise,
     condition,
     encode_images,
     encode_texts,

@@ -20,7 +20,8 @@ from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior
 from clipdiff_jax.pipelines.unclip import read_stage
-from clipdiff_jax.pipelines.unclip_networks import Prior, init_params
+from clipdiff_jax.pipelines.unclip_configs import Prior
+from clipdiff_jax.pipelines.unclip_networks import init_params
 from clipdiff_jax.pipelines.unclip_stages import save_stage
 from clipdiff_jax.stages.prior_inputs import (
     UNITS,

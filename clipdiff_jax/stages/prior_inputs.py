@@ -20,7 +20,8 @@ from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.pipelines.clip import Clip, load_clip
-from clipdiff_jax.pipelines.unclip_networks import TextEncoder, TextFeatures, encode_texts
+from clipdiff_jax.pipelines.unclip_configs import TextEncoder, TextFeatures
+from clipdiff_jax.pipelines.unclip_networks import encode_texts
 from clipdiff_jax.pipelines.unclip_stages import text_encoder
 from clipdiff_jax.weights import fingerprint
 

@@ -21,13 +21,8 @@ from clipdiff_jax.diffusion.losses import Weighting, noise_loss
 from clipdiff_jax.diffusion.sampler import even_grid
 from clipdiff_jax.models.unet import UNet
 from clipdiff_jax.pipelines.unclip import read_stage
-from clipdiff_jax.pipelines.unclip_networks import (
-    Noise,
-    Upsampler,
-    enlarge,
-    init_params,
-    run_upsampler,
-)
+from clipdiff_jax.pipelines.unclip_configs import Noise, Upsampler
+from clipdiff_jax.pipelines.unclip_networks import enlarge, init_params, run_upsampler
 from clipdiff_jax.pipelines.unclip_stages import save_stage
 from clipdiff_jax.train.stage import Aux, Stage
 

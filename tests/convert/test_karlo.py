@@ -23,8 +23,8 @@ from clipdiff_jax.models.clip import TextConfig
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioning, DecoderConditioningConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior, DiffusionPriorConfig
 from clipdiff_jax.models.unet import UNet, UNetConfig
+from clipdiff_jax.pipelines.unclip_configs import Decoder, Prior, Upsampler
 from clipdiff_jax.pipelines.unclip_folder import network_shapes, tables
-from clipdiff_jax.pipelines.unclip_networks import Decoder, Prior, Upsampler
 from clipdiff_jax.weights import WeightsError
 
 TOLERANCE = 1e-4

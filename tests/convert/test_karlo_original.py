@@ -23,14 +23,14 @@ from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pipelines import unclip_folder, unclip_original
-from clipdiff_jax.pipelines.unclip_networks import (
+from clipdiff_jax.pipelines.unclip_configs import (
     Decoder,
     ImageEncoder,
     Prior,
     TextEncoder,
     Upsampler,
-    init_params,
 )
+from clipdiff_jax.pipelines.unclip_networks import init_params
 from clipdiff_jax.weights import WeightsError, flatten
 
 RELEASE = json.loads((Path(__file__).parent.parent / "references" / "karlo.json").read_text())

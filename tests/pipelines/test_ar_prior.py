@@ -8,7 +8,7 @@ import pytest
 from clipdiff_jax.models import pca
 from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
 from clipdiff_jax.pipelines import ar_prior
-from clipdiff_jax.pipelines.unclip_networks import TextFeatures
+from clipdiff_jax.pipelines.unclip_configs import TextFeatures
 
 CONFIG = ARPriorConfig(
     6, 10, text_length=4, dims=5, buckets=7, dot_buckets=4, width=16, depth=2, heads=2

@@ -14,7 +14,8 @@ from clipdiff_jax.data.degrade import BSR, Blur, degrade
 from clipdiff_jax.data.transforms import to_float, to_uint8
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_networks import Upsampler, init_params
+from clipdiff_jax.pipelines.unclip_configs import Upsampler
+from clipdiff_jax.pipelines.unclip_networks import init_params
 from clipdiff_jax.pipelines.unclip_stages import read_stage_folder, save_stage
 from clipdiff_jax.stages.upsampler import LargeAndSmall, UpsamplerStage, make_stage
 from clipdiff_jax.train.config import TrainConfig

@@ -7,7 +7,7 @@ from clipdiff_jax.data.sources import AvatarsData
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_networks import Decoder
+from clipdiff_jax.pipelines.unclip_configs import Decoder
 from clipdiff_jax.stages import DecoderStage, RunConfig
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig

@@ -5,7 +5,7 @@ python train.py --config configs/unclip/avatars/prior.py --workdir runs/unclip/p
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
-from clipdiff_jax.pipelines.unclip_networks import Prior
+from clipdiff_jax.pipelines.unclip_configs import Prior
 from clipdiff_jax.stages import DiffusionPriorStage, RunConfig
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig

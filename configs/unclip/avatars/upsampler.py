@@ -12,7 +12,7 @@ on plain areas; the loss, 0.0097, is then still falling. All 1200 steps have not
 from clipdiff_jax.data.sources import AvatarsData
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_networks import Upsampler
+from clipdiff_jax.pipelines.unclip_configs import Upsampler
 from clipdiff_jax.stages import RunConfig, UpsamplerStage
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig

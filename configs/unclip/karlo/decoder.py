@@ -11,7 +11,7 @@ with this file, only with small weights in the same layout (`tests/stages/test_d
 from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_networks import Decoder
+from clipdiff_jax.pipelines.unclip_configs import Decoder
 from clipdiff_jax.stages import DecoderStage, RunConfig
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig

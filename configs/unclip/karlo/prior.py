@@ -7,7 +7,7 @@ It has not been trained with this file, only with small weights in the same layo
 """
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
-from clipdiff_jax.pipelines.unclip_networks import Prior
+from clipdiff_jax.pipelines.unclip_configs import Prior
 from clipdiff_jax.stages import DiffusionPriorStage, RunConfig
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig

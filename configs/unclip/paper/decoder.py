@@ -11,7 +11,7 @@ from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.models.clip import TextConfig
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_networks import Decoder
+from clipdiff_jax.pipelines.unclip_configs import Decoder
 from clipdiff_jax.stages import DecoderStage, RunConfig
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig

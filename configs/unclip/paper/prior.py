@@ -10,7 +10,7 @@ the 77 states of CLIP's own. It has not been trained with this file.
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
-from clipdiff_jax.pipelines.unclip_networks import Prior
+from clipdiff_jax.pipelines.unclip_configs import Prior
 from clipdiff_jax.stages import DiffusionPriorStage, RunConfig
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig

@@ -13,7 +13,7 @@ from clipdiff_jax.data.degrade import BSR
 from clipdiff_jax.data.sources import FolderData
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_networks import Upsampler
+from clipdiff_jax.pipelines.unclip_configs import Upsampler
 from clipdiff_jax.stages import RunConfig, UpsamplerStage
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig
