@@ -60,8 +60,8 @@ class UnClip(StageCalls):
         prompts: Sequence[str],
         *,
         key: Keys | None = None,
-        guidance: Scale = 8.0,
-        prior_guidance: Scale = 4.0,
+        guidance: Scale | None = None,
+        prior_guidance: Scale | None = None,
         steps: int = 25,
         prior_steps: int = 25,
         upsample_steps: int = 7,
@@ -75,7 +75,7 @@ class UnClip(StageCalls):
         """One picture in [-1, 1] for each prompt.
 
         guidance, prior_guidance: classifier-free guidance scales of decoder and prior, scalar or
-            one for each picture; 1 is unguided. steps, prior_steps, upsample_steps: evaluations.
+            one for each picture; 1 is unguided, None the model's own. steps, prior_steps, upsample_steps: evaluations.
         sampler, eta: of the decoder.
         candidates, prior, temperature: see `embed_prompts`.
         noise: in place of drawing from `key`, by stage: "prior", "decoder", "upsampler".
@@ -134,14 +134,15 @@ class UnClip(StageCalls):
         inverted: start from the image's own x_T and add noise by DDIM with `eta` (section 3.1):
             0 gives the image back, and the larger eta, the more is drawn anew. Otherwise, as in
             Karlo, all but the embedding is, by ancestral sampling.
-        guidance: None is 8, or 1 for `inverted`, since a scale far from 1 cannot be inverted well.
+        guidance: None is the model's own, or 1 for `inverted`, since a scale far from 1 cannot be
+            inverted well.
             See `generate` for the rest.
         """
         noise = _known_noises(noise)
         images = jnp.asarray(images).reshape(-1, *images.shape[-3:])
         embedding = jnp.repeat(self.embed_images(images), count, axis=0)
-        if guidance is None:
-            guidance = 1.0 if inverted else 8.0
+        if guidance is None and inverted:
+            guidance = 1.0
         options: dict[str, Any] = {"guidance": guidance, "steps": steps}
         if not inverted:
             given = noise.get("decoder")
@@ -267,8 +268,8 @@ class UnClip(StageCalls):
         prompts: Sequence[str],
         *,
         key: Keys,
-        guidance: Scale = 8.0,
-        prior_guidance: Scale = 4.0,
+        guidance: Scale | None = None,
+        prior_guidance: Scale | None = None,
         steps: int = 25,
         prior_steps: int = 25,
         upsample_steps: int = 7,

@@ -24,7 +24,7 @@ from clipdiff_jax.pipelines import unclip_networks as networks
 from clipdiff_jax.pipelines.ar_prior import run_ar_prior
 from clipdiff_jax.pipelines.clip import check_floats
 from clipdiff_jax.pipelines.direct_prior import run_direct_prior
-from clipdiff_jax.pipelines.unclip_configs import Noise, TextFeatures
+from clipdiff_jax.pipelines.unclip_configs import Decoder, Noise, Prior, TextFeatures
 from clipdiff_jax.pipelines.unclip_networks import Sampler
 from clipdiff_jax.pipelines.unclip_stages import PRIORS
 
@@ -49,7 +49,7 @@ class StageCalls:
     Randomness: `key` is a typed key, then picture i uses `fold_in(key, i)`; or one key for each
     picture, which then depends on its own key alone and not on the batch it is in. A `Noise` given
     instead is used as it is. Prompts, keys, guidance and eta are traced: changing them compiles
-    nothing new; the numbers of steps and of pictures are not, nor is the sampler: "ancestral" (of
+    nothing new; a guidance of None is the model's own; the numbers of steps and of pictures are not, nor is the sampler: "ancestral" (of
     DDPM; with the learned variance where there is one) or "ddim" (`eta` 0 is deterministic).
     """
 
@@ -80,7 +80,7 @@ class StageCalls:
         prompts: Sequence[str],
         *,
         key: Key[Array, "..."] | None = None,
-        guidance: Scale = 4.0,
+        guidance: Scale | None = None,
         steps: int = 25,
         sampler: Sampler = "ancestral",
         eta: Scale = 0.0,
@@ -109,7 +109,7 @@ class StageCalls:
         text, empty = self._with_empty([p for p in prompts for _ in range(candidates)])
         if key is not None and candidates > 1:
             key = _candidate_keys(picture_keys(key, jnp.arange(count)), candidates)
-        scale = _for_each(guidance, candidates)
+        scale = _for_each(self.guidance_of(stage, guidance), candidates)
         if stage == "ar_prior":
             if key is None or noise is not None:
                 raise ValueError("'ar_prior' draws codes: give a key, and no noise")
@@ -131,7 +131,7 @@ class StageCalls:
         prompts: Sequence[str] | None = None,
         *,
         key: Key[Array, "..."] | None = None,
-        guidance: Scale = 8.0,
+        guidance: Scale | None = None,
         steps: int = 25,
         sampler: Sampler = "ancestral",
         eta: Scale = 0.0,
@@ -157,8 +157,8 @@ class StageCalls:
         times, noise = _start(config, "decoder", key, steps, shape, noise)
         null_shown = shown if dropped == "text" else jnp.zeros(count, bool)
         return networks.run_decoder(
-            config, self.dtype, sampler, params, z, text, empty, jnp.asarray(guidance, jnp.float32),
-            jnp.float32(eta), times, noise, (shown, null_shown),
+            config, self.dtype, sampler, params, z, text, empty,
+            self.guidance_of("decoder", guidance), jnp.float32(eta), times, noise, (shown, null_shown),
         )  # fmt: skip
 
     def invert(
@@ -226,6 +226,13 @@ class StageCalls:
             )
         self._stage(name)
         return name
+
+    def guidance_of(self, stage: str, scale: Scale | None = None) -> Float[Array, "..."]:
+        """`scale`, or where it is None the one that a prior or the decoder says it is good with."""
+        if scale is None:
+            config, _ = self._stage(stage)
+            scale = config.guidance if isinstance(config, Prior | Decoder) else 1.0
+        return jnp.asarray(scale, jnp.float32)
 
     def without(self, *stages: str) -> "Any":
         """The same without some stages, whose memory is free once nothing else holds them."""

@@ -60,11 +60,15 @@ Schedule = KarloSchedule | DiscreteSchedule
 
 @dataclass(frozen=True)
 class Prior:
-    """The network predicts x0, a normalised embedding, kept within `bound`."""
+    """The network predicts x0, a normalised embedding, kept within `bound`.
+
+    guidance: the scale of classifier-free guidance where none is asked for.
+    """
 
     network: DiffusionPriorConfig = field(default_factory=DiffusionPriorConfig)
     schedule: Schedule = field(default_factory=KarloSchedule)
     bound: float = 5.0
+    guidance: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Decoder:
       bound: x0 is kept within it.
       prediction: what the network outputs.
       learned_variance: whether the second half of the output is the variance.
+      guidance: the scale of classifier-free guidance where none is asked for.
     """
 
     network: UNetConfig
@@ -88,6 +93,7 @@ class Decoder:
     bound: float = 1.0
     prediction: Target = "eps"
     learned_variance: bool = True
+    guidance: float = 8.0
 
     def __post_init__(self) -> None:
         _check_channels(self.network, 3, self.learned_variance)

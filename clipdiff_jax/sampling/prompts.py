@@ -25,12 +25,13 @@ from clipdiff_jax.sampling.unclip_model import (
     described,
     model_fingerprint,
     model_of,
+    resolved,
 )
 
 # The options that have numbers, with what they are where they are not given.
-_OF_DECODER: dict[str, float] = {"guidance": 8.0, "upsample_steps": 7}
-_OF_PRIOR: dict[str, float] = {
-    "prior_guidance": 4.0, "prior_steps": 25, "candidates": 1, "temperature": 1.0,
+_OF_DECODER: dict[str, float | None] = {"guidance": None, "upsample_steps": 7}
+_OF_PRIOR: dict[str, float | None] = {
+    "prior_guidance": None, "prior_steps": 25, "candidates": 1, "temperature": 1.0,
 }  # fmt: skip
 _HAS = {
     "prior": ("prior_guidance", "prior_steps", "candidates"),
@@ -110,8 +111,7 @@ def _prior_settings(args: argparse.Namespace, model: UnClip, given: Sequence[str
     if args.candidates is not None and args.candidates < 1:
         raise ValueError(f"--candidates must be at least 1, got {args.candidates}")
     values = {name: getattr(args, name) for name in _HAS[prior]}
-    named = {name: _OF_PRIOR[name] if value is None else value for name, value in values.items()}
-    return {"prior": prior, **named}
+    return {"prior": prior, **resolved(model, _OF_PRIOR, values, prior)}
 
 
 def _option(name: str) -> str:

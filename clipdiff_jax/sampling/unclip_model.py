@@ -15,7 +15,7 @@ from clipdiff_jax.weights import fingerprint
 STEPS = 25
 INVERTED_STEPS = 50  # where x_T is found by inversion, or stays fixed
 INVERTED_GUIDANCE = 1.0  # a scale far from 1 cannot be inverted well
-Values = Mapping[str, float]
+Values = Mapping[str, float | None]
 _HELP = {
     "guidance": "classifier-free guidance of the decoder; 1 is none",
     "prior_guidance": "the same of the prior",
@@ -27,10 +27,15 @@ _HELP = {
 
 
 def add_options(parser: argparse._ActionsContainer, defaults: Values) -> None:
-    """Options that are None where they are not given; `defaults` says what that means."""
+    """Options that are None where they are not given; `defaults` says what that means.
+
+    A default of None is the model's own, see `UnClip.guidance_of`.
+    """
     for name, value in defaults.items():
+        kind = float if value is None else type(value)
+        shown = "the model's own" if value is None else f"{value:g}"
         parser.add_argument(
-            f"--{name.replace('_', '-')}", type=type(value), help=f"{_HELP[name]} ({value:g})"
+            f"--{name.replace('_', '-')}", type=kind, help=f"{_HELP[name]} ({shown})"
         )
 
 
@@ -43,9 +48,24 @@ def described(args: argparse.Namespace, defaults: Values, steps: int = STEPS) ->
         "model": source,
         "model_fingerprint": model_fingerprint(source, args.dtype),
         "steps": steps if args.steps is None else args.steps,
-        **{name: defaults[name] if value is None else value for name, value in given.items()},
+        **resolved(_load(source, args.dtype), defaults, given),
         "seed": args.seed,
         "dtype": args.dtype,
+    }
+
+
+def resolved(
+    model: UnClip, defaults: Values, given: Values, prior: str | None = None
+) -> dict[str, float]:
+    """The options given and, where they are None, their defaults.
+
+    prior: the stage whose own guidance a `prior_guidance` of None is.
+    """
+    values = {name: defaults[name] if value is None else value for name, value in given.items()}
+    stages = {"guidance": "decoder", "prior_guidance": prior}
+    return {
+        name: float(model.guidance_of(str(stages[name]))) if value is None else value
+        for name, value in values.items()
     }
 
 

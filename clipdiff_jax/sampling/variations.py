@@ -22,7 +22,7 @@ from clipdiff_jax.sampling.unclip_model import (
     source_size,
 )
 
-_OPTIONS: dict[str, float] = {"guidance": 8.0, "upsample_steps": 7}
+_OPTIONS: dict[str, float | None] = {"guidance": None, "upsample_steps": 7}
 _INVERTED = _OPTIONS | {"guidance": INVERTED_GUIDANCE}
 
 
