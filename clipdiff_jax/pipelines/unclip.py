@@ -75,7 +75,8 @@ class UnClip(StageCalls):
         """One picture in [-1, 1] for each prompt.
 
         guidance, prior_guidance: classifier-free guidance scales of decoder and prior, scalar or
-            one for each picture; 1 is unguided, None the model's own. steps, prior_steps, upsample_steps: evaluations.
+            one for each picture; 1 is unguided, None the model's own.
+        steps, prior_steps, upsample_steps: evaluations.
         sampler, eta: of the decoder.
         candidates, prior, temperature: see `embed_prompts`.
         noise: in place of drawing from `key`, by stage: "prior", "decoder", "upsampler".

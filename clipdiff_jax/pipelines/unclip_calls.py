@@ -49,8 +49,9 @@ class StageCalls:
     Randomness: `key` is a typed key, then picture i uses `fold_in(key, i)`; or one key for each
     picture, which then depends on its own key alone and not on the batch it is in. A `Noise` given
     instead is used as it is. Prompts, keys, guidance and eta are traced: changing them compiles
-    nothing new; a guidance of None is the model's own; the numbers of steps and of pictures are not, nor is the sampler: "ancestral" (of
-    DDPM; with the learned variance where there is one) or "ddim" (`eta` 0 is deterministic).
+    nothing new; the numbers of steps and of pictures are not, nor is the sampler: "ancestral" (of
+    DDPM; with the learned variance where there is one), "ddim" (`eta` 0 is deterministic) or
+    "dpm_solver" (DPM-Solver++ 2M). A guidance of None is the model's own.
     """
 
     configs: Mapping[str, Any]
@@ -158,7 +159,8 @@ class StageCalls:
         null_shown = shown if dropped == "text" else jnp.zeros(count, bool)
         return networks.run_decoder(
             config, self.dtype, sampler, params, z, text, empty,
-            self.guidance_of("decoder", guidance), jnp.float32(eta), times, noise, (shown, null_shown),
+            self.guidance_of("decoder", guidance), jnp.float32(eta), times, noise,
+            (shown, null_shown),
         )  # fmt: skip
 
     def invert(

@@ -87,7 +87,7 @@ def open_prior_inputs(data: EmbeddingsData, clip: str) -> PriorInputs:
     mean, std = moments(source)
     return PriorInputs(
         source=source,
-        transform=_Transform(model.tokenizer),
+        transform=Transform(model.tokenizer),
         clip=model,
         clip_fingerprint=found,
         text=text_encoder(model),
@@ -133,7 +133,7 @@ def check_widths(
             raise ValueError(f"{type(network).__name__}.{name} is {found}, but CLIP's is {wanted}")
 
 
-class _Transform:
+class Transform:
     """An example -> its embedding and the token ids of one of its captions; pickles."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
