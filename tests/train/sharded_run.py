@@ -1,4 +1,4 @@
-"""Trains a tiny base or edit stage on N simulated devices and writes losses and parameters.
+"""Trains a tiny stage on N simulated devices and writes losses and parameters.
 
 Run as a script: sharded_run.py DEVICES DATA FSDP STAGE OUT [WORKDIR]. Devices have to be simulated
 before jax starts, hence a process of its own.
@@ -12,13 +12,17 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from clipdiff_jax.data.avatars import AvatarsData
+from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.data.tokenize import train_tokenizer
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
@@ -37,6 +41,9 @@ from clipdiff_jax.weights import flatten
 
 UNET = UNetConfig(channels=(8, 16), blocks=1, attention_levels=(1,), norm_groups=4)
 MODEL = DiffusionConfig(unet=UNET, image_size=8, prediction="v")
+
+
+EMBEDDINGS = EmbeddingsData("")  # the toy's own are taken
 
 
 class Noise:
@@ -87,6 +94,51 @@ def edit_stage():
     return make_stage(objective, model, clip, images, progress=False)
 
 
+def diffusion_prior_stage():
+    from prior_toy import open_toy
+
+    from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
+    from clipdiff_jax.pipelines.unclip_configs import Prior
+    from clipdiff_jax.stages import diffusion_prior
+
+    network = DiffusionPriorConfig(8, 16, text_length=12, width=16, depth=2, heads=2)
+    config = diffusion_prior.DiffusionPriorStage(data=EMBEDDINGS, model=Prior(network))
+    return diffusion_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
+
+
+def ar_prior_stage():
+    from prior_toy import open_toy
+
+    from clipdiff_jax.models.ar_prior import ARPriorConfig
+    from clipdiff_jax.stages import ar_prior
+
+    network = ARPriorConfig(
+        8, 16, text_length=12, dims=4, buckets=16, dot_buckets=4, width=16, depth=2, heads=2
+    )
+    config = ar_prior.ARPriorStage(data=EMBEDDINGS, model=network)
+    return ar_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
+
+
+def decoder_stage():
+    from tiny_models import tiny_clip
+
+    from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
+    from clipdiff_jax.pipelines.unclip_configs import Decoder
+    from clipdiff_jax.stages import decoder
+
+    class Captioned(Noise):
+        def __getitem__(self, index):
+            return super().__getitem__(index) | {"captions": ["a face"]}
+
+    unet = replace(UNET, out_channels=6, pooled_width=32, pooled_projection=False, context_width=8)
+    conditioning = DecoderConditioningConfig(8, 16, pooled_width=32, context_width=8)
+    config = decoder.DecoderStage(
+        data=AvatarsData(size=8), model=Decoder(unet, conditioning, image_size=8)
+    )
+    stage = decoder.make_stage(config, Captioned(), tiny_clip())
+    return replace(stage, start=filled(stage.init(jax.random.key(0))))
+
+
 def filled(params):
     """Zero-initialised layers filled, so that every parameter matters from the first step."""
     leaves, tree = jax.tree.flatten(params)
@@ -107,7 +159,13 @@ def main(data: int, fsdp: int, stage: str, out: Path, workdir: Path | None) -> N
         mesh=MeshConfig(data=data, fsdp=fsdp, min_split=64),
         checkpoint=CheckpointConfig(every=100),
     )
-    stages = {"base": base_stage, "edit": edit_stage}
+    stages = {
+        "base": base_stage,
+        "edit": edit_stage,
+        "diffusion_prior": diffusion_prior_stage,
+        "ar_prior": ar_prior_stage,
+        "decoder": decoder_stage,
+    }
     state = fit(stages[stage](), config, workdir)
     arrays = flatten(jax.tree.map(np.asarray, {"params": state.params, "ema": state.ema}))
     split = sum("fsdp" in str(leaf.sharding.spec) for leaf in jax.tree.leaves(state.params))
