@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, match
+from clipdiff_jax.diffusion.recompute import run_recomputed
 from clipdiff_jax.diffusion.schedule import (
     NoiseSchedule,
     posterior_variance,
@@ -95,8 +96,10 @@ def sample(
         memory, x_next = rule.step(memory, x, prediction, t, t_next, z)
         return (memory, x_next), Trace(x_next, prediction.x0) if trace else None
 
-    body = jax.checkpoint(body) if remat else body
     inputs = (times[:-1], times[1:], jnp.arange(steps), noise)
+    if remat and unroll and not trace:
+        return run_recomputed(lambda *args: body(*args)[0], (rule.start(x), x), inputs)[1]
+    body = jax.checkpoint(body) if remat else body
     (_, x), visited = jax.lax.scan(body, (rule.start(x), x), inputs, unroll=unroll)
     return (x, visited) if trace else x
 

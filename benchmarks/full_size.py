@@ -1,0 +1,161 @@
+"""One forward of a published network at full size, ours beside diffusers on the same weights.
+
+    python benchmarks/full_size.py decoder         Karlo's decoder, 885M parameters, 64 px
+    python benchmarks/full_size.py celebahq        the UNet of DDPM CelebA-HQ, 114M, 256 px
+    python benchmarks/full_size.py decoder --tiny  the same at a few channels, to see that it runs
+
+diffusers' network is made with random weights, saved, and read by both sides: ours through
+`convert`. Beside the times and the memory of each process the table has what the two outputs say:
+their norms, and below it their relative difference. The decoder's file takes 3.5 GB of disk, and
+each side about twice that of memory. Needs the extra `[parity]`.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from side_by_side import compare, median, peak_memory
+
+TOKENS = 81  # of the decoder's context
+# Of diffusers' two classes; the rest of each config is the class's default or given below.
+NETWORKS = {
+    "decoder": {
+        "sample_size": 64, "in_channels": 3, "out_channels": 6, "layers_per_block": 3,
+        "block_out_channels": (320, 640, 960, 1280), "attention_head_dim": 64,
+        "down_block_types": ("ResnetDownsampleBlock2D", *3 * ("SimpleCrossAttnDownBlock2D",)),
+        "up_block_types": (*3 * ("SimpleCrossAttnUpBlock2D",), "ResnetUpsampleBlock2D"),
+        "mid_block_type": "UNetMidBlock2DSimpleCrossAttn", "cross_attention_dim": 1536,
+        "class_embed_type": "identity", "resnet_time_scale_shift": "scale_shift",
+    },
+    "celebahq": {
+        "sample_size": 256, "block_out_channels": (128, 128, 256, 256, 512, 512),
+        "down_block_types": (*4 * ("DownBlock2D",), "AttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "AttnUpBlock2D", *4 * ("UpBlock2D",)),
+        "downsample_padding": 0, "flip_sin_to_cos": False, "freq_shift": 1, "norm_eps": 1e-6,
+        "attention_head_dim": None,
+    },
+}  # fmt: skip
+TINY = {
+    "decoder": {
+        "sample_size": 16, "layers_per_block": 1, "block_out_channels": (32, 32, 64, 64),
+        "attention_head_dim": 32, "cross_attention_dim": 48,
+    },
+    "celebahq": {
+        "sample_size": 64, "layers_per_block": 1, "block_out_channels": (32, 32, 32, 32, 64, 64),
+    },
+}  # fmt: skip
+
+
+def inputs(document: dict, batch: int) -> dict[str, np.ndarray]:
+    """x NHWC, t, and of the decoder what it is conditioned on."""
+    rng = np.random.default_rng(0)
+    size, channels = document["sample_size"], document.get("in_channels", 3)
+    drawn = {
+        "x": rng.normal(size=(batch, size, size, channels)).astype(np.float32),
+        "t": np.full((batch,), 500),
+    }
+    if (width := document.get("cross_attention_dim")) is None:
+        return drawn
+    pooled = 4 * document["block_out_channels"][0]
+    return drawn | {
+        "pooled": rng.normal(size=(batch, pooled)).astype(np.float32),
+        "context": rng.normal(size=(batch, TOKENS, width)).astype(np.float32),
+    }
+
+
+def write(args: argparse.Namespace) -> None:
+    """Makes the network once, with random weights."""
+    import torch
+    from diffusers import UNet2DConditionModel, UNet2DModel
+
+    torch.manual_seed(0)
+    options = NETWORKS[args.network] | (TINY[args.network] if args.tiny else {})
+    kind = UNet2DConditionModel if args.network == "decoder" else UNet2DModel
+    kind(**options).save_pretrained(args.folder)
+
+
+def ours(args: argparse.Namespace) -> dict:
+    import jax
+    import jax.numpy as jnp
+
+    from clipdiff_jax.convert import decoder_diffusers, unet_diffusers
+    from clipdiff_jax.convert.read import open_tensors
+    from clipdiff_jax.convert.rules import import_params
+    from clipdiff_jax.models.unet import UNet
+
+    document = json.loads((args.folder / "config.json").read_text())
+    layout = decoder_diffusers if args.network == "decoder" else unet_diffusers
+    config = layout.read_config(document)
+    network = UNet(config)
+    given = jax.tree.map(jnp.asarray, inputs(document, args.batch))
+    x, t = given.pop("x"), given.pop("t")
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x, t, given)["params"]
+    params = import_params(
+        layout.table(config), open_tensors(args.folder), shapes, place=lambda _, a: jnp.asarray(a)
+    )
+    forward = jax.jit(lambda params, x, t, cond: network.apply({"params": params}, x, t, cond))
+    seconds = median(lambda: jax.block_until_ready(forward(params, x, t, given)), args.repeat)
+    out = np.asarray(forward(params, x, t, given))
+    np.save(args.folder / "ours.npy", out)
+    return {
+        "forward": seconds,
+        "memory": peak_memory(),
+        "norm of the output": float(np.linalg.norm(out)),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def pytorch(args: argparse.Namespace) -> dict:
+    import torch
+    from diffusers import UNet2DConditionModel, UNet2DModel
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = UNet2DConditionModel if args.network == "decoder" else UNet2DModel
+    network = kind.from_pretrained(args.folder).to(device).eval()
+    document = json.loads((args.folder / "config.json").read_text())
+    given = {n: torch.tensor(a, device=device) for n, a in inputs(document, args.batch).items()}
+    x, t = given["x"].permute(0, 3, 1, 2), given["t"]
+    conditioning = () if args.network == "celebahq" else (given["context"], given["pooled"])
+
+    @torch.no_grad()
+    def forward():
+        out = network(x, t, *conditioning).sample
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return out
+
+    seconds = median(forward, args.repeat)
+    out = forward().permute(0, 2, 3, 1).cpu().numpy()
+    difference = np.linalg.norm(out - np.load(args.folder / "ours.npy")) / np.linalg.norm(out)
+    print(f"relative difference of the outputs {difference:.1e}", file=sys.stderr)
+    return {
+        "forward": seconds,
+        "memory": peak_memory(),
+        "norm of the output": float(np.linalg.norm(out)),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--tiny", action="store_true", help="a few channels, to see that it runs")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args, _ = parser.parse_known_args()
+    rows = {"forward": "s", "memory": "MiB", "norm of the output": ""}
+    if args.folder is not None:  # one of the two sides
+        compare(parser, ours, pytorch, rows)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        args.folder = Path(folder)
+        write(args)
+        sys.argv += ["--folder", folder]
+        compare(parser, ours, pytorch, rows)
+
+
+if __name__ == "__main__":
+    main()
