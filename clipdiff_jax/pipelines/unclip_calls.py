@@ -50,8 +50,9 @@ class StageCalls:
     picture, which then depends on its own key alone and not on the batch it is in. A `Noise` given
     instead is used as it is. Prompts, keys, guidance and eta are traced: changing them compiles
     nothing new; the numbers of steps and of pictures are not, nor is the sampler: "ancestral" (of
-    DDPM; with the learned variance where there is one), "ddim" (`eta` 0 is deterministic) or
-    "dpm_solver" (DPM-Solver++ 2M). A guidance of None is the model's own.
+    DDPM; with the learned variance where there is one), "ddim" (`eta` 0 is deterministic),
+    "dpm_solver" (DPM-Solver++ 2M) or, for a diffusion prior that has Gamma stored, "analytic"
+    (Analytic-DPM). A guidance of None is the model's own.
     """
 
     configs: Mapping[str, Any]

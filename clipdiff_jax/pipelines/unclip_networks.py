@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from clipdiff_jax.diffusion.analytic import analytic
 from clipdiff_jax.diffusion.dpm_solver import dpm_solver
 from clipdiff_jax.diffusion.guidance import classifier_free, clip_x0
 from clipdiff_jax.diffusion.inversion import invert
@@ -49,7 +50,8 @@ from clipdiff_jax.pipelines.unclip_configs import (
 
 Dtype = Any
 
-Sampler = Literal["ancestral", "ddim", "dpm_solver"]
+Sampler = Literal["ancestral", "ddim", "dpm_solver", "analytic"]
+GAMMA = "gamma"  # parameters beside a prior's network: what `analytic` sampling was estimated as
 SAMPLERS = get_args(Sampler)
 FIXED_POINT = 2  # iterations a step of inversion, see `diffusion.inversion`
 
@@ -134,7 +136,10 @@ def run_prior(
     denoise = classifier_free(
         make_denoise(predict, config.schedule, "x0"), empty._asdict(), guidance
     )
-    step = step_rule(config.schedule, sampler, eta)
+    if sampler == "analytic":
+        step: Step | Multistep = _analytic(config.schedule, params)
+    else:
+        step = step_rule(config.schedule, sampler, eta)
     z = _walk(config, denoise, step, times, text._asdict(), noise)
     return network.apply(variables, z, method="restore")
 
@@ -276,12 +281,23 @@ def step_rule(
         return ddim(schedule, eta)
     if sampler == "dpm_solver":
         return dpm_solver(schedule)
+    if sampler == "analytic":
+        raise ValueError("sampler 'analytic' is a diffusion prior's, which has Gamma stored")
     if sampler != "ancestral":
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     variance: Any = "learned" if learned_variance else "small"
     if isinstance(schedule, KarloSchedule):
         return karlo_step(schedule, variance)
     return ancestral(schedule, variance)
+
+
+def _analytic(schedule: Schedule, params: Any) -> Step:
+    if GAMMA not in params:
+        raise ValueError(
+            "this prior has no Gamma stored, which sampler 'analytic' needs: train or export it "
+            "with stage.gamma_times above 0"
+        )
+    return analytic(schedule, params[GAMMA]["times"], params[GAMMA]["values"])
 
 
 def _walk(

@@ -15,13 +15,18 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
+from clipdiff_jax.diffusion.analytic import estimate_gamma
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
+from clipdiff_jax.diffusion.prediction import make_denoise
+from clipdiff_jax.diffusion.sampler import even_grid
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior
 from clipdiff_jax.pipelines.unclip import read_stage
 from clipdiff_jax.pipelines.unclip_configs import Prior
-from clipdiff_jax.pipelines.unclip_networks import init_params
+from clipdiff_jax.pipelines.unclip_networks import GAMMA, init_params
 from clipdiff_jax.pipelines.unclip_stages import save_stage
 from clipdiff_jax.stages.prior_inputs import (
     UNITS,
@@ -31,6 +36,9 @@ from clipdiff_jax.stages.prior_inputs import (
     standardise,
 )
 from clipdiff_jax.train.stage import Aux, Stage
+
+NETWORK = "prior"
+GAMMA_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +53,10 @@ class DiffusionPriorStage:
         units are kept. "" starts from random parameters.
       drop_text: the share of texts replaced by "", for classifier-free guidance.
       weighting: of the loss over time, see `diffusion.losses`.
+      gamma_times: Gamma of Analytic-DPM is estimated at each export at so many times, evenly
+        spread, and stored beside the network, for `sampler="analytic"`; 0 leaves it out. The
+        paper samples in 64 steps.
+      gamma_examples: embeddings, each with one of its captions, that it is estimated from.
       remat: recompute the network's blocks in the backward pass.
       dtype: what the networks compute in; parameters stay float32.
       export_dtype: what the exported parameters are stored in.
@@ -56,6 +68,8 @@ class DiffusionPriorStage:
     start: str = ""
     drop_text: float = 0.1
     weighting: Weighting = "uniform"
+    gamma_times: int = 0
+    gamma_examples: int = 512
     remat: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     export_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -63,6 +77,10 @@ class DiffusionPriorStage:
     def __post_init__(self) -> None:
         if not 0 <= self.drop_text <= 1:
             raise ValueError(f"drop_text must be a share between 0 and 1, got {self.drop_text}")
+        if self.gamma_examples < 1:
+            raise ValueError(f"gamma_examples={self.gamma_examples}, expected at least 1")
+        if self.gamma_times:
+            even_grid(self.model.schedule.num_steps, self.gamma_times, "linspace")
 
 
 def build(config: DiffusionPriorStage) -> Stage:
@@ -85,16 +103,17 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
             raise ValueError(
                 f"'{config.start}' has the prior {loaded.network}, not {model.network}"
             )
+        start = {NETWORK: start[NETWORK]}
     network: Any = DiffusionPrior(model.network, remat=config.remat, dtype=dtype)
 
     def init(key):
         params = init_params(model, key)
         units = dict(zip(UNITS, (jnp.asarray(inputs.mean), jnp.asarray(inputs.std)), strict=True))
-        return {"prior": params["prior"] | units}
+        return {NETWORK: params[NETWORK] | units}
 
     def loss(params, frozen, batch, key):
         time_key, noise_key, drop_key = jax.random.split(key, 3)
-        prior = params["prior"]
+        prior = params[NETWORK]
         text = inputs.features(frozen, batch["tokens"], dtype, drop_key, config.drop_text)
         z = standardise(batch["embedding"], *(jax.lax.stop_gradient(prior[u]) for u in UNITS))
         t = jax.random.randint(time_key, z.shape[:1], 0, model.schedule.num_steps)
@@ -111,9 +130,10 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         return value, Aux(metrics)
 
     def export(path: Path, params):
-        save_stage(
-            path, model, params, clip=inputs.clip_fingerprint, dtype=jnp.dtype(config.export_dtype)
-        )
+        stored = jax.tree.map(lambda a: np.asarray(a).astype(config.export_dtype), params)
+        if config.gamma_times:
+            stored |= {GAMMA: jax.device_get(estimate(config, inputs, params))}
+        save_stage(path, model, stored, clip=inputs.clip_fingerprint)
 
     return Stage(
         init=init,
@@ -122,6 +142,34 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         transform=inputs.transform,
         frozen=inputs.frozen,
         start=start,
-        trainable=f"^(?!prior/({'|'.join(UNITS)})$)",
+        trainable=f"^(?!{NETWORK}/({'|'.join(UNITS)})$)",
         export=export,
     )
+
+
+def estimate(config: DiffusionPriorStage, inputs: PriorInputs, params: Any) -> dict[str, Array]:
+    """Gamma of Analytic-DPM for these parameters: `times` [S] from noise on, and `values` [S]."""
+    model, source = config.model, inputs.source
+    times = even_grid(model.schedule.num_steps, config.gamma_times, "linspace")[:-1]
+    count = min(config.gamma_examples, len(source))
+    batch = min(GAMMA_BATCH, count)
+    rows = [inputs.transform(source[i], np.random.default_rng(i)) for i in range(count)]
+    shape = (count // batch, batch)
+
+    def batches(name: str) -> Array:
+        stacked = np.stack([row[name] for row in rows[: shape[0] * batch]])
+        return jnp.asarray(stacked.reshape(*shape, *stacked.shape[1:]))
+
+    @jax.jit
+    def run(params: Any, frozen: Any, z: Array, tokens: Array) -> Array:
+        network: Any = DiffusionPrior(model.network, dtype=jnp.dtype(config.dtype))
+        denoise = make_denoise(
+            partial(network.apply, {"params": params[NETWORK]}), model.schedule, "x0"
+        )
+        features = inputs.features(frozen, tokens.reshape(-1, tokens.shape[-1]), config.dtype)
+        cond = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), features._asdict())
+        z = standardise(z, *(params[NETWORK][unit] for unit in UNITS))
+        return estimate_gamma(denoise, model.schedule, times, z, jax.random.key(0), cond)
+
+    values = run(params, inputs.frozen, batches("embedding"), batches("tokens"))
+    return {"times": jnp.asarray(times), "values": values}

@@ -112,8 +112,8 @@ def moments(source: Embeddings) -> tuple[Float32[np.ndarray, " d"], Float32[np.n
 
 
 def standardise(
-    z: Float[Array, "b d"], mean: Float[Array, " d"], std: Float[Array, " d"]
-) -> Float[Array, "b d"]:
+    z: Float[Array, "*b d"], mean: Float[Array, " d"], std: Float[Array, " d"]
+) -> Float[Array, "*b d"]:
     """Embeddings at mean 0 and deviation 1, the units in which priors work."""
     return (z - mean) / std
 
