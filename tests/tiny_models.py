@@ -96,13 +96,13 @@ def write_unclip(folder: Path, seed: int = 0) -> Path:
         unclip_stages.save_stage(folder / name, config, params, clip=of_stage)
     direct = DirectPriorConfig(8, **text, **transformer)
     params = drawn(functools.partial(direct_pipeline.init_params, direct), seed)
-    direct_pipeline.save_direct_prior(folder / "direct_prior", direct, params, of)
+    unclip_stages.save_stage(folder / "direct_prior", direct, params, clip=of)
     ar = ARPriorConfig(8, **text, dims=5, buckets=7, dot_buckets=4, **transformer)
     params = drawn(functools.partial(ar_pipeline.init_params, ar), seed)
     embeddings = np.random.default_rng(seed).normal(size=(200, 8)) * 0.7 ** np.arange(8)
     dots = np.random.default_rng(seed).uniform(-1, 1, 200).astype(np.float32)
     fitted = ar_pipeline.fitted_params(ar, pca.fit([embeddings.astype(np.float32)]), dots, 3.0)
-    ar_pipeline.save_ar_prior(folder / "ar_prior", ar, params | fitted, of)
+    unclip_stages.save_stage(folder / "ar_prior", ar, params | fitted, clip=of)
     return folder
 
 
