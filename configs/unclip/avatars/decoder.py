@@ -44,6 +44,7 @@ def get_config() -> RunConfig:
                 schedule=DiscreteSchedule(),
                 prediction="v",
                 learned_variance=False,
+                guidance=2.0,
             ),
             start_base="demo",
             export_dtype="bfloat16",

@@ -19,7 +19,8 @@ def get_config() -> RunConfig:
     return RunConfig(
         stage=DiffusionPriorStage(
             data=EmbeddingsData("runs/unclip/embeddings"),
-            model=Prior(network),
+            model=Prior(network, guidance=2.0),
+            gamma_times=64,
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
