@@ -81,10 +81,10 @@ def _parser() -> argparse.ArgumentParser:
             "--on-error", choices=("skip", "stop"), default="skip",
             help="what to do about pictures that cannot be read (default: name and skip them)",
         )  # fmt: skip
-    for command in (edit, generate):
-        command.add_argument("--model", default=DEMO, help="base model: 'demo' or a folder")
-    for command in of_unclip:
-        command.add_argument("--model", required=True, help="folder, or repository of the Hub")
+    for command in (edit, generate, *of_unclip):
+        command.add_argument(
+            "--model", default=DEMO, help="'demo' (default), a folder, or a repository of the Hub"
+        )
     defaults = {
         edit: f"{unconditional.STEPS}",
         generate: f"{unconditional.STEPS}; {DECODER_STEPS} of a decoder",
