@@ -1,6 +1,8 @@
 """The demo's diffusion prior: from captions to the demo CLIP's image embeddings.
 
 python train.py --config configs/unclip/avatars/prior.py --workdir runs/unclip/prior
+
+The committed weights are this recipe's; Gamma was estimated afterwards, from the exported network.
 """
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
