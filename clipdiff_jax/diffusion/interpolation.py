@@ -17,7 +17,8 @@ def slerp(
 
     sin((1 - theta) w) / sin(w) a/|a| + sin(theta w) / sin(w) b/|b|, with w the angle between `a`
     and `b` as whole vectors of each example (Shoemake 1985), times the length, which goes from |a|
-    to |b| in a straight line. theta: scalar or [B]. Where w is 0 or pi the straight line is taken.
+    to |b| in a straight line. theta: scalar or [B]. Where w is 0 or pi, or a length 0, the straight
+    line is taken.
     """
     axes = tuple(range(1, a.ndim))
     theta = jnp.asarray(theta, jnp.float32)
@@ -26,8 +27,8 @@ def slerp(
     unit_a, unit_b = a / jnp.maximum(length_a, 1e-12), b / jnp.maximum(length_b, 1e-12)
     w = jnp.arccos(jnp.clip(jnp.sum(unit_a * unit_b, axes, keepdims=True), -1, 1))
     sine = jnp.sin(w)
-    straight = sine < _PARALLEL
+    straight = (sine < _PARALLEL) | (jnp.minimum(length_a, length_b) == 0)
     safe = jnp.where(straight, 1.0, sine)
-    of_a = jnp.where(straight, 1 - theta, jnp.sin((1 - theta) * w) / safe)
-    of_b = jnp.where(straight, theta, jnp.sin(theta * w) / safe)
-    return (of_a * unit_a + of_b * unit_b) * ((1 - theta) * length_a + theta * length_b)
+    arc = (jnp.sin((1 - theta) * w) * unit_a + jnp.sin(theta * w) * unit_b) / safe
+    length = (1 - theta) * length_a + theta * length_b
+    return jnp.where(straight, (1 - theta) * a + theta * b, length * arc)

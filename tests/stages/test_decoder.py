@@ -115,23 +115,29 @@ def test_it_learns_to_look_at_embeddings(clip, tmp_path):
     # Far apart, as those of a trained CLIP are.
     z = 3 * np.eye(8, dtype=np.float32)[:4]
     stage = make_stage(replace(CONFIG, drop_image=0.2), Pictures(z), clip)
-    optim = OptimConfig(learning_rate=4e-3, warmup=10)
-    train = TrainConfig(steps=250, batch_size=16, ema=0.95, log_every=250, optim=optim)
-    fit(stage, train, tmp_path / "decoder")
+    optim = OptimConfig(learning_rate=1e-2, warmup=10)
+    train = TrainConfig(steps=300, batch_size=16, ema=0.95, log_every=300, optim=optim)
+    state = fit(stage, train, tmp_path / "decoder")
+    rng = np.random.default_rng(0)
+    rows = [stage.transform(stage.source[i], rng) for i in range(16)]
+    own = {name: jnp.stack([row[name] for row in rows]) for name in rows[0]}
+    others = own | {"embedding": jnp.roll(own["embedding"], 1, axis=0)}
+    loss = jax.jit(stage.loss)
+    keys = jax.random.split(jax.random.key(0), 8)
+    with_own, with_others = (
+        np.mean([loss(state.params, stage.frozen, batch, key)[0] for key in keys])
+        for batch in (own, others)
+    )
+    assert with_own < 0.6  # 1 is what a network that says nothing has
+    assert with_others > 1.005 * with_own
     model = load_unclip(tmp_path)
     assert set(model.configs) == {"text", "image", "decoder"}
-    truth = pictures(4)
-
-    def right(embeddings, **options) -> float:
-        made = model.decode(embeddings, key=jax.random.key(0), steps=20, **options)
-        distance = np.square(np.asarray(made)[:, None] - truth[None]).mean(axis=(2, 3, 4))
-        return float((distance.argmin(axis=1) == np.arange(16) % 4).mean())
-
-    many = np.tile(z, (4, 1))
-    assert right(many, guidance=2.0) > 0.9
-    assert right(many, guidance=2.0, sampler="ddim") > 0.9
-    assert right(many, guidance=2.0, sampler="dpm_solver") > 0.9
-    assert right(many, guidance=0.0) < 0.7
+    for sampler in ("ancestral", "ddim", "dpm_solver"):
+        options = {"key": jax.random.key(0), "steps": 4, "sampler": sampler}
+        away = model.decode(z, guidance=0.0, **options)
+        without = model.decode(None, [""] * 4, guidance=1.0, **options)
+        np.testing.assert_allclose(away, without, atol=1e-4)
+        assert np.abs(model.decode(z, guidance=1.0, **options) - without).max() > 1e-3
 
 
 def test_it_starts_from_an_unconditional_model(clip, tmp_path, capsys):
