@@ -106,19 +106,6 @@ def diffusion_prior_stage():
     return diffusion_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
 
 
-def ar_prior_stage():
-    from prior_toy import open_toy
-
-    from clipdiff_jax.models.ar_prior import ARPriorConfig
-    from clipdiff_jax.stages import ar_prior
-
-    network = ARPriorConfig(
-        8, 16, text_length=12, dims=4, buckets=16, dot_buckets=4, width=16, depth=2, heads=2
-    )
-    config = ar_prior.ARPriorStage(data=EMBEDDINGS, model=network)
-    return ar_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
-
-
 def decoder_stage():
     from tiny_models import tiny_clip
 
@@ -163,7 +150,6 @@ def main(data: int, fsdp: int, stage: str, out: Path, workdir: Path | None) -> N
         "base": base_stage,
         "edit": edit_stage,
         "diffusion_prior": diffusion_prior_stage,
-        "ar_prior": ar_prior_stage,
         "decoder": decoder_stage,
     }
     state = fit(stages[stage](), config, workdir)
