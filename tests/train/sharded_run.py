@@ -106,26 +106,6 @@ def diffusion_prior_stage():
     return diffusion_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
 
 
-def decoder_stage():
-    from tiny_models import tiny_clip
-
-    from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
-    from clipdiff_jax.pipelines.unclip_configs import Decoder
-    from clipdiff_jax.stages import decoder
-
-    class Captioned(Noise):
-        def __getitem__(self, index):
-            return super().__getitem__(index) | {"captions": ["a face"]}
-
-    unet = replace(UNET, out_channels=6, pooled_width=32, pooled_projection=False, context_width=8)
-    conditioning = DecoderConditioningConfig(8, 16, pooled_width=32, context_width=8)
-    config = decoder.DecoderStage(
-        data=AvatarsData(size=8), model=Decoder(unet, conditioning, image_size=8)
-    )
-    stage = decoder.make_stage(config, Captioned(), tiny_clip())
-    return replace(stage, start=filled(stage.init(jax.random.key(0))))
-
-
 def filled(params):
     """Zero-initialised layers filled, so that every parameter matters from the first step."""
     leaves, tree = jax.tree.flatten(params)
@@ -150,7 +130,6 @@ def main(data: int, fsdp: int, stage: str, out: Path, workdir: Path | None) -> N
         "base": base_stage,
         "edit": edit_stage,
         "diffusion_prior": diffusion_prior_stage,
-        "decoder": decoder_stage,
     }
     state = fit(stages[stage](), config, workdir)
     arrays = flatten(jax.tree.map(np.asarray, {"params": state.params, "ema": state.ema}))
