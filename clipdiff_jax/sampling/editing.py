@@ -11,7 +11,7 @@ import numpy as np
 from clipdiff_jax.pipelines.edit import Edit, edit, load_edit
 from clipdiff_jax.pipelines.records import Record, read_source, record_keys
 from clipdiff_jax.sampling.make import Kind, make
-from clipdiff_jax.sampling.results import cell, save_columns, source_cell
+from clipdiff_jax.sampling.results import save_beside_originals
 from clipdiff_jax.sampling.sources import described_source, free_name, read_sources
 from clipdiff_jax.sampling.unconditional import base_fingerprint, base_model, described_base
 from clipdiff_jax.weights import fingerprint
@@ -78,12 +78,7 @@ def run_edit(args: argparse.Namespace) -> None:
             )
     make(records, lambda record: KIND, args.out, args.batch_size)
     labels = [_label(edits, strength, len(args.strength)) for strength in args.strength]
-    count = len(sources)
-    columns = [
-        [source_cell(records[i], size), *(cell(args.out, one) for one in records[i::count])]
-        for i in range(count)
-    ]
-    save_columns(args.out, columns, ["original", *labels])
+    save_beside_originals(args.out, records, len(sources), size, labels)
 
 
 def edit_fingerprint(path: str) -> str:

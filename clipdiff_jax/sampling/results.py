@@ -45,6 +45,20 @@ def save_columns(out: Path, columns: Sequence[Sequence[Cell]], labels: Sequence[
         write_whole(file, show(rows, rows=labels)._repr_png_())
 
 
+def save_beside_originals(
+    out: Path, records: Sequence[Record], count: int, size: int, labels: Sequence[str]
+) -> None:
+    """Of `count` sources a column each: the original, of `size` pixels, above what was made of it.
+
+    records: all sources' for the first of `labels`, then all for the next.
+    """
+    columns = [
+        [source_cell(records[i], size), *(cell(out, one) for one in records[i::count])]
+        for i in range(count)
+    ]
+    save_columns(out, columns, ["original", *labels])
+
+
 def save_rows(out: Path, rows: Sequence[tuple[str, Sequence[Cell]]], titles: Sequence[str]) -> None:
     """One labelled row for each group of pictures, `GRID_SIDE` to a file. titles: of the columns"""
     for file, chosen in _pages(out, rows):

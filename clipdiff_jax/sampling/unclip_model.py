@@ -8,8 +8,9 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from clipdiff_jax.pipelines.records import Record
-from clipdiff_jax.pipelines.unclip import UnClip, load_unclip
+from clipdiff_jax.pipelines.unclip import UnClip
 from clipdiff_jax.pipelines.unclip_configs import ImageEncoder
+from clipdiff_jax.pipelines.unclip_load import load_unclip
 from clipdiff_jax.weights import fingerprint
 
 STEPS = 25

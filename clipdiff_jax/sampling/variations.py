@@ -8,7 +8,7 @@ import numpy as np
 
 from clipdiff_jax.pipelines.records import Record, read_source, record_keys
 from clipdiff_jax.sampling.make import Kind, make
-from clipdiff_jax.sampling.results import cell, save_columns, source_cell
+from clipdiff_jax.sampling.results import save_beside_originals
 from clipdiff_jax.sampling.sources import described_source, free_name, read_sources
 from clipdiff_jax.sampling.unclip_model import (
     INVERTED_GUIDANCE,
@@ -69,12 +69,7 @@ def run_vary(args: argparse.Namespace) -> None:
             )
     make(records, lambda record: KIND, args.out, args.batch_size)
     labels = [f"variation {number}" for number in range(1, args.count + 1)]
-    count = len(sources)
-    columns = [
-        [source_cell(records[i], size), *(cell(args.out, one) for one in records[i::count])]
-        for i in range(count)
-    ]
-    save_columns(args.out, columns, ["original", *labels])
+    save_beside_originals(args.out, records, len(sources), size, labels)
 
 
 def _compute(records: Sequence[Record]) -> jax.Array:
