@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from clipdiff_jax.pipelines.edit import finetune_edit as finetune_edit
     from clipdiff_jax.pipelines.edit import load_edit as load_edit
     from clipdiff_jax.pipelines.grid import show as show
-    from clipdiff_jax.pipelines.unclip import load_unclip as load_unclip
+    from clipdiff_jax.pipelines.unclip_load import load_unclip as load_unclip
 
 _HOMES = {
     "load_clip": "clipdiff_jax.pipelines.clip",
     "load_diffusion": "clipdiff_jax.pipelines.diffusion",
     "load_edit": "clipdiff_jax.pipelines.edit",
-    "load_unclip": "clipdiff_jax.pipelines.unclip",
+    "load_unclip": "clipdiff_jax.pipelines.unclip_load",
     "edit": "clipdiff_jax.pipelines.edit",
     "finetune_edit": "clipdiff_jax.pipelines.edit",
     "show": "clipdiff_jax.pipelines.grid",

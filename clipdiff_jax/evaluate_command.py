@@ -43,7 +43,8 @@ from clipdiff_jax.evaluate.generation import (
 from clipdiff_jax.pipelines.diffusion import load_diffusion
 from clipdiff_jax.pipelines.edit import edit, load_edit, reconstruct
 from clipdiff_jax.pipelines.grid import Grid, show
-from clipdiff_jax.pipelines.unclip import UPSAMPLERS, UnClip, load_unclip
+from clipdiff_jax.pipelines.unclip import UPSAMPLERS, UnClip
+from clipdiff_jax.pipelines.unclip_load import load_unclip
 from clipdiff_jax.pipelines.unclip_stages import PRIORS
 from clipdiff_jax.writing import write_whole
 

@@ -52,6 +52,21 @@ def to_uint8(image: Float32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"
     return np.round((np.clip(image, -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
+def draw_caption(example: dict[str, Any], rng: np.random.Generator) -> str:
+    """One of the example's captions, at random."""
+    captions: list[str] = example["captions"]
+    return captions[int(rng.integers(len(captions)))]
+
+
+def first_examples(source: Any, transform: Transform, count: int) -> dict[str, np.ndarray]:
+    """The first `count` examples of a source, transformed and stacked; short ones start again.
+
+    Example i is transformed with a generator of its own, so the result is always the same.
+    """
+    rows = [transform(source[i % len(source)], np.random.default_rng(i)) for i in range(count)]
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
 def prepare(size: int, flip: bool = False) -> Transform:
     """Returns the transform `(example, rng) -> {"image": float32 [size, size, 3] in [-1, 1]}`.
 

@@ -9,7 +9,6 @@ one pair to another, and text diffs turn z_i towards the difference of two texts
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -18,33 +17,20 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.config import nearest
-from clipdiff_jax.convert.hub import locate
-from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.diffusion.interpolation import slerp
 from clipdiff_jax.diffusion.sampler import picture_keys
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pca import PCA, reconstruct
-from clipdiff_jax.pipelines import unclip_folder, unclip_original
 from clipdiff_jax.pipelines.ar_prior import COMPONENTS
 from clipdiff_jax.pipelines.unclip_calls import NOISES, Images, Scale, StageCalls, draw_noise
-from clipdiff_jax.pipelines.unclip_configs import Noise, TextEncoder
-from clipdiff_jax.pipelines.unclip_folder import STAGES
+from clipdiff_jax.pipelines.unclip_configs import Noise
 from clipdiff_jax.pipelines.unclip_networks import Sampler
-from clipdiff_jax.pipelines.unclip_stages import (
-    FOLDERS,
-    is_stage_folder,
-    read_stage_folder,
-    read_stages,
-    unclip_root,
-)
-from clipdiff_jax.weights import WeightsError
 
 Image = Float[Array | np.ndarray, "h w 3"]
 Keys = Key[Array, "..."]
 UPSAMPLERS = ("upsampler", "upsampler_1024")
 DIMS = (20, 30, 40, 80, 120, 160, 200, 320)  # the paper's, figure 7
 THETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-_FILES = ("*.json", "*.txt")  # what a repository must have beside the weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,9 +176,8 @@ class UnClip(StageCalls):
         if latents == "slerp":
             x_t = _path(self.invert(ends, z, **options), theta)
         else:
-            x_t = draw_noise(NOISES.index("decoder"), key, 1, (1, *ends.shape[1:])).start
-            x_t = jnp.repeat(x_t, len(theta), axis=0)
-        return self._redraw(x_t, _path(z, theta), None, key, upsample_steps, **options)
+            x_t = self._one_latent(key, len(theta))
+        return self._redraw(x_t, _path(z, theta), key, upsample_steps, **options)
 
     def text_diff(
         self,
@@ -225,7 +210,7 @@ class UnClip(StageCalls):
         theta = jnp.asarray(thetas, jnp.float32)
         z = slerp(jnp.repeat(z, len(theta), axis=0), jnp.repeat(turned, len(theta), axis=0), theta)
         x_t = jnp.repeat(x_t, len(theta), axis=0)
-        return self._redraw(x_t, z, None, key, upsample_steps, **options)
+        return self._redraw(x_t, z, key, upsample_steps, **options)
 
     def pca_reconstructions(
         self,
@@ -248,10 +233,8 @@ class UnClip(StageCalls):
         key = jax.random.key(0) if key is None else key
         z = jnp.repeat(self.embed_images(jnp.asarray(image)[None]), len(dims), axis=0)
         z = reconstruct(components, z, jnp.asarray(dims))
-        size = self._stage("decoder")[0].image_size
-        x_t = draw_noise(NOISES.index("decoder"), key, 1, (1, size, size, 3)).start
-        x_t = jnp.repeat(x_t, len(dims), axis=0)
-        return self._redraw(x_t, z, None, key, upsample_steps, guidance=guidance, steps=steps)
+        x_t = self._one_latent(key, len(dims))
+        return self._redraw(x_t, z, key, upsample_steps, guidance=guidance, steps=steps)
 
     def reconstruction_dims(self, dims: Sequence[int] | None = None) -> list[int]:
         """The dimensions of `pca_reconstructions`; raises its errors."""
@@ -293,11 +276,16 @@ class UnClip(StageCalls):
             pictures[name] = self.enlarge(small, key=key, steps=upsample_steps)
         return pictures
 
+    def _one_latent(self, key: Keys, count: int) -> Float[Array, "n h w 3"]:
+        """One x_T, drawn from the key, `count` times."""
+        size = self._stage("decoder")[0].image_size
+        x_t = draw_noise(NOISES.index("decoder"), key, 1, (1, size, size, 3)).start
+        return jnp.repeat(x_t, count, axis=0)
+
     def _redraw(
         self,
         x_t: Float[Array, "b h w 3"],
         z: Float[Array, "b d"],
-        prompts: Sequence[str] | None,
         key: Keys,
         upsample_steps: int,
         *,
@@ -307,90 +295,10 @@ class UnClip(StageCalls):
         """Decodes pairs (z, x_T), all enlarged with the same noise, so that they differ in these
         only."""
         start = Noise(x_t, jnp.zeros((steps, *x_t.shape)))
-        small = self.decode(z, prompts, guidance=guidance, steps=steps, sampler="ddim", noise=start)
+        small = self.decode(z, guidance=guidance, steps=steps, sampler="ddim", noise=start)
         one = picture_keys(key, jnp.zeros(1, int))[0]
         keys = jnp.stack([one] * len(x_t))
         return self.enlarge(small, key=keys, steps=upsample_steps)
-
-
-def load_unclip(
-    source: str | Path,
-    *,
-    dtype: Any = jnp.float32,
-    param_dtype: Any = jnp.float32,
-    stages: Sequence[str] | None = None,
-    revision: str | None = None,
-) -> UnClip:
-    """Loads an unCLIP.
-
-    Args:
-      source: "demo" (avatar faces); a folder with the model folders or runs of its stages, named
-        "clip", "prior", "decoder", "upsampler"; a folder in diffusers' layout; one of Karlo's own
-        files, see `unclip_original`; or a repository of the Hugging Face Hub:
-        "kakaobrain/karlo-v1-alpha" (text to image) or
-        "kakaobrain/karlo-v1-alpha-image-variations".
-      dtype: what the networks compute in.
-      param_dtype: what parameters are kept in. Karlo's are 3.3e9: 13 GB in float32, 6.6 in
-        bfloat16.
-      stages: which to load, of "text", "image", "prior", "decoder", "upsampler"; None for all that
-        are there.
-      revision: of a repository on the Hub.
-
-    Raises `WeightsError` if there is no such model, it is incomplete, of another kind, or its
-    components do not fit each other, and `TokenizerError` if there is no tokenizer beside it.
-    """
-    if (root := unclip_root(source)) is not None:
-        chosen = None if stages is None else list(stages)
-        found, params, clip = read_stages(root, chosen, param_dtype, dtype)
-        return UnClip(found, params, clip.tokenizer, dtype)
-    folder = _karlo_folder(source, revision)
-    layout = _layout(folder)
-    configs = layout.read_configs(folder)
-    _check_stages(folder, configs, stages or ())
-    kept = {name: configs[name] for name in configs if stages is None or name in stages}
-    text = configs["text"]
-    assert isinstance(text, TextEncoder)
-    tokenizer = load_tokenizer(folder / "tokenizer", text.tower.context_length)
-    return UnClip(kept, layout.read_params(folder, configs, kept, param_dtype), tokenizer, dtype)
-
-
-def read_stage(source: str | Path, stage: str) -> tuple[Any, Any]:
-    """Config and parameters (float32) of one stage, to train it further.
-
-    source: as `load_unclip` takes it, or the model folder or run of the stage itself.
-    """
-    root = unclip_root(source)
-    if is_stage_folder(source) or root is not None:
-        path = Path(source) if root is None else root / stage
-        return read_stage_folder(path, stage)[:2]
-    folder = _karlo_folder(source, None)
-    layout = _layout(folder)
-    configs = layout.read_configs(folder)
-    _check_stages(folder, configs, (stage,))
-    return configs[stage], layout.read_params(folder, configs, (stage,), jnp.float32)[stage]
-
-
-def _karlo_folder(source: str | Path, revision: str | None) -> Path:
-    folder = locate(source, _FILES, revision)
-    if folder.is_file():
-        raise WeightsError(
-            f"'{folder}' is a file, expected a folder in diffusers' layout or of Karlo's files"
-        )
-    return folder
-
-
-def _layout(folder: Path) -> Any:
-    """The module that reads the folder."""
-    return unclip_original if unclip_original.is_original_folder(folder) else unclip_folder
-
-
-def _check_stages(folder: Path, configs: Mapping[str, Any], stages: Sequence[str]) -> None:
-    for stage in stages:
-        if stage not in configs:
-            raise WeightsError(
-                f"'{folder}' has no stage '{stage}', it has: {', '.join(configs)}."
-                f"{nearest(stage, [*STAGES, *FOLDERS])}"
-            )
 
 
 def _path(ends: Float[Array, "2 ..."], theta: Float[Array, " n"]) -> Float[Array, "n ..."]:

@@ -19,9 +19,8 @@ from jaxtyping import Array, Bool, Float, Key
 from clipdiff_jax.config import nearest
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.diffusion.sampler import even_grid, picture_keys, step_noise
-from clipdiff_jax.models.clip import unit
 from clipdiff_jax.pipelines import unclip_networks as networks
-from clipdiff_jax.pipelines.ar_prior import run_ar_prior
+from clipdiff_jax.pipelines.ar_prior import dot_products, run_ar_prior
 from clipdiff_jax.pipelines.clip import check_floats
 from clipdiff_jax.pipelines.direct_prior import run_direct_prior
 from clipdiff_jax.pipelines.unclip_configs import Decoder, Noise, Prior, TextFeatures
@@ -294,7 +293,7 @@ def _most_alike(
     z: Float[Array, "n d"], text: Float[Array, "n d"], candidates: int
 ) -> Float[Array, "b d"]:
     """Of each picture's candidates the one with the highest cosine to its text."""
-    alike = jnp.sum(unit(z) * unit(text), axis=-1).reshape(-1, candidates)
+    alike = dot_products(z, text).reshape(-1, candidates)
     z = z.reshape(-1, candidates, z.shape[-1])
     return jnp.take_along_axis(z, alike.argmax(axis=1)[:, None, None], axis=1)[:, 0]
 

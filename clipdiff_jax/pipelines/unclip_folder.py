@@ -37,14 +37,7 @@ from clipdiff_jax.weights import WeightsError, read_config
 
 INDEX = "model_index.json"
 TEXT_TO_IMAGE, VARIATIONS = "UnCLIPPipeline", "UnCLIPImageVariationPipeline"
-# What the pipelines consist of, by stage: the folders with weights of each.
-STAGES = {
-    "text": ("text_encoder",),
-    "image": ("image_encoder",),
-    "prior": ("prior",),
-    "decoder": ("text_proj", "decoder"),
-    "upsampler": ("super_res_first", "super_res_last"),
-}
+# The stages that each pipeline consists of; `tables` says which folders theirs are in.
 _STAGES_OF = {
     TEXT_TO_IMAGE: ("text", "prior", "decoder", "upsampler"),
     VARIATIONS: ("text", "image", "decoder", "upsampler"),
@@ -61,7 +54,7 @@ def is_unclip_folder(path: str | Path) -> bool:
 
 
 def read_configs(folder: Path) -> Configs:
-    """The configs of all stages in the folder, by the names of `STAGES`.
+    """The configs of all stages in the folder, by the names of `UnClip.configs`.
 
     Raises `WeightsError` that names the file and what was expected of it.
     """

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from clipdiff_jax.diffusion.analytic import analytic
 from clipdiff_jax.diffusion.dpm_solver import dpm_solver
@@ -29,9 +29,7 @@ from clipdiff_jax.models.clip import (
     end_of_text,
     normalise,
 )
-from clipdiff_jax.models.decoder_conditioning import (
-    DecoderConditioning,
-)
+from clipdiff_jax.models.decoder_conditioning import DecoderConditioning
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior
 from clipdiff_jax.models.resnet import ModifiedResNet, ModifiedResNetConfig
 from clipdiff_jax.models.unet import UNet, UNetConfig
@@ -263,11 +261,16 @@ def upsampler_output(
     x_t: Float[Array, "b h w 3"],
     t: Int[Array, " b"],
     low: Float[Array, "b h w 3"],
+    dropout_key: Key[Array, ""] | None = None,
 ) -> Float[Array, "b h w o"]:
-    """The raw output of one of an upsampler's networks; `low` is an enlarged small image."""
+    """The raw output of one of an upsampler's networks; `low` is an enlarged small image.
+
+    Dropout acts where a `dropout_key` is given.
+    """
     x = jnp.concatenate([x_t, low.astype(x_t.dtype)], axis=-1)
     unet: Any = UNet(config.network, dtype=dtype)
-    return unet.apply({"params": params}, x, t)
+    rngs = None if dropout_key is None else {"dropout": dropout_key}
+    return unet.apply({"params": params}, x, t, train=dropout_key is not None, rngs=rngs)
 
 
 def step_rule(

@@ -6,7 +6,8 @@ Each may be a model folder or the work folder of the run that exported one. All 
 remember which CLIP they were trained with, so that a mixture of two is refused.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ Config = StageConfig | ARPriorConfig | DirectPriorConfig
 
 CLIP = "clip"
 # The folders of an unCLIP beside CLIP's, in the order in which they are used; which config each
-# has. Kinds are shared by stages that differ in size only.
+# has.
 FOLDERS: dict[str, type] = {
     "prior": Prior,
     "ar_prior": ARPriorConfig,
@@ -49,13 +50,8 @@ FOLDERS: dict[str, type] = {
     "upsampler": Upsampler,
     "upsampler_1024": Upsampler,
 }
-_KINDS: dict[type, str] = {
-    Prior: "prior",
-    ARPriorConfig: "ar_prior",
-    DirectPriorConfig: "direct_prior",
-    Decoder: "decoder",
-    Upsampler: "upsampler",
-}
+# The kind of a model folder; stages that differ in size only share it.
+_KINDS = {config: name.removesuffix("_1024") for name, config in FOLDERS.items()}
 PRIORS = ("prior", "ar_prior", "direct_prior")
 _STORED = "stage"
 
@@ -107,6 +103,17 @@ def found_stages(root: Path) -> list[str]:
     return [name for name in FOLDERS if is_our_folder(model_folder(root / name))]
 
 
+def check_stages(folder: Path, there: Iterable[str], stages: Iterable[str]) -> None:
+    """Raises `WeightsError` for one of `stages` that is not among those in the folder."""
+    there = list(there)
+    for stage in stages:
+        if stage not in there:
+            raise WeightsError(
+                f"'{folder}' has no stage '{stage}', it has: {', '.join(there)}."
+                f"{nearest(stage, there)}"
+            )
+
+
 def read_stages(
     root: Path, stages: list[str] | None, param_dtype: Any, dtype: Any
 ) -> tuple[dict[str, Config], dict[str, Any], Clip]:
@@ -121,20 +128,20 @@ def read_stages(
         "image": (image_encoder(clip), {"vision": clip.params["vision"]}),
     }
     there = [*towers, *found_stages(root)]
-    for stage in stages or ():
-        if stage not in there:
-            raise WeightsError(
-                f"'{root}' has no stage '{stage}', it has: {', '.join(there)}."
-                f"{nearest(stage, there)}"
-            )
+    check_stages(root, there, stages or ())
     configs: dict[str, Config] = {}
     params: dict[str, Any] = {}
+    # Once for all stages: it takes reading all of CLIP.
+    wanted = functools.cache(lambda: _stored_fingerprint(root, clip, param_dtype))
     for name in there if stages is None else [name for name in there if name in stages]:
         if name in towers:
             configs[name], params[name] = towers[name]
             continue
         configs[name], params[name], of = read_stage_folder(root / name, name, param_dtype)
-        _check_clip(root, name, of, clip, param_dtype)
+        if of and of != wanted():
+            raise WeightsError(
+                f"'{root / name}' was trained with the CLIP {of}, but '{root / CLIP}' is {wanted()}"
+            )
     return configs, params, clip
 
 
@@ -149,14 +156,7 @@ def image_encoder(clip: Clip) -> ImageEncoder:
     return ImageEncoder(c.vision, c.projection_dim, c.image_mean, c.image_std)
 
 
-def _check_clip(root: Path, name: str, of: str, clip: Clip, param_dtype: Any) -> None:
-    if not of:
-        return
-    params: Mapping[str, Any] = clip.params
-    if jnp.dtype(param_dtype) != jnp.float32:
-        params = load_clip(root / CLIP).params  # fingerprints are of what is stored
-    found = fingerprint(params)
-    if of != found:
-        raise WeightsError(
-            f"'{root / name}' was trained with the CLIP {of}, but '{root / CLIP}' is {found}"
-        )
+def _stored_fingerprint(root: Path, clip: Clip, param_dtype: Any) -> str:
+    """The hash of CLIP's parameters as they are stored."""
+    stored = clip if jnp.dtype(param_dtype) == jnp.float32 else load_clip(root / CLIP)
+    return fingerprint(stored.params)

@@ -31,10 +31,14 @@ from clipdiff_jax.pipelines.ar_prior import (
     init_params,
     to_codes,
 )
-from clipdiff_jax.pipelines.unclip import read_stage
 from clipdiff_jax.pipelines.unclip_networks import encode_texts
 from clipdiff_jax.pipelines.unclip_stages import save_stage
-from clipdiff_jax.stages.prior_inputs import PriorInputs, check_widths, open_prior_inputs
+from clipdiff_jax.stages.prior_inputs import (
+    PriorInputs,
+    check_widths,
+    open_prior_inputs,
+    read_start,
+)
 from clipdiff_jax.train.stage import Aux, Stage
 from clipdiff_jax.weights import cast
 
@@ -92,11 +96,8 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
     """The stage over opened inputs; `config.data` and `config.clip` are not looked at."""
     model, dtype = config.model, jnp.dtype(config.dtype)
     check_widths(model, inputs)
-    start = None
-    if config.start:
-        loaded, start = read_stage(config.start, "ar_prior")
-        if loaded != model:
-            raise ValueError(f"'{config.start}' has the prior {loaded}, not {model}")
+    start = read_start(config.start, "ar_prior", model)
+    if start is not None:
         fitted = {name: value for name, value in start.items() if name != NETWORK}
     elif fit:
         fitted = fit_to_data(config, inputs)

@@ -31,7 +31,7 @@ from clipdiff_jax.config import nearest
 from clipdiff_jax.convert.hub import locate_files
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer, train_tokenizer
-from clipdiff_jax.data.transforms import prepare
+from clipdiff_jax.data.transforms import draw_caption, prepare
 from clipdiff_jax.models.clip import (
     CLIP,
     LEGACY_EOS_TOKEN_ID,
@@ -243,7 +243,7 @@ class _Transform:
         images, captions = [], []
         for example in group["members"]:
             images.append(self._image(example, rng)["image"])
-            captions.append(example["captions"][int(rng.integers(len(example["captions"])))])
+            captions.append(draw_caption(example, rng))
         return {"image": np.stack(images), "tokens": self._tokenizer(captions)}
 
 

@@ -8,6 +8,7 @@ is then new.
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +19,14 @@ import numpy as np
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer
-from clipdiff_jax.data.transforms import prepare
+from clipdiff_jax.data.transforms import draw_caption, first_examples, prepare
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
 from clipdiff_jax.diffusion.sampler import even_grid
 from clipdiff_jax.models.unet import UNet
 from clipdiff_jax.pipelines.clip import Clip, load_clip
 from clipdiff_jax.pipelines.diffusion import read_diffusion
-from clipdiff_jax.pipelines.unclip import read_stage
 from clipdiff_jax.pipelines.unclip_configs import Decoder, Noise
+from clipdiff_jax.pipelines.unclip_load import read_stage
 from clipdiff_jax.pipelines.unclip_networks import (
     condition,
     encode_images,
@@ -124,7 +125,7 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
     if "embedding" not in first:
         frozen["image"] = {"vision": clip.params["vision"]}
     transform = _Transform(model.image_size, config.flip, clip.tokenizer)
-    shown = _preview_batch(source, transform, config.preview_count)
+    shown = first_examples(source, transform, config.preview_count)
 
     def features(frozen, tokens):
         return encode_texts(text_tower, dtype, frozen["text"], tokens)
@@ -166,7 +167,6 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
 
     def preview(params, frozen, key):
         batch = jax.tree.map(jnp.asarray, shown)
-        count = config.preview_count
         times = even_grid(model.schedule.num_steps, config.preview_steps, "linspace")
         nothing = jnp.broadcast_to(jnp.asarray(empty), batch["tokens"].shape)
         texts = (features(frozen, batch["tokens"]), features(frozen, nothing))
@@ -185,17 +185,14 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
             times,
             noise,
         )
-        return {"samples": samples, "originals": batch["image"][:count]}
+        return {"samples": samples, "originals": batch["image"]}
 
     def export(path: Path, params):
         of, stored = fingerprint(clip.params), jnp.dtype(config.export_dtype)
         save_stage(path, model, params, clip=of, dtype=stored)
 
-    def init(key):
-        return init_params(model, key)
-
     return Stage(
-        init=init,
+        init=partial(init_params, model),
         loss=loss,
         source=source,
         transform=transform,
@@ -233,15 +230,9 @@ class _Transform:
         self._image, self._tokenizer = prepare(size, flip), tokenizer
 
     def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        captions = example["captions"]
-        caption = captions[int(rng.integers(len(captions)))]
-        batch = self._image(example, rng) | {"tokens": self._tokenizer([caption])[0]}
+        tokens = self._tokenizer([draw_caption(example, rng)])[0]
+        batch = self._image(example, rng) | {"tokens": tokens}
         return batch | {k: example[k] for k in ("embedding",) if k in example}
-
-
-def _preview_batch(source: DataSource, transform: _Transform, count: int) -> dict[str, np.ndarray]:
-    examples = [transform(source[i % len(source)], np.random.default_rng(i)) for i in range(count)]
-    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
 def _check_widths(model: Decoder, clip: Clip) -> None:
@@ -272,7 +263,7 @@ def _start(config: DecoderStage) -> Any:
     if not config.start_base:
         return None
     _, stored = read_diffusion(config.start_base)
-    fresh = jax.device_get(jax.jit(lambda key: init_params(model, key))(jax.random.key(0)))
+    fresh = jax.device_get(jax.jit(partial(init_params, model))(jax.random.key(0)))
     unet, new = take_fitting(stored, fresh["unet"], config.start_base)
     print(f"not in '{config.start_base}', so new: {', '.join(new)}", file=sys.stderr)
     return fresh | {"unet": unet}

@@ -15,27 +15,29 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
+from clipdiff_jax.data.transforms import first_examples
 from clipdiff_jax.diffusion.analytic import estimate_gamma
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
 from clipdiff_jax.diffusion.prediction import make_denoise
 from clipdiff_jax.diffusion.sampler import even_grid
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior
-from clipdiff_jax.pipelines.unclip import read_stage
 from clipdiff_jax.pipelines.unclip_configs import Prior
 from clipdiff_jax.pipelines.unclip_networks import GAMMA, init_params
 from clipdiff_jax.pipelines.unclip_stages import save_stage
 from clipdiff_jax.stages.prior_inputs import (
     UNITS,
     PriorInputs,
+    all_but_units,
     check_widths,
     open_prior_inputs,
+    read_start,
     standardise,
 )
 from clipdiff_jax.train.stage import Aux, Stage
+from clipdiff_jax.weights import cast
 
 NETWORK = "prior"
 GAMMA_BATCH = 64
@@ -96,20 +98,13 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
     """The stage over opened inputs; `config.data` and `config.clip` are not looked at."""
     model, dtype = config.model, jnp.dtype(config.dtype)
     check_widths(model.network, inputs)
-    start = None
-    if config.start:
-        loaded, start = read_stage(config.start, "prior")
-        if loaded.network != model.network:
-            raise ValueError(
-                f"'{config.start}' has the prior {loaded.network}, not {model.network}"
-            )
-        start = {NETWORK: start[NETWORK]}
+    start = read_start(config.start, "prior", model.network)
+    if start is not None:
+        start = {NETWORK: start[NETWORK]}  # without Gamma, which is another network's soon
     network: Any = DiffusionPrior(model.network, remat=config.remat, dtype=dtype)
 
     def init(key):
-        params = init_params(model, key)
-        units = dict(zip(UNITS, (jnp.asarray(inputs.mean), jnp.asarray(inputs.std)), strict=True))
-        return {NETWORK: params[NETWORK] | units}
+        return {NETWORK: init_params(model, key)[NETWORK] | inputs.units}
 
     def loss(params, frozen, batch, key):
         time_key, noise_key, drop_key = jax.random.split(key, 3)
@@ -130,7 +125,7 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         return value, Aux(metrics)
 
     def export(path: Path, params):
-        stored = jax.tree.map(lambda a: np.asarray(a).astype(config.export_dtype), params)
+        stored = jax.tree.map(lambda a: cast(a, jnp.dtype(config.export_dtype)), params)
         if config.gamma_times:
             stored |= {GAMMA: jax.device_get(estimate(config, inputs, params))}
         save_stage(path, model, stored, clip=inputs.clip_fingerprint)
@@ -142,7 +137,7 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         transform=inputs.transform,
         frozen=inputs.frozen,
         start=start,
-        trainable=f"^(?!{NETWORK}/({'|'.join(UNITS)})$)",
+        trainable=all_but_units(NETWORK),
         export=export,
     )
 
@@ -153,12 +148,9 @@ def estimate(config: DiffusionPriorStage, inputs: PriorInputs, params: Any) -> d
     times = even_grid(model.schedule.num_steps, config.gamma_times, "linspace")[:-1]
     count = min(config.gamma_examples, len(source))
     batch = min(GAMMA_BATCH, count)
-    rows = [inputs.transform(source[i], np.random.default_rng(i)) for i in range(count)]
     shape = (count // batch, batch)
-
-    def batches(name: str) -> Array:
-        stacked = np.stack([row[name] for row in rows[: shape[0] * batch]])
-        return jnp.asarray(stacked.reshape(*shape, *stacked.shape[1:]))
+    examples = first_examples(source, inputs.transform, shape[0] * batch)
+    batches = {k: jnp.asarray(v.reshape(*shape, *v.shape[1:])) for k, v in examples.items()}
 
     @jax.jit
     def run(params: Any, frozen: Any, z: Array, tokens: Array) -> Array:
@@ -171,5 +163,5 @@ def estimate(config: DiffusionPriorStage, inputs: PriorInputs, params: Any) -> d
         z = standardise(z, *(params[NETWORK][unit] for unit in UNITS))
         return estimate_gamma(denoise, model.schedule, times, z, jax.random.key(0), cond)
 
-    values = run(params, inputs.frozen, batches("embedding"), batches("tokens"))
+    values = run(params, inputs.frozen, batches["embedding"], batches["tokens"])
     return {"times": jnp.asarray(times), "values": values}

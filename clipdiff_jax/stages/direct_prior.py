@@ -20,14 +20,16 @@ from jaxtyping import Array, Float
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.direct_prior import DirectPrior, DirectPriorConfig
+from clipdiff_jax.pipelines.ar_prior import dot_products
 from clipdiff_jax.pipelines.direct_prior import NETWORK, init_params
-from clipdiff_jax.pipelines.unclip import read_stage
 from clipdiff_jax.pipelines.unclip_stages import save_stage
 from clipdiff_jax.stages.prior_inputs import (
     UNITS,
     PriorInputs,
+    all_but_units,
     check_widths,
     open_prior_inputs,
+    read_start,
     standardise,
 )
 from clipdiff_jax.train.stage import Aux, Stage
@@ -72,17 +74,11 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
     """The stage over opened inputs; `config.data` and `config.clip` are not looked at."""
     model, dtype = config.model, jnp.dtype(config.dtype)
     check_widths(model, inputs)
-    start = None
-    if config.start:
-        loaded, start = read_stage(config.start, "direct_prior")
-        if loaded != model:
-            raise ValueError(f"'{config.start}' has the prior {loaded}, not {model}")
     network: Any = DirectPrior(model, remat=config.remat, dtype=dtype)
     temperature = inputs.clip.temperature
 
     def init(key):
-        units = dict(zip(UNITS, (jnp.asarray(inputs.mean), jnp.asarray(inputs.std)), strict=True))
-        return {NETWORK: init_params(model, key)[NETWORK] | units}
+        return {NETWORK: init_params(model, key)[NETWORK] | inputs.units}
 
     def loss(params, frozen, batch, key):
         del key
@@ -93,7 +89,7 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
         error = jnp.square(predicted - z).mean()
         restored = network.apply(variables, predicted, method="restore")
         contrast = contrastive_term(restored, text.embedding, temperature)
-        cosine = jnp.sum(unit(restored) * unit(batch["embedding"]), axis=-1).mean()
+        cosine = dot_products(restored, batch["embedding"]).mean()
         metrics = {"error": error, "contrast": contrast, "cosine": cosine}
         return error + config.contrastive * contrast, Aux(metrics)
 
@@ -108,8 +104,8 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
         source=inputs.source,
         transform=inputs.transform,
         frozen=inputs.frozen,
-        start=start,
-        trainable=f"^(?!{NETWORK}/({'|'.join(UNITS)})$)",
+        start=read_start(config.start, "direct_prior", model),
+        trainable=all_but_units(NETWORK),
         export=export,
     )
 

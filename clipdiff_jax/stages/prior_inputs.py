@@ -16,11 +16,13 @@ from jaxtyping import Array, Float, Float32, Int, Key
 
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
 from clipdiff_jax.data.tokenize import Tokenizer
+from clipdiff_jax.data.transforms import draw_caption
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.pipelines.clip import Clip, load_clip
-from clipdiff_jax.pipelines.unclip_configs import TextEncoder, TextFeatures
+from clipdiff_jax.pipelines.unclip_configs import Prior, TextEncoder, TextFeatures
+from clipdiff_jax.pipelines.unclip_load import read_stage
 from clipdiff_jax.pipelines.unclip_networks import encode_texts
 from clipdiff_jax.pipelines.unclip_stages import text_encoder
 from clipdiff_jax.weights import fingerprint
@@ -53,6 +55,11 @@ class PriorInputs:
     def frozen(self) -> dict[str, Any]:
         """The parameters of the text tower."""
         return {"text": self.clip.params["text"]}
+
+    @property
+    def units(self) -> dict[str, Array]:
+        """The parameters of a network that works on embeddings at mean 0 and deviation 1."""
+        return dict(zip(UNITS, (jnp.asarray(self.mean), jnp.asarray(self.std)), strict=True))
 
     def features(
         self,
@@ -95,6 +102,25 @@ def open_prior_inputs(data: EmbeddingsData, clip: str) -> PriorInputs:
         mean=mean,
         std=std,
     )
+
+
+def all_but_units(network: str) -> str:
+    """The pattern (`Stage.trainable`) of a network's parameters without its units."""
+    return f"^(?!{network}/({'|'.join(UNITS)})$)"
+
+
+def read_start(source: str, stage: str, network: Any) -> Any:
+    """The parameters of a prior to start from; None for the source "".
+
+    Raises `ValueError` where it has another network.
+    """
+    if not source:
+        return None
+    loaded, params = read_stage(source, stage)
+    found = loaded.network if isinstance(loaded, Prior) else loaded
+    if found != network:
+        raise ValueError(f"'{source}' has the prior {found}, not {network}")
+    return params
 
 
 def moments(source: Embeddings) -> tuple[Float32[np.ndarray, " d"], Float32[np.ndarray, " d"]]:
@@ -140,6 +166,5 @@ class Transform:
         self._tokenizer = tokenizer
 
     def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        captions = example["captions"]
-        caption = captions[int(rng.integers(len(captions)))]
-        return {"embedding": example["embedding"], "tokens": self._tokenizer([caption])[0]}
+        tokens = self._tokenizer([draw_caption(example, rng)])[0]
+        return {"embedding": example["embedding"], "tokens": tokens}

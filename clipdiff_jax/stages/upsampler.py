@@ -7,6 +7,7 @@ and run on whole images.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +17,17 @@ import numpy as np
 
 from clipdiff_jax.data.degrade import Blur, Degradation, Resampling, degrade
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
-from clipdiff_jax.data.transforms import square, to_float
+from clipdiff_jax.data.transforms import first_examples, square, to_float
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
 from clipdiff_jax.diffusion.sampler import even_grid
-from clipdiff_jax.models.unet import UNet
-from clipdiff_jax.pipelines.unclip import read_stage
 from clipdiff_jax.pipelines.unclip_configs import Noise, Upsampler
-from clipdiff_jax.pipelines.unclip_networks import enlarge, init_params, run_upsampler
+from clipdiff_jax.pipelines.unclip_load import read_stage
+from clipdiff_jax.pipelines.unclip_networks import (
+    enlarge,
+    init_params,
+    run_upsampler,
+    upsampler_output,
+)
 from clipdiff_jax.pipelines.unclip_stages import save_stage
 from clipdiff_jax.train.stage import Aux, Stage
 
@@ -107,7 +112,7 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
             f"the data's images are of {height} x {width} pixels, expected at least "
             f"model.image_size, {model.image_size}: enlarged ones have nothing to learn from"
         )
-    shown = _preview_batch(config, source)
+    shown = first_examples(source, LargeAndSmall(config, whole=True), config.preview_count)
 
     def loss(params, frozen, batch, key):
         del frozen
@@ -116,14 +121,8 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
         t = jax.random.randint(time_key, x0.shape[:1], 0, model.schedule.num_steps)
         eps = jax.random.normal(noise_key, x0.shape)
-        unet: Any = UNet(model.network, dtype=dtype)
-
-        def network(x_t, t, low):
-            x, rngs = jnp.concatenate([x_t, low], axis=-1), {"dropout": dropout_key}
-            return unet.apply({"params": params["unet"]}, x, t, train=True, rngs=rngs)
-
         value, metrics = noise_loss(
-            network,
+            partial(upsampler_output, model, dtype, params["unet"], dropout_key=dropout_key),
             model.schedule,
             x0,
             t,
@@ -150,11 +149,8 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
     def export(path: Path, params):
         save_stage(path, model, params, dtype=jnp.dtype(config.export_dtype))
 
-    def init(key):
-        return init_params(model, key)
-
     return Stage(
-        init=init,
+        init=partial(init_params, model),
         loss=loss,
         source=source,
         transform=LargeAndSmall(config),
@@ -187,15 +183,6 @@ class LargeAndSmall:
         image = np.ascontiguousarray(image)
         small = degrade(image, size, config.degradation, rng, config.resampling)
         return {"image": to_float(image), "low": to_float(small)}
-
-
-def _preview_batch(config: UpsamplerStage, source: DataSource) -> dict[str, np.ndarray]:
-    transform = LargeAndSmall(config, whole=True)
-    examples = [
-        transform(source[i % len(source)], np.random.default_rng(i))
-        for i in range(config.preview_count)
-    ]
-    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
 def _start(config: UpsamplerStage) -> Any:

@@ -17,8 +17,8 @@ from clipdiff_jax.models.clip import TextConfig
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.pipelines.clip import save_clip
 from clipdiff_jax.pipelines.diffusion import save_diffusion
-from clipdiff_jax.pipelines.unclip import load_unclip, read_stage
 from clipdiff_jax.pipelines.unclip_configs import Decoder
+from clipdiff_jax.pipelines.unclip_load import load_unclip, read_stage
 from clipdiff_jax.pipelines.unclip_stages import read_stage_folder
 from clipdiff_jax.stages.decoder import DecoderStage, build, make_stage
 from clipdiff_jax.train.config import TrainConfig

@@ -12,9 +12,9 @@ from tiny_karlo import write_karlo
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
-from clipdiff_jax.pipelines.unclip import read_stage
 from clipdiff_jax.pipelines.unclip_calls import StageCalls
 from clipdiff_jax.pipelines.unclip_configs import Prior
+from clipdiff_jax.pipelines.unclip_load import read_stage
 from clipdiff_jax.pipelines.unclip_stages import text_encoder
 from clipdiff_jax.stages.diffusion_prior import DiffusionPriorStage, make_stage
 from clipdiff_jax.stages.prior_inputs import open_prior_inputs
