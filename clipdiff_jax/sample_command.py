@@ -19,7 +19,7 @@ from clipdiff_jax.sampling import editing, manipulations, prompts, unconditional
 from clipdiff_jax.sampling.make import Kind, make
 from clipdiff_jax.sampling.results import save_square
 from clipdiff_jax.sampling.sources import digest
-from clipdiff_jax.sampling.unclip_model import INVERTED_STEPS
+from clipdiff_jax.sampling.unclip_model import INVERTED_STEPS, steps_of
 from clipdiff_jax.sampling.unclip_model import STEPS as DECODER_STEPS
 
 # What computes the records of each subcommand; those with a prompt are `prompts`'.
@@ -92,7 +92,10 @@ def _parser() -> argparse.ArgumentParser:
         **{command: f"{INVERTED_STEPS}" for command in of_unclip[1:]},
     }
     for command, steps in defaults.items():
-        command.add_argument("--steps", type=int, help=f"evaluations of the network ({steps})")
+        command.add_argument(
+            "--steps", type=int if command is edit else steps_of,
+            help=f"evaluations of the network ({steps})",
+        )  # fmt: skip
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     for command in (*defaults, remake):
@@ -111,6 +114,8 @@ def run_generate(args: argparse.Namespace) -> None:
     if given or _is_unclip(args.model):
         reason = f"--{given[0].replace('_', '-')}" if given else f"the model '{args.model}'"
         raise ValueError(f"{reason} is for pictures from texts: give --prompt")
+    if not isinstance(args.steps, int | None):
+        raise ValueError(f"--steps {args.steps}: the model '{args.model}' takes one number")
     records = unconditional.sample_records(args)
     make(records, kind_of, args.out, args.batch_size)
     save_square(args.out, records)

@@ -53,6 +53,25 @@ def test_prompts_become_pictures_that_can_be_made_again(folder, tmp_path):
     assert np.abs(pixels(tmp_path / "out" / "5-00001.png") - pixels(last)).max() > 1
 
 
+def test_steps_by_section_and_dynamic_thresholding_are_recorded(folder, tmp_path):
+    options = ("--steps", "2,1", "--upsample-steps", "2,2", "--prior-steps", 2, "--threshold", 99)
+    out = ("--model", folder / "karlo", "--out", tmp_path)
+    assert run("generate", "--prompt", "a cat", *options, *out) == 0
+    record = read_records(tmp_path)[0]
+    assert (record["steps"], record["upsample_steps"]) == ([2, 1], [2, 2])
+    assert record["threshold"] == 99
+    assert run("remake", tmp_path, "--out", tmp_path / "again") == 0
+    assert np.abs(pixels(tmp_path / "again" / record["file"]) - pixels(tmp_path / record["file"])
+                  ).max() <= 1  # fmt: skip
+
+
+def test_steps_that_are_no_numbers_are_refused(folder, tmp_path, capsys):
+    words = ("generate", "--prompt", "a cat", "--model", folder / "karlo", "--out", tmp_path)
+    with pytest.raises(SystemExit):
+        run(*words, "--upsample-steps", "fast27")
+    assert "'fast27' is neither a number of steps nor" in capsys.readouterr().err
+
+
 def test_variations_of_pictures(folder, tmp_path):
     model = ("--model", folder / "variations", *STEPS, "--count", 2)
     assert run("vary", folder / "faces", *model, "--out", tmp_path / "out") == 0

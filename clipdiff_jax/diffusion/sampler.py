@@ -33,6 +33,7 @@ from clipdiff_jax.diffusion.schedule import (
 )
 
 Step = Callable[[Array, Prediction, Array, Array, Array | None], Array]
+Steps = int | Sequence[int] | Literal["glide"]
 
 
 class Multistep(NamedTuple):
@@ -247,6 +248,24 @@ def even_grid(
     else:
         raise ValueError(f"spacing must be 'trailing', 'leading' or 'linspace', got {spacing!r}")
     return np.array([*times.astype(np.int64), -1], np.int32)
+
+
+def step_grid(num_steps: int, steps: Steps) -> Int[np.ndarray, " steps_plus_1"]:
+    """The grid that `steps` asks for: so many evenly spread times with both ends (`even_grid`),
+    so many in each of equal sections (`section_grid`), or "glide" (`glide_grid`).
+
+    Raises `ValueError` for another name and for what those grids refuse.
+    """
+    if isinstance(steps, int):
+        return even_grid(num_steps, steps, "linspace")
+    if not isinstance(steps, str):
+        return section_grid(num_steps, steps)
+    if steps != "glide":
+        raise ValueError(
+            "steps must be a number, numbers for the sections of the schedule, or 'glide', got "
+            f"{steps!r}"
+        )
+    return glide_grid(num_steps)
 
 
 def section_grid(num_steps: int, counts: Sequence[int]) -> Int[np.ndarray, " steps_plus_1"]:

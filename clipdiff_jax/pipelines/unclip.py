@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.config import nearest
 from clipdiff_jax.diffusion.interpolation import slerp
-from clipdiff_jax.diffusion.sampler import picture_keys
+from clipdiff_jax.diffusion.sampler import Steps, picture_keys, step_grid
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pca import PCA, reconstruct
 from clipdiff_jax.pipelines.ar_prior import COMPONENTS
@@ -48,11 +48,12 @@ class UnClip(StageCalls):
         key: Keys | None = None,
         guidance: Scale | None = None,
         prior_guidance: Scale | None = None,
-        steps: int = 25,
-        prior_steps: int = 25,
-        upsample_steps: int = 7,
+        steps: Steps = 25,
+        prior_steps: Steps = 25,
+        upsample_steps: Steps = 7,
         sampler: Sampler = "ancestral",
         eta: Scale = 0.0,
+        threshold: Scale | None = None,
         candidates: int = 1,
         prior: str | None = None,
         temperature: Scale = 1.0,
@@ -62,8 +63,9 @@ class UnClip(StageCalls):
 
         guidance, prior_guidance: classifier-free guidance scales of decoder and prior, scalar or
             one for each picture; 1 is unguided, None the model's own.
-        steps, prior_steps, upsample_steps: evaluations.
-        sampler, eta: of the decoder.
+        steps, prior_steps, upsample_steps: evaluations, evenly spread; or how many in each of
+            equal sections of the schedule, the least noise first, or "glide", see `step_grid`.
+        sampler, eta, threshold: of the decoder, see `decode`.
         candidates, prior, temperature: see `embed_prompts`.
         noise: in place of drawing from `key`, by stage: "prior", "decoder", "upsampler".
         """
@@ -80,7 +82,7 @@ class UnClip(StageCalls):
         )
         small = self.decode(
             embedding, prompts, key=key, guidance=guidance, steps=steps, sampler=sampler, eta=eta,
-            noise=noise.get("decoder"),
+            threshold=threshold, noise=noise.get("decoder"),
         )  # fmt: skip
         return self.enlarge(small, key=key, steps=upsample_steps, noise=noise)
 
@@ -89,7 +91,7 @@ class UnClip(StageCalls):
         images: Images,
         *,
         key: Keys | None = None,
-        steps: int = 7,
+        steps: Steps = 7,
         noise: Mapping[str, Noise] | None = None,
     ) -> Float[Array, "b size size 3"]:
         """Small images through all upsamplers that are loaded, one after another."""
@@ -108,8 +110,8 @@ class UnClip(StageCalls):
         count: int = 1,
         key: Keys | None = None,
         guidance: Scale | None = None,
-        steps: int = 25,
-        upsample_steps: int = 7,
+        steps: Steps = 25,
+        upsample_steps: Steps = 7,
         inverted: bool = False,
         eta: Scale = 1.0,
         noise: Mapping[str, Noise] | None = None,
@@ -141,7 +143,7 @@ class UnClip(StageCalls):
                 raise ValueError("variations draw noise: give a key")
             x_t = self.invert(self.small(images), embedding[::count], **options)
             x_t = jnp.repeat(x_t, count, axis=0)
-            drawn = draw_noise(NOISES.index("decoder"), key, steps, x_t.shape).steps
+            drawn = draw_noise(NOISES.index("decoder"), key, self._count(steps), x_t.shape).steps
             start = Noise(x_t, drawn)
             small = self.decode(embedding, sampler="ddim", eta=eta, noise=start, **options)
         return self.enlarge(small, key=key, steps=upsample_steps, noise=noise)
@@ -155,8 +157,8 @@ class UnClip(StageCalls):
         key: Keys | None = None,
         latents: Literal["slerp", "fixed"] = "slerp",
         guidance: Scale = 1.0,
-        steps: int = 50,
-        upsample_steps: int = 7,
+        steps: Steps = 50,
+        upsample_steps: Steps = 7,
     ) -> Float[Array, "n size size 3"]:
         """Pictures on the way from one image in [-1, 1], at theta 0, to another, at 1.
 
@@ -188,8 +190,8 @@ class UnClip(StageCalls):
         thetas: Sequence[float] | Float[Array, " n"] = THETAS,
         key: Keys | None = None,
         guidance: Scale = 1.0,
-        steps: int = 50,
-        upsample_steps: int = 7,
+        steps: Steps = 50,
+        upsample_steps: Steps = 7,
     ) -> Float[Array, "n size size 3"]:
         """The image in [-1, 1] turned from what one text says to what another says.
 
@@ -219,8 +221,8 @@ class UnClip(StageCalls):
         *,
         key: Keys | None = None,
         guidance: Scale = 1.0,
-        steps: int = 50,
-        upsample_steps: int = 7,
+        steps: Steps = 50,
+        upsample_steps: Steps = 7,
     ) -> Float[Array, "n size size 3"]:
         """The image in [-1, 1] decoded from the first `dims` principal components of its embedding.
 
@@ -254,9 +256,9 @@ class UnClip(StageCalls):
         key: Keys,
         guidance: Scale | None = None,
         prior_guidance: Scale | None = None,
-        steps: int = 25,
-        prior_steps: int = 25,
-        upsample_steps: int = 7,
+        steps: Steps = 25,
+        prior_steps: Steps = 25,
+        upsample_steps: Steps = 7,
     ) -> dict[str, Float[Array, "b size size 3"]]:
         """What the prior is good for (section 5.1): the prompts decoded in three ways, one noise.
 
@@ -276,6 +278,10 @@ class UnClip(StageCalls):
             pictures[name] = self.enlarge(small, key=key, steps=upsample_steps)
         return pictures
 
+    def _count(self, steps: Steps) -> int:
+        """How often `steps` has the decoder evaluated."""
+        return len(step_grid(self._stage("decoder")[0].schedule.num_steps, steps)) - 1
+
     def _one_latent(self, key: Keys, count: int) -> Float[Array, "n h w 3"]:
         """One x_T, drawn from the key, `count` times."""
         size = self._stage("decoder")[0].image_size
@@ -287,14 +293,14 @@ class UnClip(StageCalls):
         x_t: Float[Array, "b h w 3"],
         z: Float[Array, "b d"],
         key: Keys,
-        upsample_steps: int,
+        upsample_steps: Steps,
         *,
         guidance: Scale,
-        steps: int,
+        steps: Steps,
     ) -> Float[Array, "b size size 3"]:
         """Decodes pairs (z, x_T), all enlarged with the same noise, so that they differ in these
         only."""
-        start = Noise(x_t, jnp.zeros((steps, *x_t.shape)))
+        start = Noise(x_t, jnp.zeros((self._count(steps), *x_t.shape)))
         small = self.decode(z, guidance=guidance, steps=steps, sampler="ddim", noise=start)
         one = picture_keys(key, jnp.zeros(1, int))[0]
         keys = jnp.stack([one] * len(x_t))

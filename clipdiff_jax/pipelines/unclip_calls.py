@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from clipdiff_jax.config import nearest
 from clipdiff_jax.data.tokenize import Tokenizer
-from clipdiff_jax.diffusion.sampler import even_grid, picture_keys, step_noise
+from clipdiff_jax.diffusion.sampler import Steps, picture_keys, step_grid, step_noise
 from clipdiff_jax.pipelines import unclip_networks as networks
 from clipdiff_jax.pipelines.ar_prior import dot_products, run_ar_prior
 from clipdiff_jax.pipelines.clip import check_floats
@@ -82,7 +82,7 @@ class StageCalls:
         *,
         key: Key[Array, "..."] | None = None,
         guidance: Scale | None = None,
-        steps: int = 25,
+        steps: Steps = 25,
         sampler: Sampler = "ancestral",
         eta: Scale = 0.0,
         temperature: Scale = 1.0,
@@ -133,16 +133,19 @@ class StageCalls:
         *,
         key: Key[Array, "..."] | None = None,
         guidance: Scale | None = None,
-        steps: int = 25,
+        steps: Steps = 25,
         sampler: Sampler = "ancestral",
         eta: Scale = 0.0,
         dropped: Dropped = "both",
+        threshold: Scale | None = None,
         noise: Noise | None = None,
     ) -> Float[Array, "b h w 3"]:
         """CLIP image embeddings, and prompts beside them ("" where None) -> small images.
 
         embeddings: None decodes the prompts alone.
         dropped: what guidance is away from: neither image nor text, no image, or no text.
+        threshold: percentile of dynamic thresholding, such as 99.5, in place of clipping x0 to the
+            model's bound (see `diffusion.guidance.dynamic_threshold`); None clips.
         """
         config, params = self._stage("decoder")
         if embeddings is None and prompts is None:
@@ -160,7 +163,7 @@ class StageCalls:
         return networks.run_decoder(
             config, self.dtype, sampler, params, z, text, empty,
             self.guidance_of("decoder", guidance), jnp.float32(eta), times, noise,
-            (shown, null_shown),
+            (shown, null_shown), None if threshold is None else jnp.float32(threshold),
         )  # fmt: skip
 
     def invert(
@@ -170,7 +173,7 @@ class StageCalls:
         prompts: Sequence[str] | None = None,
         *,
         guidance: Scale = 1.0,
-        steps: int = 50,
+        steps: Steps = 50,
     ) -> Float[Array, "b h w 3"]:
         """Small images -> the x_T from which DDIM in as many steps decodes them again (section 3).
 
@@ -183,7 +186,7 @@ class StageCalls:
             raise ValueError(f"images are {images.shape[1:]}, the decoder's are {wanted}")
         check_floats(images)
         text, empty = self._texts(prompts, len(images))
-        times = even_grid(config.schedule.num_steps, steps, "linspace")[::-1]
+        times = step_grid(config.schedule.num_steps, steps)[::-1]
         return networks.invert_decoder(
             config, self.dtype, params, jnp.asarray(images), jnp.asarray(embeddings), text, empty,
             jnp.asarray(guidance, jnp.float32), times,
@@ -200,7 +203,7 @@ class StageCalls:
         images: Images,
         *,
         key: Key[Array, "..."] | None = None,
-        steps: int = 7,
+        steps: Steps = 7,
         sampler: Sampler = "ancestral",
         eta: Scale = 0.0,
         stage: str = "upsampler",
@@ -302,20 +305,21 @@ def _start(
     config: Any,
     stage: str,
     key: Array | None,
-    steps: int,
+    steps: Steps,
     shape: tuple[int, ...],
     noise: Noise | None,
 ) -> tuple[np.ndarray, Noise]:
     """The times of a stage and its noise: that given, or drawn for each picture from its key."""
-    times = even_grid(config.schedule.num_steps, steps, "linspace")
+    times = step_grid(config.schedule.num_steps, steps)
+    count = len(times) - 1
     if noise is not None:
-        found, wanted = tuple(np.shape(a) for a in noise), (shape, (steps, *shape))
+        found, wanted = tuple(np.shape(a) for a in noise), (shape, (count, *shape))
         if found != wanted:
             raise ValueError(f"the noise of '{stage}' has shapes {found}, expected {wanted}")
         return times, Noise(*map(jnp.asarray, noise))
     if key is None:
         raise ValueError(f"'{stage}' draws noise: give a key, or noise")
-    return times, draw_noise(NOISES.index(stage), key, steps, shape)
+    return times, draw_noise(NOISES.index(stage), key, count, shape)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3))

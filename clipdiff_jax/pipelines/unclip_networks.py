@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from clipdiff_jax.diffusion.analytic import analytic
 from clipdiff_jax.diffusion.dpm_solver import dpm_solver
-from clipdiff_jax.diffusion.guidance import classifier_free, clip_x0
+from clipdiff_jax.diffusion.guidance import classifier_free, clip_x0, dynamic_threshold
 from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.karlo import KarloSchedule, karlo_step
 from clipdiff_jax.diffusion.prediction import Denoise, make_denoise
@@ -156,15 +156,18 @@ def run_decoder(
     times: Int[Array, " steps_plus_1"],
     noise: Noise,
     shown: tuple[Bool[Array, " b"], Bool[Array, " b"]] | None = None,
+    threshold: Float[Array, ""] | None = None,
 ) -> Float[Array, "b h w 3"]:
     """CLIP image embeddings, and texts beside them -> small images in [-1, 1] (section 2.1).
 
     Guidance is away from no image and the text `empty`. shown: whether the embedding is seen (it
-    is), and whether it is in what guidance is away from (it is not).
+    is), and whether it is in what guidance is away from (it is not). threshold: percentile of
+    dynamic thresholding, in place of the bound on x0.
     """
     denoise, cond, null = _decoder(config, dtype, params, embedding, text, empty, shown)
     step = step_rule(config.schedule, sampler, eta, config.learned_variance)
-    x = _walk(config, classifier_free(denoise, null, guidance), step, times, cond, noise)
+    guided = classifier_free(denoise, null, guidance)
+    x = _walk(config, guided, step, times, cond, noise, threshold)
     return jnp.clip(x, -1, 1)
 
 
@@ -310,8 +313,12 @@ def _walk(
     times: Array,
     cond: Any,
     noise: Noise,
+    threshold: Float[Array, ""] | None = None,
 ) -> Array:
-    bounded = clip_x0(denoise, config.schedule, config.bound)
+    if threshold is None:
+        bounded = clip_x0(denoise, config.schedule, config.bound)
+    else:
+        bounded = dynamic_threshold(denoise, config.schedule, threshold)
     return sample(bounded, step, times, noise.start, cond, None, noise=noise.steps)
 
 

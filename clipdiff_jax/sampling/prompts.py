@@ -38,9 +38,11 @@ _HAS = {
     "ar_prior": ("prior_guidance", "candidates", "temperature"),
     "direct_prior": (),
 }
-OPTIONS = (*_OF_DECODER, *_OF_PRIOR, "sampler", "prior", "embedding")
+OPTIONS = (*_OF_DECODER, *_OF_PRIOR, "sampler", "threshold", "prior", "embedding")
 _LABELS = {"prior": "prior", "text": "text embedding", "none": "caption alone"}
-_UNSAID = {"sampler": "ancestral", "eta": 0.0, "prior": None, "embedding": "prior"}
+_UNSAID = {
+    "sampler": "ancestral", "eta": 0.0, "threshold": None, "prior": None, "embedding": "prior",
+}  # fmt: skip
 
 
 def add_prompt_options(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +55,10 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     add_options(group, _OF_DECODER | _OF_PRIOR)
     group.add_argument("--prior", choices=PRIORS, help="which prior draws (the first there is)")
     group.add_argument("--sampler", choices=SAMPLERS, help="of the decoder (ancestral)")
+    group.add_argument(
+        "--threshold", type=float, metavar="PERCENTILE",
+        help="dynamic thresholding of the decoder, such as 99.5 (default: clip to the range)",
+    )  # fmt: skip
     group.add_argument(
         "--embedding", nargs="+", choices=tuple(_LABELS),
         help="what to decode: the prior's embedding (default), the text's own, or none but the "
@@ -81,8 +87,10 @@ def run_prompts(args: argparse.Namespace, prompts: Sequence[str]) -> None:
     given = [name for name in (*_OF_PRIOR, "prior") if getattr(args, name) is not None]
     if given and "prior" not in embeddings:
         raise ValueError(f"--{_option(given[0])} is of a prior: add 'prior' to --embedding")
-    base = described(args, _OF_DECODER) | {"sampler": sampler, "eta": checked_eta(args.eta)}
-    common = {"command": "generate", **base}
+    if args.threshold is not None and not 0 < args.threshold <= 100:
+        raise ValueError(f"--threshold {args.threshold:g}, expected a percentile above 0, to 100")
+    of_decoder = {"sampler": sampler, "eta": checked_eta(args.eta), "threshold": args.threshold}
+    common = {"command": "generate", **described(args, _OF_DECODER), **of_decoder}
     of_prior = _prior_settings(args, model_of(common), given) if "prior" in embeddings else {}
     count = 1 if args.count is None else args.count
     every = [prompt for prompt in prompts for _ in range(count)]
@@ -144,6 +152,7 @@ def _compute(records: Sequence[Record]) -> jax.Array:
         steps=one["steps"],
         sampler=one["sampler"],
         eta=one["eta"],
+        threshold=one["threshold"],
     )
     return model.enlarge(small, key=keys, steps=one["upsample_steps"])
 

@@ -4,9 +4,11 @@ import argparse
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 
+from clipdiff_jax.diffusion.sampler import Steps
 from clipdiff_jax.pipelines.records import Record
 from clipdiff_jax.pipelines.unclip import UnClip
 from clipdiff_jax.pipelines.unclip_configs import ImageEncoder
@@ -16,7 +18,7 @@ from clipdiff_jax.weights import fingerprint
 STEPS = 25
 INVERTED_STEPS = 50  # where x_T is found by inversion, or stays fixed
 INVERTED_GUIDANCE = 1.0  # a scale far from 1 cannot be inverted well
-Values = Mapping[str, float | None]
+Values = Mapping[str, Any]
 _HELP = {
     "guidance": "classifier-free guidance of the decoder; 1 is none",
     "prior_guidance": "the same of the prior",
@@ -33,11 +35,29 @@ def add_options(parser: argparse._ActionsContainer, defaults: Values) -> None:
     A default of None is the model's own, see `UnClip.guidance_of`.
     """
     for name, value in defaults.items():
-        kind = float if value is None else type(value)
+        number = float if value is None else type(value)
+        kind: Any = steps_of if name.endswith("_steps") else number
         shown = "the model's own" if value is None else f"{value:g}"
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=kind, help=f"{_HELP[name]} ({shown})"
         )
+
+
+def steps_of(text: str) -> Steps:
+    """The steps that an option names: "25", for the sections of a schedule "10,10,3,2,2", "glide"
+
+    Raises `argparse.ArgumentTypeError` for another text.
+    """
+    if text == "glide":
+        return "glide"
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is neither a number of steps nor numbers for sections of the schedule such "
+            "as 10,10,3,2,2, nor 'glide'"
+        ) from None
+    return counts[0] if len(counts) == 1 else counts
 
 
 def described(args: argparse.Namespace, defaults: Values, steps: int = STEPS) -> Record:
@@ -57,7 +77,7 @@ def described(args: argparse.Namespace, defaults: Values, steps: int = STEPS) ->
 
 def resolved(
     model: UnClip, defaults: Values, given: Values, prior: str | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """The options given and, where they are None, their defaults.
 
     prior: the stage whose own guidance a `prior_guidance` of None is.

@@ -17,6 +17,7 @@ from clipdiff_jax.diffusion.sampler import (
     posterior_mean,
     sample,
     section_grid,
+    step_grid,
 )
 
 
@@ -132,6 +133,12 @@ def test_sections_have_the_asked_number_of_times():
     assert list(section_grid(10, (5, 2))) == [9, 5, 4, 3, 2, 1, 0, -1]
     assert list(section_grid(11, (2, 1))) == [6, 5, 0, -1]  # the first section is one longer
     assert list(section_grid(1000, (10,))) == list(even_grid(1000, 10, "linspace"))
+
+
+def test_steps_name_their_grid():
+    assert list(step_grid(1000, 4)) == list(even_grid(1000, 4, "linspace"))
+    assert list(step_grid(10, [5, 2])) == list(section_grid(10, (5, 2)))
+    assert list(step_grid(1000, "glide")) == list(glide_grid(1000))
 
 
 def test_impossible_grids_are_refused():

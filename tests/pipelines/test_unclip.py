@@ -69,6 +69,28 @@ def test_generated_pictures_equal_the_stored_reference(model, noise, reference):
     assert relative_error(images, reference["generated"]) < 1e-3
 
 
+def test_steps_by_section_walk_their_grid(model, noise):
+    """Sections of which each has as many times as the even grid has there give its picture."""
+    even = model.decode(None, PROMPTS, guidance=3.0, steps=4, noise=noise["decoder"])
+    one_section = model.decode(None, PROMPTS, guidance=3.0, steps=[4], noise=noise["decoder"])
+    np.testing.assert_array_equal(one_section, even)
+    halves = model.decode(None, PROMPTS, guidance=3.0, steps=(2, 2), noise=noise["decoder"])
+    assert relative_error(halves, even) > 1e-3
+
+
+def test_dynamic_thresholding_saturates_one_value_where_clipping_saturates_many(model, noise):
+    def decode(**options):
+        x = model.decode(
+            None, PROMPTS, guidance=40.0, steps=4, sampler="ddim", noise=noise["decoder"], **options
+        )
+        return jnp.sum(jnp.abs(x) > 1 - 1e-4, axis=(1, 2, 3))
+
+    assert decode().min() > 10
+    assert decode(threshold=100.0).max() <= 1
+    values = model.configs["decoder"].image_size ** 2 * 3
+    np.testing.assert_allclose(decode(threshold=90.0) / values, 0.1, atol=0.01)
+
+
 def test_variations_equal_the_stored_reference(varying, noise, reference):
     image = jnp.asarray(reference["image"])
     images = varying.variations(image, count=2, guidance=3.0, noise=noise, **STEPS)
