@@ -7,6 +7,7 @@ import pytest
 from tiny_models import stirred, tiny_base
 
 from clipdiff_jax import evaluate_command
+from clipdiff_jax.evaluating import counterfactual
 from clipdiff_jax.pipelines.diffusion import save_diffusion
 from clipdiff_jax.pipelines.edit import Edit
 from clipdiff_jax.stages.edit import EditObjective
@@ -64,7 +65,7 @@ def test_an_edit_is_scored_by_the_classifier_and_the_truth(folder, monkeypatch):
         def predict(self, images):
             return [Words(words) for words in super().predict(images)]
 
-    monkeypatch.setattr(evaluate_command, "load_attributes", lambda source: Judge())
+    monkeypatch.setattr(counterfactual, "load_attributes", lambda source: Judge())
     out = folder / "scores"
     words = ("--attribute", "hair_color", "--target", "red", "--sources", "black", "--count", 2)
     common = ("--model", folder / "base", "--steps", 3, "--batch-size", 2, "--out", out)

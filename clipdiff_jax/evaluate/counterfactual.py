@@ -28,6 +28,7 @@ from clipdiff_jax.data.avatar_faces import (
 )
 from clipdiff_jax.data.avatar_styles import ATTRIBUTES, MAIN_STYLE, STYLES
 from clipdiff_jax.data.transforms import to_float
+from clipdiff_jax.evaluate.pixels import psnr
 
 EditImages = Callable[[Any], Any]  # float [N,H,W,3] in [-1,1] -> the same, or uint8
 MOST_DRAWS = 200_000
@@ -179,9 +180,9 @@ def score_edit(
     said_before, said, said_truth = (
         classifier.predict(images) for images in (pairs.originals, edited, pairs.truths)
     )
-    regions = [
-        changed_region(a, b) for a, b in zip(pairs.originals, pairs.truths, strict=True)
-    ]  # fmt: skip
+    regions = np.stack(
+        [changed_region(a, b) for a, b in zip(pairs.originals, pairs.truths, strict=True)]
+    )
 
     def success(words: list[dict[str, str]]) -> float:
         return float(np.mean([said[edit.attribute] == edit.target for said in words]))
@@ -198,12 +199,9 @@ def score_edit(
         return float(np.mean(hits))
 
     def mean_psnr(images: Float[np.ndarray, "n h w 3"], inside: bool) -> float:
-        scores = [
-            psnr(image, truth, region if inside else ~region)
-            for image, truth, region in zip(images, pairs.truths, regions, strict=True)
-            if (region if inside else ~region).any()
-        ]
-        return float(np.mean(scores)) if scores else float("nan")
+        scores = np.asarray(psnr(images, pairs.truths, regions if inside else ~regions))
+        scored = scores[~np.isnan(scores)]  # faces with pixels there
+        return float(np.mean(scored)) if len(scored) else float("nan")
 
     return EditScores(
         edit=edit,
@@ -227,21 +225,6 @@ def changed_region(
     height, width = original.shape[:2]
     shifts = itertools.product(range(3), range(3))
     return np.any([differs[y : y + height, x : x + width] for y, x in shifts], axis=0)
-
-
-def psnr(
-    image: Float[np.ndarray, "h w 3"],
-    truth: Float[np.ndarray, "h w 3"],
-    region: Bool[np.ndarray, "h w"],
-) -> float:
-    """Peak signal-to-noise ratio over `region` in decibels, `10 log10(2^2 / MSE)`.
-
-    Infinite where the images agree. Raises `ValueError` for an empty region.
-    """
-    if not region.any():
-        raise ValueError("the region has no pixels")
-    error = float(np.square(image[region].astype(np.float64) - truth[region]).mean())
-    return float("inf") if error == 0 else 10 * float(np.log10(4 / error))
 
 
 def _source_faces(edit: AttributeEdit, seed: int) -> Iterator[Face]:

@@ -18,6 +18,7 @@ from clipdiff_jax.data.avatar_styles import ATTRIBUTES
 from clipdiff_jax.data.avatars import Avatars, AvatarsData, open_avatars
 from clipdiff_jax.data.captions import BEARDS, CLOTHES, EYES, HAIR_STYLES, MOUTHS, STYLE_WORDS
 from clipdiff_jax.data.transforms import to_float
+from clipdiff_jax.evaluate.text_image import retrieval_ranks
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.pipelines.clip import Clip, load_clip
 
@@ -61,8 +62,7 @@ def retrieval(clip: Clip, faces: Float[Array, "n d"], captions: Sequence[str]) -
     A caption that occurs twice is right in both places.
     """
     texts = unit(clip.embed_texts(captions))
-    best = np.asarray(jnp.argmax(faces @ texts.T, axis=1))
-    return float(np.mean([captions[i] == captions[j] for i, j in enumerate(best)]))
+    return float(np.mean(retrieval_ranks(faces, texts, captions) == 1))
 
 
 def zero_shot(clip: Clip, faces: Float[Array, "n d"], values: dict[str, list[str]]) -> list[str]:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.config import from_dict
+from clipdiff_jax.diffusion.edict import Pair, invert_coupled, sample_coupled
 from clipdiff_jax.diffusion.guidance import mix
 from clipdiff_jax.diffusion.guidance import strength as at_strength
 from clipdiff_jax.diffusion.inversion import invert
@@ -34,6 +35,7 @@ from clipdiff_jax.train.optim import OptimConfig
 from clipdiff_jax.weights import WeightsError, fingerprint, load_folder
 
 Images = Float[Array | np.ndarray, "b h w 3"]
+Method = Literal["ddim", "fixed_point", "edict"]
 PURIFY_STEPS = 6
 
 
@@ -82,6 +84,7 @@ def edit(
     t0: int | None = None,
     steps: int = 40,
     fixed_point: int = 0,
+    method: Method | None = None,
     random_inversion: bool = False,
     purify: int = 0,
     key: Key[Array, "..."] | int = 0,
@@ -94,7 +97,7 @@ def edit(
     ratios: how much of each edit, where there are several; normalised, equal by default.
     t0: time index to invert to; by default the largest the edits were trained at.
     steps: times of inversion and of generation.
-    fixed_point: iterations that refine each inversion step.
+    fixed_point, method: how to invert, see `reconstruct`.
     random_inversion: noise the picture at random instead of inverting it: stochastic edits.
     purify: repeat this many times, before all else, {noise to t0, a few steps of the base model}:
         brings strokes and foreign domains into the model's (about 8 or more).
@@ -129,6 +132,7 @@ def edit(
         t0=t0,
         steps=steps,
         fixed_point=fixed_point,
+        method=method,
         random_inversion=random_inversion,
         purify=purify,
         keys=_keys(key, len(x0)),
@@ -136,9 +140,24 @@ def edit(
 
 
 def reconstruct(
-    images: Images, base: Diffusion, *, t0: int = 500, steps: int = 40, fixed_point: int = 0
+    images: Images,
+    base: Diffusion,
+    *,
+    t0: int = 500,
+    steps: int = 40,
+    fixed_point: int = 0,
+    method: Method | None = None,
 ) -> Float[Array, "b s s 3"]:
-    """Inverts pictures to t0 and generates them again without any edit."""
+    """Inverts pictures to t0 and generates them again without any edit.
+
+    fixed_point: iterations that refine each step of the method "fixed_point".
+    method: how to invert: "ddim", the editing paper's walk; "fixed_point", all steps of generation,
+        each refined; "edict", two coupled samples, exact at any number of steps. By default
+        "fixed_point" where iterations are given, else "ddim".
+
+    Evaluations of the network: 2 steps - 1, (2 + fixed_point) steps, and 4 steps. Raises ValueError
+    for iterations of another method, and for "fixed_point" without any.
+    """
     x0 = fit_square(images, base.config.image_size)
     return _run(
         base,
@@ -149,6 +168,7 @@ def reconstruct(
         t0=t0,
         steps=steps,
         fixed_point=fixed_point,
+        method=method,
         random_inversion=False,
         purify=0,
         keys=_keys(0, len(x0)),
@@ -227,15 +247,19 @@ def _run(
     t0: int,
     steps: int,
     fixed_point: int,
+    method: Method | None,
     random_inversion: bool,
     purify: int,
     keys: Array,
 ) -> Array:
-    up, down = time_grid(t0, steps, fixed_point), ddim_grid(t0, steps)
+    method = _method(method, fixed_point)
+    down = ddim_grid(t0, steps)
+    up = down[::-1] if method == "edict" else time_grid(t0, steps, fixed_point)
     few = ddim_grid(t0, min(PURIFY_STEPS, steps))
     return _edit(
         base.config,
         base.dtype,
+        method,
         fixed_point,
         random_inversion,
         base.params,
@@ -249,10 +273,23 @@ def _run(
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _method(method: Method | None, fixed_point: int) -> Method:
+    """The method that is meant; ValueError where it does not fit the number of iterations."""
+    if method is None:
+        return "fixed_point" if fixed_point else "ddim"
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+    if (method == "fixed_point") != (fixed_point > 0):
+        wanted = "1 or more" if method == "fixed_point" else "0"
+        raise ValueError(f"fixed_point={fixed_point} with method={method!r}: expected {wanted}")
+    return method
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _edit(
     config: DiffusionConfig,
     dtype: Any,
+    method: Method,
     fixed_point: int,
     random_inversion: bool,
     base_params: Any,
@@ -279,6 +316,13 @@ def _edit(
         return sample(base, step, few, noised(x, index + 1), None, None)
 
     x0 = jax.lax.fori_loop(0, purify, purified, x0)
+    if method == "edict":
+        if random_inversion:
+            pair = Pair(noised(x0, 0), noised(x0, 0))
+        else:
+            pair = invert_coupled(base, schedule, up, x0)
+        pair = sample_coupled(model, schedule, down, pair)
+        return jnp.clip((pair.x + pair.y) / 2, -1, 1)
     if random_inversion:
         latent = noised(x0, 0)
     else:

@@ -97,16 +97,6 @@ def test_the_region_is_what_differs_grown_by_one_pixel():
     np.testing.assert_array_equal(cf.changed_region(a, b), expected)
 
 
-def test_psnr_is_ten_log_of_peak_over_error():
-    a = np.zeros((2, 2, 3), np.float32)
-    b = a + np.float32(0.2)
-    region = np.array([[True, False], [False, False]])
-    assert cf.psnr(b, a, region) == pytest.approx(20, abs=1e-5)
-    assert cf.psnr(a, a, region) == float("inf")
-    with pytest.raises(ValueError, match="no pixels"):
-        cf.psnr(a, a, region & False)
-
-
 @pytest.mark.parametrize(
     ("edit", "message"),
     [(("mout", "smile"), "Did you mean 'mouth'"), (("mouth", "smiel"), "Did you mean 'smile'"),

@@ -82,6 +82,22 @@ def test_fixed_point_inversion_reconstructs_closer():
     assert error(8) < 0.2 * error(0)
 
 
+def test_coupled_inversion_reconstructs_exactly_and_edits():
+    exact = reconstruct(IMAGES, BASE, t0=300, steps=4, method="edict")
+    np.testing.assert_allclose(exact, IMAGES, atol=1e-4)
+    moved = edit(IMAGES, BASE, ONE, method="edict", **STEPS) - edit(IMAGES, BASE, ONE, **STEPS)
+    away = edit(IMAGES, BASE, ONE, method="edict", **STEPS) - exact
+    assert float(jnp.abs(away).max()) > 1e-3
+    assert float(jnp.abs(moved).mean()) < float(jnp.abs(away).mean())
+
+
+def test_methods_of_inversion_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="fixed_point=3 with method='edict': expected 0"):
+        reconstruct(IMAGES, BASE, fixed_point=3, method="edict")
+    with pytest.raises(ValueError, match="fixed_point=0 with method='fixed_point': expected 1"):
+        reconstruct(IMAGES, BASE, method="fixed_point")
+
+
 def test_random_inversion_depends_on_each_pictures_own_key():
     keys = jax.random.split(jax.random.key(0), 3)
     run = lambda images, key: edit(images, BASE, ONE, random_inversion=True, key=key, **STEPS)

@@ -1,0 +1,44 @@
+"""What the subcommands of `evaluate.py` share: their common options, batches, and result files."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from clipdiff_jax.pipelines.grid import Grid
+from clipdiff_jax.writing import write_whole
+
+SHOWN = 10  # pictures in a row of the grid
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """The options of subcommands that run a model on held-out faces."""
+    parser.add_argument("--model", default="demo", help="the model: 'demo' or a folder")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--count", type=int, default=200, help="held-out faces")
+    add_result_options(parser, batch_size=16)
+
+
+def add_result_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
+    """The options of every subcommand."""
+    parser.add_argument("--batch-size", type=int, default=batch_size)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+
+
+def batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:
+    """Batches of one shape, so that one program serves them all; the last is filled up."""
+    filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
+    parts = filled.reshape(-1, size, *images.shape[1:])
+    return tqdm(parts, unit="batch")
+
+
+def write_results(out: Path, scores: object, table: str, grid: Grid) -> None:
+    """Writes `scores.json`, `scores.md` and `grid.png` into the folder and prints the table."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "scores.json", (json.dumps(scores, indent=2) + "\n").encode())
+    write_whole(out / "scores.md", table.encode())
+    grid.save(str(out / "grid.png"))
+    print(table, end="")
