@@ -2,8 +2,11 @@
 
     python evaluate.py counterfactual --edit runs/smile --attribute mouth --target smile \\
         --sources serious --count 200 --out runs/smile/scores
-    python evaluate.py reconstruction --model demo --t0 300 500 --out runs/reconstruction
+    python evaluate.py reconstruction --model demo --t0 300 500 --steps 20 40 \\
+        --methods ddim fixed_point edict --out runs/reconstruction
     python evaluate.py generation --model demo --guidance 1 2 4 --out runs/generation
+    python evaluate.py pairs runs/smile/edited --reference faces --out runs/smile/pairs
+    python evaluate.py texts runs/generated --model demo --out runs/generated/texts
 
 Each writes `scores.json`, `scores.md` and `grid.png` into its folder, and prints the table. Every
 subcommand is a module of `evaluating/`; here is the parser.
@@ -13,9 +16,9 @@ import argparse
 from collections.abc import Sequence
 
 from clipdiff_jax.command import run_command
-from clipdiff_jax.evaluating import counterfactual, generation, reconstruction
+from clipdiff_jax.evaluating import counterfactual, generation, pairs, reconstruction, texts
 
-SUBCOMMANDS = (counterfactual, reconstruction, generation)
+SUBCOMMANDS = (counterfactual, reconstruction, generation, pairs, texts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -47,16 +47,22 @@ def run(*words) -> int:
     return evaluate_command.main([str(word) for word in words])
 
 
-def test_reconstruction_is_measured_at_each_time(folder):
-    """Few steps to little noise reconstruct well; the error grows with t0."""
+def test_reconstruction_is_measured_by_method_and_time(folder):
+    """Few steps to little noise reconstruct well, the error grows with t0, and EDICT is exact."""
     out = folder / "out"
     common = ("--model", folder / "base", "--steps", 6, "--count", 3, "--batch-size", 2)
-    assert run("reconstruction", *common, "--t0", 10, 900, "--out", out) == 0
+    methods = ("--methods", "ddim", "edict", "--t0", 10, 900)
+    assert run("reconstruction", *common, *methods, "--out", out) == 0
     scores = json.loads((out / "scores.json").read_text())
-    assert [one["t0"] for one in scores] == [10, 900]
-    assert scores[0]["psnr"] > scores[1]["psnr"]
+    wanted = [("ddim", 10, 11), ("ddim", 900, 11), ("edict", 10, 24), ("edict", 900, 24)]
+    assert [(one["method"], one["t0"], one["evaluations"]) for one in scores] == wanted
+    psnr = [one["mean"]["psnr"]["value"] for one in scores]
+    assert psnr[0] > psnr[1]
+    assert psnr[3] > psnr[1] + 20
+    assert scores[0]["mean"]["ssim"]["value"] > scores[1]["mean"]["ssim"]["value"]
+    assert 0 < scores[1]["mean"]["mae"]["uncertainty"] < scores[1]["mean"]["mae"]["value"]
     assert scores[0]["faces"] == 3
-    assert "| 900 | 6 |" in (out / "scores.md").read_text()
+    assert "| ddim | 6 | 11 | 900 |" in (out / "scores.md").read_text()
     assert (out / "grid.png").is_file()
 
 

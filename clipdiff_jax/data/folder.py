@@ -106,12 +106,13 @@ class Folder:
         return len(self._paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        image = read_image(self._paths[index], self.config.background)
+        return {"image": image, **self.describe(index)}
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """The example without its image, which is not read."""
         path = self._paths[index]
-        return {
-            "image": read_image(path, self.config.background),
-            "name": path.relative_to(self._root).as_posix(),
-            **self._described.get(path, {}),
-        }
+        return {"name": path.relative_to(self._root).as_posix(), **self._described.get(path, {})}
 
 
 def open_folder(config: FolderData) -> Folder:

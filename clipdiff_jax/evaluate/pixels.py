@@ -89,8 +89,13 @@ def _blurred(x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
     weights = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / SIGMA) ** 2)
     taps = [float(weight) for weight in weights / weights.sum()]
     height, width = (side - 2 * RADIUS for side in x.shape[1:3])
-    rows = sum(tap * x[:, k : k + height] for k, tap in enumerate(taps))
-    return sum(tap * rows[:, :, k : k + width] for k, tap in enumerate(taps))
+    rows = jnp.zeros((x.shape[0], height, *x.shape[2:]))
+    for k, tap in enumerate(taps):
+        rows = rows + tap * x[:, k : k + height]
+    windows = jnp.zeros((x.shape[0], height, width, x.shape[3]))
+    for k, tap in enumerate(taps):
+        windows = windows + tap * rows[:, :, k : k + width]
+    return windows
 
 
 def _pair(images: Images, truths: Truths) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ Of an edit, the direction S_dir is eq. 15 and 16 of `perceptual.directional`, an
 is the cosine of eq. 19 of `perceptual.identity`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +23,6 @@ from jaxtyping import Array, Float, Float64
 from clipdiff_jax.perceptual.directional import TextDirection, change
 from clipdiff_jax.perceptual.identity import identity_loss
 from clipdiff_jax.pipelines.clip import Clip
-from clipdiff_jax.pipelines.face import FaceEncoder
 
 HESSEL_WEIGHT, HESSEL_PREFIX = 2.5, "A photo depicts "
 PERCENT = 100.0
@@ -73,6 +72,11 @@ def directional_similarity(
     return change(clip.embed_images, direction, images, originals).cosine
 
 
-def identity_similarity(face: FaceEncoder, images: Images, originals: Images) -> Float[Array, " b"]:
-    """The cosine of each aligned face with its original to a face recogniser, 1 for the same."""
-    return 1 - identity_loss(face.embed, jnp.asarray(images), jnp.asarray(originals))
+def identity_similarity(
+    embed_faces: Callable[[Array], Array], images: Images, originals: Images
+) -> Float[Array, " b"]:
+    """The cosine of each aligned face with its original to a face recogniser, 1 for the same.
+
+    embed_faces: as of `perceptual.identity.identity_loss`, such as `FaceEncoder.embed`.
+    """
+    return 1 - identity_loss(embed_faces, jnp.asarray(images), jnp.asarray(originals))

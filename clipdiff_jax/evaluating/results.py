@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,16 @@ from clipdiff_jax.writing import write_whole
 SHOWN = 10  # pictures in a row of the grid
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """The options of subcommands that run a model on held-out faces."""
+def add_model_options(parser: argparse.ArgumentParser, *, step_counts: bool = False) -> None:
+    """The options of subcommands that run a model on held-out faces.
+
+    step_counts: `--steps` takes several.
+    """
     parser.add_argument("--model", default="demo", help="the model: 'demo' or a folder")
-    parser.add_argument("--steps", type=int, default=40)
+    if step_counts:
+        parser.add_argument("--steps", type=int, nargs="+", default=[40])
+    else:
+        parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--count", type=int, default=200, help="held-out faces")
     add_result_options(parser, batch_size=16)
 
@@ -33,6 +39,12 @@ def batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:
     filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
     parts = filled.reshape(-1, size, *images.shape[1:])
     return tqdm(parts, unit="batch")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def write_results(out: Path, scores: object, table: str, grid: Grid) -> None:

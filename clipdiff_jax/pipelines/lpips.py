@@ -96,7 +96,8 @@ def init_params(config: Config, key: Array) -> Any:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _distance(config: Config, params: Any, heads: Any, images: Array, references: Array) -> Array:
-    features = functools.partial(_network(config).apply, {"params": params})
+    network: Any = _network(config)
+    features = functools.partial(network.apply, {"params": params})
     weights = [heads[f"lin{layer}"] for layer in range(len(heads))]
     return lpips(features, weights, images, references)
 

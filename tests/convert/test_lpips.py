@@ -53,7 +53,6 @@ def test_stored_reference(net):
 @pytest.mark.parametrize(
     ("net", "config", "shape"),
     [
-        ("alex", AlexNetConfig((8, 6, 4, 12, 3)), (31, 31)),
         ("alex", AlexNetConfig((3, 5, 7, 9, 11)), (35, 44)),
         ("vgg", VGGConfig((3, 4, 5), (1, 2, 2)), (21, 18)),
         ("vgg", VGGConfig((6, 4), (1, 1)), (2, 3)),
