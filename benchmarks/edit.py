@@ -59,7 +59,7 @@ def ours(args: argparse.Namespace) -> dict:
         )
         stage = make_stage(objective, base, clip, images, invert=False)
         optimizer = make_optimizer(OptimConfig(clip_norm=None), 1, base.params)
-        state = jax.jit(lambda: new_state(stage, optimizer, 0, False))()
+        state = jax.jit(lambda seed: new_state(stage, optimizer, seed, False))(0)
         step = jax.jit(make_train_step(stage, optimizer))
         return median(lambda: jax.block_until_ready(step(state, stage.frozen, batch)), args.repeat)
 

@@ -1,4 +1,4 @@
-"""CLIP-driven diffusion in JAX: edit pictures by text, and (soon) make them from text.
+"""CLIP-driven diffusion in JAX: edit pictures by text, and make them from text.
 
     import clipdiff_jax as cd
 

@@ -1,6 +1,8 @@
 """How programs are compiled: kept on disk, and with loops where loops are quick."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -18,6 +20,17 @@ def enable_compilation_cache() -> Path | None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     return folder
+
+
+def jit_once(function: Callable[..., Any], **options: Any) -> Any:
+    """`jax.jit` for what runs once, such as drawing parameters: little time goes into compiling.
+
+    XLA's CPU compiler takes seconds for each random number generator that it optimises, and
+    parameters are drawn by hundreds.
+    """
+    if jax.default_backend() == "cpu":
+        options["compiler_options"] = {"xla_backend_optimization_level": 0}
+    return jax.jit(function, **options)
 
 
 def loops_are_slow() -> bool:

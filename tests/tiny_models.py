@@ -39,15 +39,15 @@ def tiny_base(seed: int = 0, **changes) -> Diffusion:
         "norm_groups": 4, "patch": 2,
     }  # fmt: skip
     config = DiffusionConfig(unet=UNetConfig(**network), image_size=SIZE, **changes)
-    params = diffusion_pipeline.init_params(config, jax.random.key(seed))
-    return Diffusion(config, stirred(params, seed, 0.05))
+    params = drawn(functools.partial(diffusion_pipeline.init_params, config), seed)
+    return Diffusion(config, params)
 
 
 def tiny_clip(seed: int = 0) -> Clip:
     """A vision transformer and a text transformer of one block, over a byte vocabulary."""
     config, tokenizer = tiny_clip_config()
-    params = clip_pipeline.init_params(config, jax.random.key(seed))
-    return Clip(config, stirred(params, seed, 0.05), tokenizer)
+    params = drawn(functools.partial(clip_pipeline.init_params, config), seed)
+    return Clip(config, params, tokenizer)
 
 
 def tiny_clip_config() -> tuple[CLIPConfig, Tokenizer]:
@@ -64,7 +64,7 @@ def tiny_clip_config() -> tuple[CLIPConfig, Tokenizer]:
 def tiny_face(seed: int = 0) -> FaceEncoder:
     """ArcFace with one block a stage."""
     config = ArcFaceConfig(width=4, depths=(1, 1, 1, 1), reduction=4, features=8)
-    return FaceEncoder(config, face_pipeline.init_params(config, jax.random.key(seed)))
+    return FaceEncoder(config, drawn(functools.partial(face_pipeline.init_params, config), seed))
 
 
 def write_unclip(folder: Path, seed: int = 0) -> Path:
@@ -113,8 +113,10 @@ def drawn(init, seed: int):
 
     def draw(path, leaf):
         noise = rng.normal(size=leaf.shape)
-        if path[-1].key in ("scale", "embedding_std"):
+        if path[-1].key in ("scale", "var", "embedding_std"):
             value = 1 + 0.1 * noise
+        elif path[-1].key == "logit_scale":
+            value = np.log(1 / 0.07)
         elif len(leaf.shape) > 1:
             value = noise / np.sqrt(np.prod(leaf.shape[:-1]))
         else:

@@ -24,6 +24,7 @@ import optax
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
+from clipdiff_jax.compilation import jit_once
 from clipdiff_jax.data.avatar_styles import ATTRIBUTES, STYLES
 from clipdiff_jax.data.avatars import Avatars, AvatarsData, open_avatars
 from clipdiff_jax.data.loader import batches
@@ -168,7 +169,7 @@ def train(
     """Trains the network on the labels of `source` with AdamW and returns its parameters."""
     network = AttributeNetwork(config)
     image = jnp.zeros((1, config.image_size, config.image_size, 3))
-    params = jax.jit(network.init)(jax.random.key(seed), image)["params"]
+    params = jit_once(network.init)(jax.random.key(seed), image)["params"]
     optimizer = optax.adamw(optax.warmup_cosine_decay_schedule(0, 1.5e-3, steps // 20, steps))
     shape = prepare(config.image_size)
 

@@ -27,6 +27,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
+from clipdiff_jax.compilation import jit_once
 from clipdiff_jax.config import nearest
 from clipdiff_jax.convert.hub import locate_files
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -250,7 +251,7 @@ class _Transform:
 def _start(config: ClipStage, init: Callable[[Array], Any]) -> Any:
     """New parameters, and in their place those of `config.start` that fit."""
     _, stored = read_clip(config.start)
-    fresh = jax.device_get(jax.jit(init)(jax.random.key(0)))
+    fresh = jax.device_get(jit_once(init)(jax.random.key(0)))
     params, new = take_fitting(stored, fresh, config.start)
     if new:
         print(f"not in '{config.start}', so new: {', '.join(new)}", file=sys.stderr)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from clipdiff_jax.compilation import jit_once
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer
@@ -263,7 +264,7 @@ def _start(config: DecoderStage) -> Any:
     if not config.start_base:
         return None
     _, stored = read_diffusion(config.start_base)
-    fresh = jax.device_get(jax.jit(partial(init_params, model))(jax.random.key(0)))
+    fresh = jax.device_get(jit_once(partial(init_params, model))(jax.random.key(0)))
     unet, new = take_fitting(stored, fresh["unet"], config.start_base)
     print(f"not in '{config.start_base}', so new: {', '.join(new)}", file=sys.stderr)
     return fresh | {"unet": unet}

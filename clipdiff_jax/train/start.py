@@ -8,15 +8,17 @@ part.
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from clipdiff_jax.compilation import jit_once
 from clipdiff_jax.train.checkpoint import Checkpoints
 from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.log import Log
 from clipdiff_jax.train.optim import make_optimizer
 from clipdiff_jax.train.stage import Stage
-from clipdiff_jax.train.state import TrainState, new_state, state_sharding, with_params
+from clipdiff_jax.train.state import TrainState, new_state, state_sharding
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,13 @@ def first_state(
         log.say(f"resuming from step {checkpoints.latest}")
         return checkpoints.restore(plan.abstract)
     shardings = plan.shardings
-    create = jax.jit(
-        lambda: new_state(stage, plan.optimizer, config.seed, config.ema > 0),
+    create = jit_once(
+        lambda seed, params: new_state(stage, plan.optimizer, seed, config.ema > 0, params),
         out_shardings=shardings,
+        donate_argnums=1,
     )
-    state = create()
-    if stage.start is None:
-        return state
-    params = jax.tree.map(jax.device_put, stage.start, shardings.params)
-    return jax.jit(with_params, donate_argnums=0, out_shardings=shardings)(state, params)
+    start = None
+    if stage.start is not None:
+        start = jax.tree.map(jax.device_put, stage.start, shardings.params)
+    # The seed is an argument: as a constant it would have the compiler work out the parameters.
+    return create(jnp.int32(config.seed), start)

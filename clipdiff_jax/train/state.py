@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from clipdiff_jax.train.sharding import tree_sharding
 from clipdiff_jax.train.stage import Params, Stage
@@ -29,11 +29,18 @@ class TrainState(NamedTuple):
 
 
 def new_state(
-    stage: Stage, optimizer: optax.GradientTransformation, seed: int, with_ema: bool
+    stage: Stage,
+    optimizer: optax.GradientTransformation,
+    seed: int | Int[Array, ""],
+    with_ema: bool,
+    params: Params = None,
 ) -> TrainState:
-    """The state of step 0; a pure function of `seed`, to be traced under `jit` or `eval_shape`."""
+    """The state of step 0; a pure function of `seed`, to be traced under `jit` or `eval_shape`.
+
+    params: those to start from, in place of new ones.
+    """
     init_key, key = jax.random.split(jax.random.key(seed))
-    params = stage.init(init_key)
+    params = stage.init(init_key) if params is None else params
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -47,9 +54,3 @@ def state_sharding(mesh: Mesh, state: TrainState, min_split: int) -> TrainState:
     """Shardings of a state (arrays or shapes); the optimiser's moments lie with their parameters
     because they have their shapes."""
     return tree_sharding(mesh, state, min_split)
-
-
-def with_params(state: TrainState, params: Params) -> TrainState:
-    """The state of step 0 with other parameters to start from."""
-    ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
-    return state._replace(params=params, ema=ema)

@@ -31,6 +31,10 @@ def network(vision, **options):
     return CLIP(config, **options), {"params": params}
 
 
+def embed_texts(clip, variables, ids):
+    return jax.jit(partial(clip.apply, method="embed_texts"))(variables, ids)
+
+
 def test_end_of_text_conventions():
     ids = jnp.array([[0, 7, 3, 9, 9], [0, 9, 3, 7, 9], [0, 3, 2, 2, 2]])
     np.testing.assert_array_equal(end_of_text(ids, 9), [3, 1, 0])
@@ -40,14 +44,14 @@ def test_end_of_text_conventions():
 
 def test_padding_after_the_end_changes_no_embedding():
     clip, variables = network(TRANSFORMER)
-    embedding, hidden = clip.apply(variables, IDS, method="embed_texts")
+    embedding, hidden = embed_texts(clip, variables, IDS)
     assert (embedding.shape, hidden.shape) == ((2, 10), (2, 6, 8))
     padded = IDS.at[0, 3:].set(11)
-    again, _ = clip.apply(variables, padded, method="embed_texts")
+    again, _ = embed_texts(clip, variables, padded)
     np.testing.assert_allclose(embedding, again, atol=1e-6)
-    short, _ = clip.apply(variables, IDS[:1, :3], method="embed_texts")
+    short, _ = embed_texts(clip, variables, IDS[:1, :3])
     np.testing.assert_allclose(embedding[:1], short, atol=1e-6)
-    moved, _ = clip.apply(variables, IDS.at[0, 1].set(11), method="embed_texts")
+    moved, _ = embed_texts(clip, variables, IDS.at[0, 1].set(11))
     assert np.abs(moved[0] - embedding[0]).max() > 1e-3
 
 
@@ -55,11 +59,12 @@ def test_padding_after_the_end_changes_no_embedding():
 def test_half_precision_and_remat_change_little(vision):
     clip, variables = network(vision)
     pixels = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
-    image, text, temperature = clip.apply(variables, pixels, IDS)
+    image, text, temperature = jax.jit(clip.apply)(variables, pixels, IDS)
     assert (image.shape, text.shape) == ((2, 10), (2, 10))
     assert float(temperature) == pytest.approx(1 / 0.07, rel=1e-3)
     half, remat = CLIP(clip.config, dtype=jnp.bfloat16), CLIP(clip.config, remat=True)
-    np.testing.assert_allclose(half.apply(variables, pixels, IDS)[0], image, atol=0.1)
+    halved = jax.jit(half.apply)(variables, pixels, IDS)[0]
+    np.testing.assert_allclose(halved, image, atol=0.1)
 
     def gradient(clip):
         loss = lambda v: jnp.sum(clip.apply(v, pixels, IDS)[0] ** 2)

@@ -26,33 +26,35 @@ def params(x):
 
 def test_scan_equals_a_loop_over_blocks(x, params):
     assert all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(params["blocks"]))
-    scanned = NETWORK(causal=True).apply({"params": params}, x)
+    scanned = jax.jit(NETWORK(causal=True).apply)({"params": params}, x)
+    block_of = jax.jit(BLOCK(causal=True).apply)
     looped = x
     for i in range(3):
         block = jax.tree.map(lambda p, i=i: p[i], params["blocks"])
-        looped, _ = BLOCK(causal=True).apply({"params": block}, looped)
+        looped, _ = block_of({"params": block}, looped)
     np.testing.assert_allclose(scanned, looped, atol=1e-5)
 
 
 def test_causal_blocks_do_not_see_what_follows(x, params):
     later = x.at[:, 3:].multiply(-1.0)
     for causal, blind in ((True, True), (False, False)):
-        network = NETWORK(causal=causal)
-        a, b = (network.apply({"params": params}, v) for v in (x, later))
+        apply = jax.jit(NETWORK(causal=causal).apply)
+        a, b = (apply({"params": params}, v) for v in (x, later))
         assert np.allclose(a[:, :3], b[:, :3], atol=1e-6) == blind
 
 
 def test_masked_positions_do_not_count(x, params):
     mask = jnp.arange(5)[None, None, None, :] < 4
     changed = x.at[:, 4].multiply(-1.0)
-    a, b = (NETWORK().apply({"params": params}, v, mask) for v in (x, changed))
+    apply = jax.jit(NETWORK().apply)
+    a, b = (apply({"params": params}, v, mask) for v in (x, changed))
     np.testing.assert_allclose(a[:, :4], b[:, :4], atol=1e-6)
 
 
 def test_rematerialisation_changes_no_gradient(x, params):
     def gradient(remat):
         network = NETWORK(remat=remat)
-        return jax.grad(lambda p: jnp.sum(network.apply({"params": p}, x) ** 2))(params)
+        return jax.jit(jax.grad(lambda p: jnp.sum(network.apply({"params": p}, x) ** 2)))(params)
 
     jax.tree.map(
         partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *map(gradient, (False, True))
@@ -60,8 +62,8 @@ def test_rematerialisation_changes_no_gradient(x, params):
 
 
 def test_half_precision_output_and_float32_parameters(x, params):
-    half = NETWORK(dtype=jnp.bfloat16).apply({"params": params}, x)
-    full = NETWORK().apply({"params": params}, x)
+    half = jax.jit(NETWORK(dtype=jnp.bfloat16).apply)({"params": params}, x)
+    full = jax.jit(NETWORK().apply)({"params": params}, x)
     assert half.dtype == jnp.bfloat16
     assert full.dtype == jnp.float32
     assert np.abs(half - full).max() < 0.1
@@ -82,14 +84,13 @@ def test_heads_must_divide_the_width(x):
 def test_extending_with_a_cache_equals_the_whole_sequence(x, params):
     network = NETWORK(causal=True)
     mask = jnp.array([[True] * 5, [True, False, True, True, True]])[:, None, None, :]
-    whole = network.apply({"params": params}, x, mask)
+    whole = jax.jit(network.apply)({"params": params}, x, mask)
+    extend = jax.jit(partial(network.apply, method="extend"))
     wider = jnp.pad(mask, ((0, 0), (0, 0), (0, 0), (0, 2)))
     cache = network.empty_cache(2, 7, 8)
     parts = []
     for start, stop in ((0, 2), (2, 3), (3, 5)):
-        part, cache = network.apply(
-            {"params": params}, x[:, start:stop], cache, wider, method="extend"
-        )
+        part, cache = extend({"params": params}, x[:, start:stop], cache, wider)
         parts.append(part)
         assert int(cache.length) == stop
     np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)

@@ -39,8 +39,9 @@ def test_loss_falls_and_the_export_is_the_moving_average(tmp_path):
     stage = make_stage(CONFIG, Grey())
     state = fit(stage, train, tmp_path)
     batch = {"image": jnp.linspace(-1, 1, 16)[:, None, None, None] * jnp.ones((16, 8, 8, 3))}
-    before, _ = stage.loss(stage.init(jax.random.key(0)), None, batch, jax.random.key(1))
-    after, _ = stage.loss(state.params, None, batch, jax.random.key(1))
+    loss, start = jax.jit(stage.loss), jax.jit(stage.init)(jax.random.key(0))
+    before, _ = loss(start, None, batch, jax.random.key(1))
+    after, _ = loss(state.params, None, batch, jax.random.key(1))
     assert float(after) < 0.6 * float(before)
     model = load_diffusion(tmp_path)
     assert model.config == MODEL
@@ -55,7 +56,7 @@ def test_loss_falls_and_the_export_is_the_moving_average(tmp_path):
 
 def test_a_start_of_another_architecture_is_refused(tmp_path):
     stage = make_stage(CONFIG, Grey())
-    params = stage.init(jax.random.key(0))
+    params = jax.jit(stage.init)(jax.random.key(0))
     stage.export(tmp_path / "model", params)
     again = make_stage(replace(CONFIG, start=str(tmp_path)), Grey())
     np.testing.assert_array_equal(again.start["conv_in"]["kernel"], params["conv_in"]["kernel"])

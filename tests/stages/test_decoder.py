@@ -136,7 +136,7 @@ def test_it_learns_to_look_at_embeddings(clip, tmp_path):
         options = {"key": jax.random.key(0), "steps": 4, "sampler": sampler}
         away = model.decode(z, guidance=0.0, **options)
         without = model.decode(None, [""] * 4, guidance=1.0, **options)
-        np.testing.assert_allclose(away, without, atol=1e-4)
+        np.testing.assert_allclose(away, without, atol=3e-4)
         assert np.abs(model.decode(z, guidance=1.0, **options) - without).max() > 1e-3
 
 

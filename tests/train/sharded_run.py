@@ -1,7 +1,9 @@
-"""Trains a tiny stage on N simulated devices and writes losses and parameters.
+"""Trains tiny stages on N simulated devices and writes losses and parameters.
 
-Run as a script: sharded_run.py DEVICES DATA FSDP STAGE OUT [WORKDIR]. Devices have to be simulated
-before jax starts, hence a process of its own.
+Run as a script: sharded_run.py DEVICES OUT STAGE:DATA:FSDP ..., where each of the last is a run on
+a mesh of DATA x FSDP devices. Its work folder is OUT/STAGE-DATAxFSDP and its arrays are beside it
+in an .npz.
+Devices have to be simulated before jax starts, hence a process of its own.
 """
 
 import os
@@ -21,16 +23,32 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from prior_toy import open_toy
+from tiny_models import tiny_clip
+
 from clipdiff_jax.data.avatars import AvatarsData
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.data.tokenize import train_tokenizer
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig
+from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
+from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
+from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pipelines.clip import Clip
 from clipdiff_jax.pipelines.clip import init_params as init_clip
 from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, init_params
-from clipdiff_jax.stages import base
+from clipdiff_jax.pipelines.unclip_configs import Decoder, Prior, Upsampler
+from clipdiff_jax.stages import (
+    ar_prior,
+    base,
+    decoder,
+    diffusion_prior,
+    direct_prior,
+    upsampler,
+)
 from clipdiff_jax.stages.edit import EditObjective, make_stage
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig
@@ -55,7 +73,8 @@ class Noise:
         return 24
 
     def __getitem__(self, index):
-        return {"image": np.random.default_rng(index).integers(0, 255, (8, 8, 3)).astype(np.uint8)}
+        pixels = np.random.default_rng(index).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+        return {"image": pixels, "captions": ["a smiling face"]}
 
 
 def base_stage():
@@ -95,15 +114,51 @@ def edit_stage():
 
 
 def diffusion_prior_stage():
-    from prior_toy import open_toy
-
-    from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
-    from clipdiff_jax.pipelines.unclip_configs import Prior
-    from clipdiff_jax.stages import diffusion_prior
-
     network = DiffusionPriorConfig(8, 16, text_length=12, width=16, depth=2, heads=2)
     config = diffusion_prior.DiffusionPriorStage(data=EMBEDDINGS, model=Prior(network))
     return diffusion_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
+
+
+def ar_prior_stage():
+    network = ARPriorConfig(
+        8, 16, text_length=12, dims=4, buckets=16, dot_buckets=4, width=16, depth=2, heads=2
+    )
+    config = ar_prior.ARPriorStage(data=EMBEDDINGS, model=network)
+    return ar_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
+
+
+def direct_prior_stage():
+    network = DirectPriorConfig(8, 16, text_length=12, width=16, depth=2, heads=2)
+    config = direct_prior.DirectPriorStage(data=EMBEDDINGS, model=network)
+    return direct_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
+
+
+def decoder_stage():
+    conditioning = DecoderConditioningConfig(8, 16, pooled_width=32, context_width=8)
+    unet = replace(
+        UNET, head_width=8, out_channels=6, pooled_width=32, pooled_projection=False,
+        context_width=8,
+    )  # fmt: skip
+    model = Decoder(unet, conditioning, 8, DiscreteSchedule("squared_cosine"))
+    config = decoder.DecoderStage(data=AvatarsData(size=8), model=model)
+    return decoder.make_stage(config, Noise(), tiny_clip())
+
+
+def upsampler_stage():
+    model = Upsampler(replace(UNET, in_channels=6), 8, 4, DiscreteSchedule(), last=False)
+    config = upsampler.UpsamplerStage(data=AvatarsData(size=8), model=model, crop=1.0)
+    return upsampler.make_stage(config, Noise())
+
+
+STAGES = {
+    "base": base_stage,
+    "edit": edit_stage,
+    "diffusion_prior": diffusion_prior_stage,
+    "ar_prior": ar_prior_stage,
+    "direct_prior": direct_prior_stage,
+    "decoder": decoder_stage,
+    "upsampler": upsampler_stage,
+}
 
 
 def filled(params):
@@ -114,7 +169,7 @@ def filled(params):
     return jax.tree.unflatten(tree, noisy)
 
 
-def main(data: int, fsdp: int, stage: str, out: Path, workdir: Path | None) -> None:
+def run(stage: str, data: int, fsdp: int, out: Path) -> None:
     config = TrainConfig(
         steps=3,
         batch_size=16,
@@ -126,22 +181,14 @@ def main(data: int, fsdp: int, stage: str, out: Path, workdir: Path | None) -> N
         mesh=MeshConfig(data=data, fsdp=fsdp, min_split=64),
         checkpoint=CheckpointConfig(every=100),
     )
-    stages = {
-        "base": base_stage,
-        "edit": edit_stage,
-        "diffusion_prior": diffusion_prior_stage,
-    }
-    state = fit(stages[stage](), config, workdir)
+    name = f"{stage}-{data}x{fsdp}"
+    state = fit(STAGES[stage](), config, out / name)
     arrays = flatten(jax.tree.map(np.asarray, {"params": state.params, "ema": state.ema}))
     split = sum("fsdp" in str(leaf.sharding.spec) for leaf in jax.tree.leaves(state.params))
-    np.savez(out, step=int(state.step), split=split, **arrays)
+    np.savez(out / f"{name}.npz", step=int(state.step), split=split, **arrays)
 
 
 if __name__ == "__main__":
-    main(
-        int(sys.argv[2]),
-        int(sys.argv[3]),
-        sys.argv[4],
-        Path(sys.argv[5]),
-        Path(sys.argv[6]) if len(sys.argv) > 6 else None,
-    )
+    for text in sys.argv[3:]:
+        stage, data, fsdp = text.split(":")
+        run(stage, int(data), int(fsdp), Path(sys.argv[2]))

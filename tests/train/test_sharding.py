@@ -1,6 +1,7 @@
 """The same numbers on one device and on eight, and checkpoints that move between them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,37 +17,58 @@ from clipdiff_jax.train.sharding import MeshConfig, make_mesh, param_sharding
 SCRIPT = Path(__file__).parent / "sharded_run.py"
 
 
-def run(devices: int, data: int, fsdp: int, stage: str, out: Path, workdir: Path):
-    """Trains in a process with that many simulated devices -> (arrays, losses in the log)."""
-    command = [SCRIPT, devices, data, fsdp, stage, out, workdir]
-    done = subprocess.run(
-        [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=900
-    )
+STAGES = (
+    "base", "edit", "diffusion_prior", "ar_prior", "direct_prior", "decoder", "upsampler",
+)  # fmt: skip
+# Copies of the parameters on every device, which all stages do alike, and parts of them.
+MESHES = [("base", 8, 1), ("edit", 8, 1), *((stage, 2, 4) for stage in STAGES)]
+
+
+def train(devices: int, out: Path, runs: list[str]) -> Path:
+    """Trains each of the runs "stage:data:fsdp" in one process with so many simulated devices."""
+    command = [sys.executable, SCRIPT, devices, out, *runs]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
+    return out
+
+
+def losses(workdir: Path) -> list[float]:
     records = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
-    return dict(np.load(out)), [record["loss"] for record in records]
+    return [record["loss"] for record in records]
 
 
-@pytest.mark.parametrize("stage", ["base", "edit", "diffusion_prior"])
-def test_eight_devices_equal_one(tmp_path, stage):
-    one, losses = run(1, 1, 1, stage, tmp_path / "1.npz", tmp_path / "w1")
-    meshes = [("data", 8, 1), ("fsdp", 2, 4)]
-    for name, data, fsdp in meshes if stage in ("base", "edit") else meshes[1:]:
-        many, many_losses = run(8, data, fsdp, stage, tmp_path / f"{name}.npz", tmp_path / name)
-        assert (int(many.pop("split")) > 0) == (fsdp > 1)
-        np.testing.assert_allclose(many_losses, losses, rtol=2e-5)
-        for key in many:
-            np.testing.assert_allclose(many[key], one[key], rtol=1e-4, atol=2e-6, err_msg=key)
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """Every stage on one device."""
+    return train(1, tmp_path_factory.mktemp("one"), [f"{stage}:1:1" for stage in STAGES])
 
 
-def test_a_checkpoint_of_eight_devices_restores_on_two_and_on_one(tmp_path):
-    workdir = tmp_path / "run"
-    eight, losses = run(8, 2, 4, "base", tmp_path / "8.npz", workdir)
-    for devices, data, fsdp in [(2, 1, 2), (1, 1, 1)]:
-        fewer, after = run(devices, data, fsdp, "base", tmp_path / f"{devices}.npz", workdir)
-        assert after == losses  # the run was finished: it was restored, and nothing trained
-        for key in fewer.keys() - {"split"}:
-            np.testing.assert_array_equal(fewer[key], eight[key])
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    """Every stage on eight, as copies and split."""
+    runs = [f"{stage}:{data}:{fsdp}" for stage, data, fsdp in MESHES]
+    return train(8, tmp_path_factory.mktemp("eight"), runs)
+
+
+@pytest.mark.parametrize(("stage", "data", "fsdp"), MESHES)
+def test_eight_devices_equal_one(one, eight, stage, data, fsdp):
+    name = f"{stage}-{data}x{fsdp}"
+    expected, many = (dict(np.load(f)) for f in (one / f"{stage}-1x1.npz", eight / f"{name}.npz"))
+    assert (int(many.pop("split")) > 0) == (fsdp > 1)
+    np.testing.assert_allclose(losses(eight / name), losses(one / f"{stage}-1x1"), rtol=2e-5)
+    for key in many:
+        np.testing.assert_allclose(many[key], expected[key], rtol=1e-4, atol=2e-6, err_msg=key)
+
+
+@pytest.mark.parametrize(("devices", "data", "fsdp"), [(2, 1, 2), (1, 1, 1)])
+def test_a_checkpoint_of_eight_devices_restores_on_fewer(eight, tmp_path, devices, data, fsdp):
+    name = f"base-{data}x{fsdp}"
+    shutil.copytree(eight / "base-2x4", tmp_path / name)
+    train(devices, tmp_path, [f"base:{data}:{fsdp}"])
+    assert losses(tmp_path / name) == losses(eight / "base-2x4")  # the run was finished
+    fewer, whole = (dict(np.load(f)) for f in (tmp_path / f"{name}.npz", eight / "base-2x4.npz"))
+    for key in fewer.keys() - {"split"}:
+        np.testing.assert_array_equal(fewer[key], whole[key])
 
 
 def test_parameters_are_split_along_their_longest_divisible_axis():

@@ -23,9 +23,9 @@ def get_config() -> RunConfig:
         dims=32,
         buckets=64,
         dot_buckets=16,
-        width=192,
+        width=128,
         depth=4,
-        heads=6,
+        heads=4,
     )
     return RunConfig(
         stage=ARPriorStage(
@@ -35,7 +35,7 @@ def get_config() -> RunConfig:
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
-            steps=1500,
+            steps=1000,
             batch_size=64,
             ema=0.995,
             log_every=50,

@@ -14,7 +14,7 @@ from clipdiff_jax.train.optim import OptimConfig
 
 def get_config() -> RunConfig:
     network = DirectPriorConfig(
-        embedding_width=256, hidden_width=128, text_length=32, width=192, depth=4, heads=6
+        embedding_width=256, hidden_width=128, text_length=32, width=128, depth=4, heads=4
     )
     return RunConfig(
         stage=DirectPriorStage(
@@ -23,7 +23,7 @@ def get_config() -> RunConfig:
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
-            steps=2000,
+            steps=1200,
             batch_size=64,
             ema=0.995,
             log_every=50,
