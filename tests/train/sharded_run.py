@@ -16,6 +16,7 @@ os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -24,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from prior_toy import open_toy
-from tiny_models import tiny_clip
+from tiny_models import drawn, tiny_clip
 
 from clipdiff_jax.data.avatars import AvatarsData
 from clipdiff_jax.data.embeddings import EmbeddingsData
@@ -57,7 +58,7 @@ from clipdiff_jax.train.optim import OptimConfig
 from clipdiff_jax.train.sharding import MeshConfig
 from clipdiff_jax.weights import flatten
 
-UNET = UNetConfig(channels=(8, 16), blocks=1, attention_levels=(1,), norm_groups=4)
+UNET = UNetConfig(channels=(8,), blocks=1, attention_levels=(0,), norm_groups=4)
 MODEL = DiffusionConfig(unet=UNET, image_size=8, prediction="v")
 
 
@@ -79,7 +80,7 @@ class Noise:
 
 def base_stage():
     stage = base.make_stage(base.BaseStage(data=AvatarsData(size=8), model=MODEL), Noise())
-    return replace(stage, start=filled(stage.init(jax.random.key(0))))
+    return replace(stage, start=drawn(stage.init, 0))
 
 
 def edit_stage():
@@ -104,8 +105,8 @@ def edit_stage():
         eos_token_id=tokenizer.end_id,
     )
     config = CLIPConfig(vision, text, projection_dim=8)
-    clip = Clip(config, init_clip(config, jax.random.key(1)), tokenizer)
-    model = Diffusion(MODEL, filled(init_params(MODEL, jax.random.key(0))))
+    clip = Clip(config, drawn(partial(init_clip, config), 1), tokenizer)
+    model = Diffusion(MODEL, drawn(partial(init_params, MODEL), 0))
     objective = EditObjective(
         source_text=texts[0], target_text=texts[1], t0=100, invert_steps=3, train_steps=2, noise=1.0
     )
@@ -159,14 +160,6 @@ STAGES = {
     "decoder": decoder_stage,
     "upsampler": upsampler_stage,
 }
-
-
-def filled(params):
-    """Zero-initialised layers filled, so that every parameter matters from the first step."""
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(2), len(leaves))
-    noisy = [p + 0.1 * jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(tree, noisy)
 
 
 def run(stage: str, data: int, fsdp: int, out: Path) -> None:
