@@ -21,7 +21,7 @@ BLOCK = 1024  # rows of a kernel matrix at a time
 
 def cmmd(
     generated: Float[np.ndarray, "n d"],
-    reference: Float[np.ndarray, "m d"],
+    reference: Float[np.ndarray, "m e"],
     *,
     rounds: int = 10,
     seed: int = 0,

@@ -56,10 +56,12 @@ class Features:
     Attributes:
       folder: of the files.
       count: pictures.
+      network: name of the `FeatureNetwork`.
     """
 
     folder: Path
     count: int
+    network: str
 
     def __iter__(self) -> Iterator[Float32[np.ndarray, "n d"]]:
         for part in range(-(-self.count // PART)):
@@ -108,7 +110,7 @@ def compute_features(
     count = len(source)
     if count == 0 or batch_size < 1:
         raise ValueError(f"expected pictures and a batch, got {count} and {batch_size}")
-    features = Features(folder, count)
+    features = Features(folder, count, network.name)
     spans = [range(at, min(at + PART, count)) for at in range(0, count, PART)]
     missing = [n for n, span in enumerate(spans) if not _is_there(part_path(folder, n), len(span))]
     if not missing:

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from clipdiff_jax.evaluate.features import Features
 from clipdiff_jax.evaluate.halves import FEWEST, halves
 from clipdiff_jax.evaluate.uncertainty import Measured
 from clipdiff_jax.writing import write_whole
@@ -76,7 +77,7 @@ def merge(a: Moments, b: Moments) -> Moments:
     return Moments(count, a.mean + apart * (b.count / count), comoment)
 
 
-def statistics(blocks: Blocks, network: str = "") -> Statistics:
+def statistics(blocks: Blocks) -> Statistics:
     """Mean and covariance of a stream of features, a block in memory at a time.
 
     Raises `ValueError` for fewer than two pictures, which have no covariance, and for features
@@ -94,6 +95,7 @@ def statistics(blocks: Blocks, network: str = "") -> Statistics:
         )
     if not np.isfinite(whole.comoment).all():
         raise ValueError("there are features that are not finite")
+    network = blocks.network if isinstance(blocks, Features) else ""
     return Statistics(whole.mean, whole.comoment / (whole.count - 1), whole.count, network)
 
 

@@ -21,7 +21,7 @@ from clipdiff_jax.evaluate.uncertainty import Measured
 
 def kid(
     generated: Float[np.ndarray, "n d"],
-    reference: Float[np.ndarray, "m d"],
+    reference: Float[np.ndarray, "m e"],
     *,
     subsets: int = 100,
     subset_size: int = 1000,

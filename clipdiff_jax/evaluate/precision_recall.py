@@ -27,7 +27,7 @@ class PrecisionRecall(NamedTuple):
 
 def precision_recall(
     generated: Float[np.ndarray, "n d"],
-    reference: Float[np.ndarray, "m d"],
+    reference: Float[np.ndarray, "m e"],
     *,
     neighbours: int = NEIGHBOURS,
     seed: int = 0,
