@@ -31,7 +31,7 @@ from clipdiff_jax.evaluate.halves import FEWEST, halves
 from clipdiff_jax.evaluate.uncertainty import Measured
 from clipdiff_jax.writing import write_whole
 
-Blocks = Iterable[Float[np.ndarray, "n d"]]  # of features; can be gone through again
+Blocks = Iterable[Float[np.ndarray, "_ _"]]  # features [n, D]; can be gone through again
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +149,9 @@ def fid(
 def save_statistics(path: Path, known: Statistics) -> None:
     """Writes an .npz in the layout of pytorch-fid and clean-fid (`mu`, `sigma`), and our fields."""
     buffer = io.BytesIO()
-    ours = {"count": -1 if known.count is None else known.count, "network": known.network}
-    np.savez(buffer, mu=known.mean, sigma=known.covariance, **ours)
+    count = np.array(-1 if known.count is None else known.count)
+    name = np.array(known.network)
+    np.savez(buffer, mu=known.mean, sigma=known.covariance, count=count, network=name)
     write_whole(path, buffer.getvalue())
 
 

@@ -10,7 +10,7 @@ The resize is part of the metric: FIDs of the same pictures by two resizes diffe
 """
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,15 +26,14 @@ from clipdiff_jax.evaluate.features import FeatureNetwork
 from clipdiff_jax.models.inception import IMAGE_SIZE, SMALLEST, Inception
 from clipdiff_jax.weights import WeightsError, fingerprint
 
-Resize = Literal["clean", "pytorch"]
-RESIZES: tuple[Resize, ...] = get_args(Resize)
+RESIZES = ("clean", "pytorch")
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 PUBLISHED = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"
 _BICUBIC = Image.Resampling.BICUBIC
 CLASSES = 1008  # of the classifier in the published file; torchvision's networks have 1000
 
 
-def load_inception(path: str | Path, *, resize: Resize = "clean") -> FeatureNetwork:
+def load_inception(path: str | Path, *, resize: str = "clean") -> FeatureNetwork:
     """Loads the published weights (`PUBLISHED`) as the network of `compute_features`.
 
     Raises `ValueError` for an unknown `resize`, and `WeightsError` or `ConvertError` for a file

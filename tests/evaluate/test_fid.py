@@ -90,6 +90,7 @@ def test_statistics_as_a_reference_are_taken_as_they_are():
     assert 0 < alone.uncertainty != both.uncertainty
 
 
+@pytest.mark.filterwarnings("ignore:9 reference")
 def test_few_pictures():
     x, y = SETS["fewer than dimensions"]
     with pytest.warns(UserWarning, match="6 pictures for 20 dimensions: .* rank 5 at most"):
