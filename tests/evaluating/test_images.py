@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_models import tiny_clip
 
 from clipdiff_jax import evaluate_command
 from clipdiff_jax.evaluate.cmmd import cmmd
@@ -13,14 +12,14 @@ from clipdiff_jax.evaluate.features import Features, part_path
 from clipdiff_jax.evaluate.fid import fid, statistics
 from clipdiff_jax.evaluate.kid import kid
 from clipdiff_jax.evaluating.images import measure
-from clipdiff_jax.pipelines.clip import save_clip
+from clipdiff_jax.pipelines.clip import load_clip
 
-SIZE = 16
+SIZE = 64
 
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """Two folders of pictures as they come from a camera, and a CLIP."""
+    """Two folders of pictures."""
     monkeypatch.setenv("CLIPDIFF_JAX_CACHE", str(tmp_path / "cache"))
     for seed, (name, level) in enumerate((("made", 90), ("real", 160))):
         rng = np.random.default_rng(seed)
@@ -28,8 +27,6 @@ def folders(tmp_path, monkeypatch):
         for index in range(6):
             pixels = rng.normal(level, 40, (SIZE, SIZE, 3)).clip(0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
-    clip = tiny_clip()
-    save_clip(tmp_path / "clip", clip.config, clip.params, clip.tokenizer)
     return tmp_path
 
 
@@ -39,11 +36,13 @@ def run(*words) -> int:
 
 def embeddings(folder):
     images = [np.asarray(Image.open(folder / f"{index}.png")) for index in range(6)]
-    return np.asarray(tiny_clip().embed_images(np.stack(images).astype(np.float32) / 127.5 - 1))
+    return np.asarray(
+        load_clip("demo").embed_images(np.stack(images).astype(np.float32) / 127.5 - 1)
+    )
 
 
 def test_cmmd_of_two_folders(folders):
-    common = ("--clip", folders / "clip", "--batch-size", 4, "--out", folders / "out")
+    common = ("--batch-size", 6, "--out", folders / "out")
     assert run("images", folders / "made", "--reference", folders / "real", *common) == 0
     scores = json.loads((folders / "out" / "scores.json").read_text())
     wanted = cmmd(embeddings(folders / "made"), embeddings(folders / "real"))
