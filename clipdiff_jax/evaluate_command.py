@@ -5,6 +5,7 @@
     python evaluate.py reconstruction --model demo --t0 300 500 --steps 20 40 \\
         --methods ddim fixed_point edict --out runs/reconstruction
     python evaluate.py generation --model demo --guidance 1 2 4 --out runs/generation
+    python evaluate.py images runs/generated --reference faces --out runs/generated/scores
     python evaluate.py pairs runs/smile/edited --reference faces --out runs/smile/pairs
     python evaluate.py texts runs/generated --model demo --out runs/generated/texts
 
@@ -16,9 +17,9 @@ import argparse
 from collections.abc import Sequence
 
 from clipdiff_jax.command import run_command
-from clipdiff_jax.evaluating import counterfactual, generation, pairs, reconstruction, texts
+from clipdiff_jax.evaluating import counterfactual, generation, images, pairs, reconstruction, texts
 
-SUBCOMMANDS = (counterfactual, reconstruction, generation, pairs, texts)
+SUBCOMMANDS = (counterfactual, reconstruction, generation, images, pairs, texts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
