@@ -193,7 +193,7 @@ def _make_preview(
 
 def _noised(config: DiffusionConfig, images: np.ndarray, t0: int) -> np.ndarray:
     """The pictures noised at random to t0: enough for a preview of what needs no inversion."""
-    eps = np.random.default_rng(0).standard_normal(images.shape, np.float32)
+    eps = jax.random.normal(jax.random.key(0), images.shape)
     return np.asarray(q_sample(config.schedule, jnp.asarray(images), jnp.int32(t0), eps))
 
 

@@ -31,7 +31,7 @@ class Kind:
     """What edits of one kind have in common; `weights` are fields of `EditObjective`."""
 
     t0: int
-    weights: dict[str, float]
+    weights: dict[str, Any]
     optim: OptimConfig
     passes: int
 

@@ -31,11 +31,11 @@ def test_the_guess_is_edited_and_the_direction_back_is_not():
     alpha, sigma = table()
     edited = asymmetric(IDEAL, shifted, t_edit=200)
     for t, added in ((300, 0.1), (200, 0.1), (199, 0.0)):
-        plain, out = IDEAL(LATENT, t, None), edited(LATENT, jnp.int32(t), None)
+        plain, out = (model(LATENT, jnp.int32(t), None) for model in (IDEAL, edited))
         np.testing.assert_allclose(out.x0, plain.x0 + added, atol=1e-6)
         np.testing.assert_array_equal(out.eps, plain.eps)
     step = sample(edited, ddim(SCHEDULE), np.array([300, 100]), LATENT, None, None)
-    plain = IDEAL(LATENT, 300, None)
+    plain = IDEAL(LATENT, jnp.int32(300), None)
     expected = alpha(100) * (plain.x0 + 0.1) + sigma(100) * plain.eps
     np.testing.assert_allclose(step, expected, atol=1e-6)
 
