@@ -8,6 +8,7 @@ of a recipe under `configs/`, and the overrides of a command line
 import dataclasses
 import difflib
 import importlib.util
+import inspect
 import json
 import types
 import typing
@@ -81,10 +82,12 @@ def apply_overrides(config: T, overrides: Sequence[str]) -> T:
 def load_config(path: str | Path, expected: type[T], overrides: Sequence[str] = ()) -> T:
     """Runs `get_config()` of the recipe at `path` and applies the overrides to what it returns.
 
+    A path like "recipes.py:name" runs `get_config("name")`, for files that hold several recipes.
     Raises `ConfigError` if the file is missing (naming the nearest recipe beside it), has no
-    `get_config`, or returns something that is not an `expected`.
+    `get_config` or not one that takes a name, or returns something that is not an `expected`.
     """
-    path = Path(path)
+    file, several, name = str(path).partition(".py:")
+    path = Path(file + ".py" if several else file)
     if not path.is_file():
         siblings = path.parent.glob("*.py") if path.parent.is_dir() else []
         hint = nearest(path.name, [p.name for p in siblings])
@@ -96,7 +99,11 @@ def load_config(path: str | Path, expected: type[T], overrides: Sequence[str] = 
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise ConfigError(f"'{path}' defines no get_config()")
-    config = module.get_config()
+    takes_name = bool(inspect.signature(module.get_config).parameters)
+    if takes_name != bool(several):
+        hint = "holds several: write PATH.py:NAME" if takes_name else f"has no part '{name}'"
+        raise ConfigError(f"the recipe '{path}' {hint}")
+    config = module.get_config(name) if several else module.get_config()
     if not isinstance(config, expected):
         raise ConfigError(
             f"get_config() of '{path}' returned {type(config).__name__}, not {expected.__name__}"

@@ -9,6 +9,7 @@ Time is an int index array [B]; the network knows no noise schedule.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ from clipdiff_jax.models.layers import (
     nearest_upsample,
     space_to_depth,
 )
+
+BottleneckShift = Callable[[Array, Array], Array]  # (h [B,H,W,C], embedding [B,E]) -> like h
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,8 @@ class UNet(nn.Module):
 
     `x` is [B, H, W, in_channels] with sides that are multiples of `config.stride`; `t` is [B].
     `cond` holds what the config asks for: `classes` [B], `pooled` [B, D], `context` [B, T, D] and
-    `context_mask` [B, T] (True where a token counts; optional). Returns
+    `context_mask` [B, T] (True where a token counts; optional). What `bottleneck_shift` makes of
+    the middle's output and the time embedding is added to the former. Returns
     [B, H, W, out_channels]. Dropout needs `train=True` and an rng named "dropout". Raises
     `ValueError` for a side that does not fit and for conditioning that is missing or unknown.
     """
@@ -238,6 +242,7 @@ class UNet(nn.Module):
         t: Num[Array, " b"],
         cond: dict[str, Any] | None = None,
         train: bool = False,
+        bottleneck_shift: BottleneckShift | None = None,
     ) -> Float[Array, "b h w o"]:
         cfg, dtype = self.config, self.dtype
         cond = cond or {}
@@ -274,6 +279,8 @@ class UNet(nn.Module):
         if cfg.middle_attention:
             h = attention(cfg, dtype, name="mid_attn")(h, context, context_mask)
         h = block(cfg, cfg.channels[-1], dtype=dtype, name="mid_res_1")(h, emb, train)
+        if bottleneck_shift is not None:
+            h = h + bottleneck_shift(h, emb)
 
         for level, width in reversed(list(enumerate(cfg.channels))):
             for i in range(cfg.blocks_per_level[level] + 1):

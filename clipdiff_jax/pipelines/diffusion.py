@@ -26,7 +26,7 @@ from clipdiff_jax.convert.unet_guided import GuidedFlags
 from clipdiff_jax.diffusion.prediction import Denoise, Target, make_denoise
 from clipdiff_jax.diffusion.sampler import ddim, even_grid, picture_keys, sample, step_noise
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
-from clipdiff_jax.models.unet import UNet, UNetConfig
+from clipdiff_jax.models.unet import BottleneckShift, UNet, UNetConfig
 from clipdiff_jax.weights import (
     WeightsError,
     demo_folder,
@@ -93,6 +93,7 @@ def apply(
     *,
     dtype: Any = jnp.float32,
     dropout_key: Key[Array, ""] | None = None,
+    bottleneck_shift: BottleneckShift | None = None,
 ) -> Float[Array, "b h w o"]:
     """The raw network output; dropout acts where a `dropout_key` is given."""
     network: Any = UNet(config.unet, dtype=dtype)
@@ -100,7 +101,13 @@ def apply(
     cond = None if classes is None else {"classes": classes}
     time = t if config.time_scale == 1 else t * config.time_scale
     return network.apply(
-        {"params": params}, x_t, time, cond, train=dropout_key is not None, rngs=rngs
+        {"params": params},
+        x_t,
+        time,
+        cond,
+        train=dropout_key is not None,
+        bottleneck_shift=bottleneck_shift,
+        rngs=rngs,
     )
 
 

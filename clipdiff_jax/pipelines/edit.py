@@ -6,11 +6,10 @@ models. Everything a user turns between two calls (strength, ratios, t0, seed) i
 one compiled program.
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,32 +17,28 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.config import from_dict
-from clipdiff_jax.diffusion.edict import Pair, invert_coupled, sample_coupled
-from clipdiff_jax.diffusion.guidance import mix
-from clipdiff_jax.diffusion.guidance import strength as at_strength
-from clipdiff_jax.diffusion.inversion import invert
-from clipdiff_jax.diffusion.losses import q_sample
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, picture_keys, sample, step_noise
+from clipdiff_jax.diffusion.sampler import picture_keys
 from clipdiff_jax.pipelines.clip import Clip
-from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, denoiser, model_folder
+from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, model_folder
+from clipdiff_jax.pipelines.edit_run import Learned, Method, run, run_from_latents
 from clipdiff_jax.pipelines.face import FaceEncoder
 from clipdiff_jax.stages.edit import KIND, EditObjective, make_stage, save_edit
-from clipdiff_jax.stages.latents import time_grid
+from clipdiff_jax.stages.edit_t0 import with_t0
 from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.loop import fit
 from clipdiff_jax.train.optim import OptimConfig
 from clipdiff_jax.weights import WeightsError, fingerprint, load_folder
 
 Images = Float[Array | np.ndarray, "b h w 3"]
-Method = Literal["ddim", "fixed_point", "edict"]
-PURIFY_STEPS = 6
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """A diffusion model that was tuned to make one change; arrays live in `params`.
+    """What was learned to make one change; arrays live in `params`.
 
     config: of the model, which is that of its base. objective: what it learned.
+    params: of the whole tuned model; with an objective of mode "h_space" those of the small network
+        that shifts the base model's bottleneck.
     base_fingerprint: of the base model's parameters it was tuned from.
     """
 
@@ -92,8 +87,8 @@ def edit(
     """Applies one edit, or several at once, to pictures in [-1, 1].
 
     images: of any size; the middle square is brought to the size the model works at.
-    strength: eps = g eps_edited + (1 - g) eps_base; scalar or [B]. 0 reconstructs, values beyond
-        1 exaggerate.
+    strength: eps = g eps_edited + (1 - g) eps_base, or g times the shift of an edit in h-space;
+        scalar or [B]. 0 reconstructs, values beyond 1 exaggerate.
     ratios: how much of each edit, where there are several; normalised, equal by default.
     t0: time index to invert to; by default the largest the edits were trained at.
     steps: times of inversion and of generation.
@@ -104,32 +99,17 @@ def edit(
     key: seed or typed key of that randomness; picture i uses fold_in(key, i). Or one key a picture.
 
     Changing strength, ratios, t0, purify or key compiles nothing new. Returns [B,S,S,3] in
-    [-1, 1]. Raises ValueError for edits of another architecture than `base`.
+    [-1, 1]. Raises ValueError for edits of another architecture than `base`, and for the method
+    "edict" with an edit in h-space, whose change it would not see.
     """
-    edits = [edit] if isinstance(edit, Edit) else list(edit)
-    if not edits:
-        raise ValueError("no edit given; reconstruct() generates without one")
-    for one in edits:
-        if one.config != base.config:
-            raise ValueError(
-                f"the edit to '{one.objective.target_text}' was tuned from a model with another "
-                "config than this base"
-            )
-    shares = np.ones(len(edits)) if ratios is None else np.asarray(ratios, np.float32)
-    if shares.shape != (len(edits),):
-        raise ValueError(f"{len(edits)} edits need as many ratios, got {len(shares)}")
-    if shares.sum() <= 0:
-        raise ValueError(f"ratios must have a positive sum, got {list(shares)}")
-    t0 = max(one.objective.t0 for one in edits) if t0 is None else t0
+    edits, learned = _learned(base, edit, ratios)
     x0 = fit_square(images, base.config.image_size)
-    weights = jnp.broadcast_to(jnp.asarray(strength, jnp.float32), x0.shape[:1])
-    return _run(
+    return run(
         base,
-        tuple(one.params for one in edits),
+        learned,
         x0,
-        weights,
-        shares,
-        t0=t0,
+        jnp.broadcast_to(jnp.asarray(strength, jnp.float32), x0.shape[:1]),
+        t0=max(one.objective.t0 for one in edits) if t0 is None else t0,
         steps=steps,
         fixed_point=fixed_point,
         method=method,
@@ -137,6 +117,28 @@ def edit(
         purify=purify,
         keys=_keys(key, len(x0)),
     )
+
+
+def generate_edited(
+    latents: Float[Array | np.ndarray, "b s s 3"],
+    base: Diffusion,
+    edit: Edit | Sequence[Edit],
+    strength: float | int | Float[Array | np.ndarray, "..."] = 1.0,
+    *,
+    ratios: Sequence[float | int] | None = None,
+    t0: int,
+    steps: int = 40,
+    key: Key[Array, "..."] | int = 0,
+) -> Float[Array, "b s s 3"]:
+    """The second half of `edit`, from latents at t0 that `stages.latents.invert_images` gave.
+
+    For many edits of the same pictures, which then are inverted once.
+    """
+    _, learned = _learned(base, edit, ratios)
+    latents = jnp.asarray(latents)
+    weights = jnp.broadcast_to(jnp.asarray(strength, jnp.float32), latents.shape[:1])
+    keys = _keys(key, len(latents))
+    return run_from_latents(base, learned, latents, weights, t0=t0, steps=steps, keys=keys)
 
 
 def reconstruct(
@@ -159,18 +161,15 @@ def reconstruct(
     for iterations of another method, and for "fixed_point" without any.
     """
     x0 = fit_square(images, base.config.image_size)
-    return _run(
+    return run(
         base,
-        (),
+        Learned(),
         x0,
         jnp.zeros(len(x0)),
-        np.zeros(0),
         t0=t0,
         steps=steps,
         fixed_point=fixed_point,
         method=method,
-        random_inversion=False,
-        purify=0,
         keys=_keys(0, len(x0)),
     )
 
@@ -200,6 +199,7 @@ def finetune_edit(
     """
     pictures = np.asarray(fit_square(images, base.config.image_size))
     described = EditObjective(source_text=source_text, target_text=target_text, **objective)
+    described = with_t0(described, base, clip, pictures)
     stage = make_stage(described, base, clip, pictures, face=face, progress=progress)
     batch_size = min(batch_size, len(pictures))
     steps_a_pass = max(len(pictures) // batch_size, 1)
@@ -232,99 +232,37 @@ def fit_square(images: Images, size: int) -> Float[Array, "b size size 3"]:
     return jnp.clip(resized, -1, 1)
 
 
-def _keys(key: Key[Array, "..."] | int, count: int) -> Key[Array, " b"]:
-    key = jax.random.key(key) if isinstance(key, int) else key
-    return picture_keys(key, jnp.arange(count))
-
-
-def _run(
-    base: Diffusion,
-    edited: tuple[Any, ...],
-    x0: Array,
-    weights: Array,
-    shares: np.ndarray,
-    *,
-    t0: int,
-    steps: int,
-    fixed_point: int,
-    method: Method | None,
-    random_inversion: bool,
-    purify: int,
-    keys: Array,
-) -> Array:
-    method = _method(method, fixed_point)
-    down = ddim_grid(t0, steps)
-    up = down[::-1] if method == "edict" else time_grid(t0, steps, fixed_point)
-    few = ddim_grid(t0, min(PURIFY_STEPS, steps))
-    return _edit(
-        base.config,
-        base.dtype,
-        method,
-        fixed_point,
-        random_inversion,
-        base.params,
-        edited,
-        x0,
-        jnp.asarray(weights),
-        jnp.asarray(shares, jnp.float32),
-        (up, down, few),
-        jnp.asarray(purify, jnp.int32),
-        keys,
+def _learned(
+    base: Diffusion, edit: Edit | Sequence[Edit], ratios: Sequence[float | int] | None
+) -> tuple[list[Edit], Learned]:
+    """The edits as a list, and as what the compiled program takes; ValueError as `edit` says."""
+    edits = [edit] if isinstance(edit, Edit) else list(edit)
+    if not edits:
+        raise ValueError("no edit given; reconstruct() generates without one")
+    for one in edits:
+        if one.config != base.config:
+            raise ValueError(
+                f"the edit to '{one.objective.target_text}' was tuned from a model with another "
+                "config than this base"
+            )
+    shares = np.ones(len(edits)) if ratios is None else np.asarray(ratios, np.float32)
+    if shares.shape != (len(edits),):
+        raise ValueError(f"{len(edits)} edits need as many ratios, got {len(shares)}")
+    if shares.sum() <= 0:
+        raise ValueError(f"ratios must have a positive sum, got {list(shares)}")
+    shifts = [one.objective.mode == "h_space" for one in edits]
+    tuned = [i for i, shift in enumerate(shifts) if not shift]
+    shifted = [i for i, shift in enumerate(shifts) if shift]
+    return edits, Learned(
+        tuned=tuple(edits[i].params for i in tuned),
+        tuned_shares=np.asarray(shares[tuned], np.float32),
+        shifts=tuple(edits[i].params for i in shifted),
+        shift_shares=np.asarray(shares[shifted], np.float32),
+        t_edit=np.array([edits[i].objective.t_edit for i in shifted], np.int32),
+        t_boost=np.int32(min((edits[i].objective.t_boost for i in shifted), default=0)),
     )
 
 
-def _method(method: Method | None, fixed_point: int) -> Method:
-    """The method that is meant; ValueError where it does not fit the number of iterations."""
-    if method is None:
-        return "fixed_point" if fixed_point else "ddim"
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
-    if (method == "fixed_point") != (fixed_point > 0):
-        wanted = "1 or more" if method == "fixed_point" else "0"
-        raise ValueError(f"fixed_point={fixed_point} with method={method!r}: expected {wanted}")
-    return method
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _edit(
-    config: DiffusionConfig,
-    dtype: Any,
-    method: Method,
-    fixed_point: int,
-    random_inversion: bool,
-    base_params: Any,
-    edited: tuple[Any, ...],
-    x0: Array,
-    weights: Array,
-    shares: Array,
-    grids: tuple[Array, Array, Array],
-    purify: Array,
-    keys: Array,
-) -> Array:
-    schedule, step = config.schedule, ddim(config.schedule)
-    up, down, few = grids
-    base = denoiser(config, base_params, dtype=dtype)
-    model = base
-    if edited:
-        tuned = [denoiser(config, params, dtype=dtype) for params in edited]
-        model = at_strength(base, tuned[0] if len(tuned) == 1 else mix(tuned, shares), weights)
-
-    def noised(x, index):
-        return q_sample(schedule, x, down[0], step_noise(keys, index, x.shape))
-
-    def purified(index, x):
-        return sample(base, step, few, noised(x, index + 1), None, None)
-
-    x0 = jax.lax.fori_loop(0, purify, purified, x0)
-    if method == "edict":
-        if random_inversion:
-            pair = Pair(noised(x0, 0), noised(x0, 0))
-        else:
-            pair = invert_coupled(base, schedule, up, x0)
-        pair = sample_coupled(model, schedule, down, pair)
-        return jnp.clip((pair.x + pair.y) / 2, -1, 1)
-    if random_inversion:
-        latent = noised(x0, 0)
-    else:
-        latent = invert(base, schedule, up, x0, fixed_point=fixed_point)
-    return jnp.clip(sample(model, step, down, latent, None, None), -1, 1)
+def _keys(key: Key[Array, "..."] | int, count: int) -> Key[Array, " b"]:
+    key = jax.random.key(key) if isinstance(key, int) else key
+    return picture_keys(key, jnp.arange(count))

@@ -2,21 +2,10 @@
 
 DiffusionCLIP (Kim et al. 2022, arXiv 2110.02711, section 3.2). Pictures are inverted once with
 the base model; from their latents the model being tuned generates again, and what comes out is
-asked to have moved in CLIP's space as the text has, and otherwise to have stayed:
-
-    loss = directional * L_dir + length * L_length + l1 mean|x_ref - x_gen|
-           + identity * L_id + noise * L_noise                                             (20)
-
-with L_dir and L_length of `perceptual.directional`, L_id of `perceptual.identity` and L_noise the
-ordinary loss on the same pictures, which keeps the model a model of them. Two modes:
-
-    unrolled      all `train_steps` steps with gradients, each recomputed in the backward pass;
-                  the loss is on the final picture; one update.
-    single_step   the loss is on each step's guess x0, with one update a step; the next step goes
-                  on from the detached sample ("GPU-efficient fine-tuning", section 3.4).
+asked to have moved in CLIP's space as the text has, and otherwise to have stayed. What is learned
+is described by `stages.edit_objective`, how by `stages.edit_loss`.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,86 +16,33 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float32
 
-from clipdiff_jax.compilation import loops_are_slow
 from clipdiff_jax.config import to_dict
 from clipdiff_jax.data.select import matching
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
-from clipdiff_jax.diffusion.losses import noise_loss
+from clipdiff_jax.diffusion.losses import q_sample
 from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
-from clipdiff_jax.perceptual.directional import (
-    Form,
-    change,
-    direction_term,
-    length_term,
-    text_direction,
-)
-from clipdiff_jax.perceptual.identity import identity_loss
-from clipdiff_jax.perceptual.templates import PLAIN
+from clipdiff_jax.perceptual.directional import text_direction
 from clipdiff_jax.pipelines.clip import Clip, load_clip
 from clipdiff_jax.pipelines.diffusion import (
     Diffusion,
     DiffusionConfig,
-    apply,
-    denoiser,
     init_params,
     load_diffusion,
 )
 from clipdiff_jax.pipelines.face import FaceEncoder, load_face
+from clipdiff_jax.pipelines.h_space import init_h_space
+from clipdiff_jax.stages.edit_loss import make_loss, trained_denoiser
+from clipdiff_jax.stages.edit_objective import EditObjective
+from clipdiff_jax.stages.edit_t0 import with_t0
 from clipdiff_jax.stages.latents import invert_images
-from clipdiff_jax.train.stage import Aux, Stage
+from clipdiff_jax.train.stage import Stage
 from clipdiff_jax.weights import fingerprint, save_folder
 
 KIND = "edit"
 PREVIEWED = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class EditObjective:
-    """Describes what is learned; the defaults are the published ones.
-
-    Attributes:
-      source_text, target_text: what the pictures show, and what they should show.
-      templates: wordings of the two texts, see `perceptual.templates`.
-      mode: "unrolled" or "single_step".
-      t0: how far pictures are noised, as a time index: the further, the more can change.
-      invert_steps, train_steps: times of the inversion and of generation while training.
-      fixed_point: iterations that refine each inversion step.
-      directional, form: weight and form of L_dir.
-      length, wanted_length: weight of L_length, and how far along the text's direction the
-        picture should go, as a share of the text's own way.
-      l1, identity, noise: weights of the further terms of eq. 20.
-      augmentations, crop, grain: random views before CLIP, see `perceptual.directional`.
-      trainable: regex over parameter paths; "" trains everything.
-    """
-
-    source_text: str
-    target_text: str
-    templates: tuple[str, ...] = PLAIN
-    mode: Literal["unrolled", "single_step"] = "unrolled"
-    t0: int = 400
-    invert_steps: int = 40
-    train_steps: int = 6
-    fixed_point: int = 0
-    directional: float = 3.0
-    form: Form = "log"
-    length: float = 0.0
-    wanted_length: float = 0.5
-    l1: float = 1.0
-    identity: float = 0.0
-    noise: float = 0.0
-    augmentations: int = 0
-    crop: float = 0.8
-    grain: float = 0.1
-    trainable: str = ""
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("unrolled", "single_step"):
-            raise ValueError(f"mode must be 'unrolled' or 'single_step', got {self.mode!r}")
-        ddim_grid(self.t0, self.invert_steps)
-        ddim_grid(self.t0, self.train_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,10 +96,13 @@ def make_stage(
     progress: bool = True,
 ) -> Stage:
     """The stage for models and pictures at hand: float32, in [-1, 1], of the model's size."""
+    objective = with_t0(objective, base, clip, images)
     if objective.identity and face is None:
         raise ValueError(f"identity={objective.identity} needs a face encoder: set `face`")
     if not invert:
         latents = np.zeros_like(images)
+    elif objective.mode == "noised":
+        latents = _noised(base.config, images, objective.t0)
     else:
         latents = invert_images(
             base,
@@ -180,15 +119,17 @@ def make_stage(
     if face is not None:
         frozen["face"] = face.params
     start = jax.tree.map(partial(np.asarray, dtype=np.float32), base.params)
+    if objective.mode == "h_space":
+        frozen["base"] = start
     return Stage(
-        init=partial(init_params, base.config),
-        loss=_make_loss(objective, base.config, base.dtype, clip, face),
+        init=partial(init_h_space if "base" in frozen else init_params, base.config),
+        loss=make_loss(objective, base.config, base.dtype, clip, face),
         source=_Inverted(images, latents),
         transform=_as_it_is,
         frozen=frozen,
-        start=start,
+        start=None if "base" in frozen else start,
         trainable=objective.trainable,
-        rounds=objective.train_steps if objective.mode == "single_step" else 1,
+        rounds=objective.rounds,
         preview=_make_preview(objective, base, images[:PREVIEWED], latents[:PREVIEWED]),
         export=partial(save_edit, objective, base.config, fingerprint(base.params)),
     )
@@ -233,109 +174,27 @@ def save_edit(
     save_folder(path, described, params)
 
 
-def _make_loss(
-    objective: EditObjective,
-    config: DiffusionConfig,
-    dtype: Any,
-    clip: Clip,
-    face: FaceEncoder | None,
-) -> Callable[[Any, Any, dict[str, Array], Array], tuple[Array, Aux]]:
-    step = ddim(config.schedule)
-    times = ddim_grid(objective.t0, objective.train_steps)
-
-    def loss(params, frozen, batch, key):
-        denoise = denoiser(config, params, dtype=dtype)
-        following = None
-        if objective.mode == "unrolled":
-            generated = sample(
-                denoise,
-                step,
-                times,
-                batch["latent"],
-                None,
-                None,
-                remat=True,
-                unroll=loops_are_slow(),
-            )
-        else:
-            index = batch["index"]
-            t, t_next = jnp.asarray(times)[index], jnp.asarray(times)[index + 1]
-            prediction = denoise(batch["latent"], t, None)
-            generated = prediction.x0
-            moved = step(batch["latent"], prediction, t, t_next, None)
-            following = {**batch, "latent": jax.lax.stop_gradient(moved), "index": index + 1}
-        view_key, noise_key = jax.random.split(key)
-        total, metrics = picture_loss(frozen, generated, batch["image"], view_key)
-        if objective.noise:
-            noise, _ = _noise_loss(config, dtype, params, batch["image"], noise_key)
-            total += objective.noise * noise
-            metrics["noise"] = noise
-        return total, Aux(metrics, following)
-
-    def picture_loss(frozen, generated, reference, key):
-        moved = change(
-            dataclasses.replace(clip, params=frozen["clip"]).embed_images,
-            frozen["direction"],
-            generated,
-            reference,
-            key,
-            augmentations=objective.augmentations,
-            crop=objective.crop,
-            noise=objective.grain,
-        )
-        l1 = jnp.mean(jnp.abs(generated - reference))
-        metrics = {"s_dir": moved.cosine.mean(), "length": moved.length.mean(), "l1": l1}
-        total = objective.directional * direction_term(moved.cosine, objective.form).mean()
-        total += objective.length * length_term(moved.length, objective.wanted_length).mean()
-        total += objective.l1 * l1
-        if objective.identity:
-            assert face is not None
-            embed = dataclasses.replace(face, params=frozen["face"]).embed
-            apart = identity_loss(embed, generated, reference).mean()
-            total += objective.identity * apart
-            metrics["identity"] = apart
-        return total, metrics
-
-    return loss
-
-
-def _noise_loss(
-    config: DiffusionConfig, dtype: Any, params: Any, x0: Float[Array, "b h w c"], key: Array
-) -> tuple[Array, dict[str, Array]]:
-    time_key, eps_key = jax.random.split(key)
-    t = jax.random.randint(time_key, x0.shape[:1], 0, config.schedule.num_steps)
-    eps = jax.random.normal(eps_key, x0.shape)
-
-    def network(x_t, t, cond):
-        del cond
-        return apply(config, params, x_t, t, dtype=dtype)
-
-    return noise_loss(
-        network,
-        config.schedule,
-        x0,
-        t,
-        eps,
-        prediction=config.prediction,
-        learned_variance=config.learned_variance,
-    )
-
-
 def _make_preview(
     objective: EditObjective, base: Diffusion, images: np.ndarray, latents: np.ndarray
 ) -> Callable[[Any, Any, Array], dict[str, Array]]:
     times = ddim_grid(objective.t0, objective.train_steps)
 
     @jax.jit
-    def generate(params, latents):
-        denoise = denoiser(base.config, params, dtype=base.dtype)
+    def generate(params, frozen, latents):
+        denoise = trained_denoiser(objective, base.config, params, frozen, base.dtype)
         return sample(denoise, ddim(base.config.schedule), times, latents, None, None)
 
     def preview(params, frozen, key):
-        del frozen, key
-        return {"edited": jnp.concatenate([images, generate(params, latents)])}
+        del key
+        return {"edited": jnp.concatenate([images, generate(params, frozen, latents)])}
 
     return preview
+
+
+def _noised(config: DiffusionConfig, images: np.ndarray, t0: int) -> np.ndarray:
+    """The pictures noised at random to t0: enough for a preview of what needs no inversion."""
+    eps = jax.random.normal(jax.random.key(0), images.shape)
+    return np.asarray(q_sample(config.schedule, jnp.asarray(images), jnp.int32(t0), eps))
 
 
 @dataclass(frozen=True, eq=False)

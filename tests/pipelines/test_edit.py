@@ -15,13 +15,13 @@ from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
 from clipdiff_jax.pipelines.edit import (
     Edit,
-    _edit,
     edit,
     finetune_edit,
     fit_square,
     load_edit,
     reconstruct,
 )
+from clipdiff_jax.pipelines.edit_run import _edit
 from clipdiff_jax.stages.edit import EditObjective
 from clipdiff_jax.weights import WeightsError, fingerprint
 
