@@ -2,8 +2,8 @@
 
 python train.py --config configs/unclip/avatars/ar_prior.py --workdir runs/unclip/ar_prior
 
-Of the 256 dimensions 32 hold 99.6 % of the variance of the embeddings (1024 faces), so a face is
-32 codes.
+Of the 256 dimensions 32 hold 98.7 % of the variance of the embeddings (8192 faces), so a face is
+32 codes. The committed weights are this recipe's.
 """
 
 from clipdiff_jax.data.embeddings import EmbeddingsData

@@ -1,6 +1,8 @@
 """The demo's prior without diffusion: the demo CLIP's image embeddings of captions at once.
 
 python train.py --config configs/unclip/avatars/direct_prior.py --workdir runs/unclip/direct_prior
+
+The committed weights are this recipe's.
 """
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
