@@ -43,13 +43,13 @@ def ours(args: argparse.Namespace) -> dict:
         heads=width // CLIP_HEAD,
         mlp_width=4 * width,
     )
-    text = TextConfig(vocab_size=520, context_length=8, width=64, depth=1, heads=1, mlp_width=64)
+    tokenizer = train_tokenizer(texts, 520, 24)
+    text = TextConfig(
+        vocab_size=tokenizer.vocab_size, context_length=24, width=64, depth=1, heads=1,
+        mlp_width=64, eos_token_id=tokenizer.end_id,
+    )  # fmt: skip
     clip_config = CLIPConfig(vision, text, projection_dim=PROJECTION)
-    clip = clips.Clip(
-        clip_config,
-        clips.init_params(clip_config, jax.random.key(1)),
-        train_tokenizer(texts, 520, 8),
-    )
+    clip = clips.Clip(clip_config, clips.init_params(clip_config, jax.random.key(1)), tokenizer)
     images = np.zeros((args.batch, args.size, args.size, 3), np.float32)
     batch = {"image": images, "latent": images, "index": np.zeros(args.batch, np.int32)}
 

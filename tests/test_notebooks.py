@@ -11,7 +11,6 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMALLER = {r"TRAIN_FACES = \d+": "TRAIN_FACES = 4", r"PASSES = \d+": "PASSES = 1"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["edit_a_face.ipynb"])
 def test_notebook_runs_and_shows_pictures(name, tmp_path):
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)

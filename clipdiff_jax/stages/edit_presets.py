@@ -155,8 +155,13 @@ PRESETS: dict[str, EditPreset] = {
         "part", ("mouth", ("serious",), "smile"), ("serious", "smiling"), BEFORE, passes=10
     ),
     "glasses": _preset(
-        "part", ("glasses", ("none",), "glasses"), ("no glasses", "glasses"), WEARING
-    ),
+        "part",
+        ("glasses", ("none",), "glasses"),
+        ("no glasses", "glasses"),
+        WEARING,
+        images=64,
+        passes=6,
+    ),  # fmt: skip
     "beard": _preset("part", ("beard", ("none",), "beard"), ("no beard", "a beard"), WITH),
     "long_hair": _preset(
         "shape", ("hair_style", ("short",), "long"), ("short hair", "long hair"), WITH
