@@ -161,7 +161,7 @@ PRESETS: dict[str, EditPreset] = {
         WEARING,
         images=64,
         passes=6,
-    ),  # fmt: skip
+    ),
     "beard": _preset("part", ("beard", ("none",), "beard"), ("no beard", "a beard"), WITH),
     "long_hair": _preset(
         "shape", ("hair_style", ("short",), "long"), ("short hair", "long hair"), WITH

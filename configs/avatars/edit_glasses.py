@@ -5,8 +5,8 @@
         --sources none --count 200 --out runs/glasses/scores
 
 On 200 held-out faces: success 88.5 %, other attributes kept 96.9 %, PSNR inside 19.2 dB (unedited
-16.2), outside 30.7. Most that are not counted are dark faces with closed eyes, whose lenses come out
-so dark that they are taken for sunglasses.
+16.2), outside 30.7. Most that are not counted are dark faces with closed eyes, whose lenses come
+out so dark that they are taken for sunglasses.
 """
 
 from clipdiff_jax.stages import RunConfig
