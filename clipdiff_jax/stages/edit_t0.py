@@ -9,6 +9,9 @@ CLIP's, in which the text itself says how far the picture has to go:
     t0 = min { t : mean_i |f(P_t(x_t^i)) - f(x_0^i)| >= share |dT| }                       (21)
 
 with f and dT of `perceptual.directional`: the guess has to have lost as much as the text changes.
+All of it (share 1) is more than edits need: with share 0.6 the demo models say 500 for the smile,
+400 for glasses, 650 for red hair and 600 for pixel art, where 500, 500, 600 and 700 were set by
+hand.
 """
 
 import dataclasses
@@ -27,7 +30,7 @@ from clipdiff_jax.pipelines.clip import Clip
 from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, denoiser
 from clipdiff_jax.stages.edit_objective import AUTOMATIC, EditObjective
 
-SHARE = 1.0
+SHARE = 0.6
 TIMES = tuple(range(200, 801, 50))
 LOOKED_AT = 16
 

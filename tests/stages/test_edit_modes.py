@@ -54,7 +54,7 @@ def test_h_space_begins_as_the_base_model_and_goes_on_by_its_own_step(h_space):
     (_, aux), _ = slope(stage.init(jax.random.key(0)), 1)
     assert float(aux.metrics["l1"]) < 1e-6
     times = jnp.asarray(ddim_grid(300, 3))
-    plain = BASE.denoise(LATENTS, times[0], None)
+    plain = jax.jit(lambda x: BASE.denoise(x, times[0], None))(LATENTS)
     step = ddim(BASE.config.schedule)(LATENTS, plain, times[0], times[1], None)
     np.testing.assert_allclose(aux.batch["latent"], step, atol=1e-4)
     np.testing.assert_array_equal(aux.batch["index"], 1)
