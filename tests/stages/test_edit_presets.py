@@ -22,19 +22,19 @@ def differing(a, b) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps", "numbers", "rate"),
+    ("name", "images", "steps", "numbers", "rate"),
     [
-        ("smile", 80, (500, 3.0, 3.0, 1.5, 0.75), 8e-5),
-        ("glasses", 64, (500, 3.0, 3.0, 1.5, 0.75), 8e-5),
-        ("red_hair", 40, (600, 2.0, 2.0, 1.0, 0.65), 8e-5),
-        ("pixel_art", 40, (700, 1.0, 0.0, 0.0, 0.5), 1e-4),
+        ("smile", 32, 80, (500, 3.0, 3.0, 1.5, 0.75), 8e-5),
+        ("glasses", 64, 96, (500, 3.0, 3.0, 1.5, 0.75), 8e-5),
+        ("red_hair", 32, 40, (600, 2.0, 2.0, 1.0, 0.65), 8e-5),
+        ("pixel_art", 32, 40, (700, 1.0, 0.0, 0.0, 0.5), 1e-4),
     ],
 )
-def test_recipes_keep_the_numbers_that_were_measured(name, steps, numbers, rate):
+def test_recipes_keep_the_numbers_that_were_measured(name, images, steps, numbers, rate):
     config = load_config(CONFIGS / "avatars" / f"edit_{name}.py", RunConfig)
     said = config.stage.objective
     assert (said.t0, said.l1, said.noise, said.length, said.wanted_length) == numbers
-    assert (config.stage.images, config.train.batch_size, config.train.steps) == (32, 4, steps)
+    assert (config.stage.images, config.train.batch_size, config.train.steps) == (images, 4, steps)
     assert (said.mode, said.augmentations, said.train_steps) == ("unrolled", 4, 6)
     assert config.train.optim.learning_rate == rate
     assert config == load_config(f"{CONFIGS}/edit_presets.py:{name}", RunConfig)
