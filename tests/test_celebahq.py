@@ -63,6 +63,7 @@ def run(name, workdir, *overrides):
     return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_the_base_trains(data_dir, tmp_path):
     log = run(
         "base.py", tmp_path, f"stage.data.data_dir={data_dir}", "train.steps=1",

@@ -73,6 +73,7 @@ def test_the_table_has_means_and_spreads_over_seeds():
     assert [line[:4] for line in cells[3:]] == [["all", "noised", "2", "45.0% ± 21.2%"]]
 
 
+@pytest.mark.slow
 def test_rows_are_measured_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CLIPDIFF_JAX_CACHE", str(tmp_path / "cache"))
     words = "--edits smile --methods noised --seeds 1 --images 2 --steps 1 --faces 2 --grid 2"
