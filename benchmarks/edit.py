@@ -20,6 +20,7 @@ def ours(args: argparse.Namespace) -> dict:
     import jax
     import numpy as np
 
+    from clipdiff_jax.compilation import jit_once
     from clipdiff_jax.data.tokenize import train_tokenizer
     from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
     from clipdiff_jax.models.unet import UNetConfig
@@ -59,7 +60,7 @@ def ours(args: argparse.Namespace) -> dict:
         )
         stage = make_stage(objective, base, clip, images, invert=False)
         optimizer = make_optimizer(OptimConfig(clip_norm=None), 1, base.params)
-        state = jax.jit(lambda seed: new_state(stage, optimizer, seed, False))(0)
+        state = jit_once(lambda seed: new_state(stage, optimizer, seed, False))(0)
         step = jax.jit(make_train_step(stage, optimizer))
         return median(lambda: jax.block_until_ready(step(state, stage.frozen, batch)), args.repeat)
 

@@ -23,7 +23,6 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from clipdiff_jax.evaluate.counterfactual import (
     draw_pairs,
     score_edit,
 )
+from clipdiff_jax.evaluating.results import filled_batches
 from clipdiff_jax.perceptual.directional import change, text_direction
 from clipdiff_jax.pipelines.clip import Clip, load_clip
 from clipdiff_jax.pipelines.diffusion import Diffusion, load_diffusion
@@ -137,7 +137,7 @@ def measure(
     )
     parts = [
         generate_edited(part, base, learned, t0=t0, steps=grid, key=seed)
-        for part in batches(latents)
+        for part in filled_batches(latents, min(BATCH, len(latents)))
     ]
     edited = np.concatenate(parts)[: len(latents)]
     wanted = AttributeEdit(chosen.attribute, chosen.target, chosen.sources)
@@ -152,13 +152,6 @@ def measure(
         "evaluations": steps * chosen.batch_size * chosen.objective.evaluations,
     }
     return scores | {"s_dir": float(moved.cosine.mean())} | costs, edited
-
-
-def batches(images: np.ndarray) -> Iterable[np.ndarray]:
-    """Batches of one shape, the last filled up, so that one program serves them all."""
-    size = min(BATCH, len(images))
-    filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
-    return filled.reshape(-1, size, *images.shape[1:])
 
 
 def training_pictures(
@@ -224,6 +217,7 @@ def run(args: argparse.Namespace, models: Models) -> list[dict[str, Any]]:
     todo = list(itertools.product(args.edits, range(args.seeds), args.methods))
     for method in args.methods:
         arranged(method, preset(args.edits[0]), args.images, args.steps)  # a typo shows at once
+    hashes = {"base": fingerprint(models.base.params), "clip": fingerprint(models.clip.params)}
     faces: dict[str, Pairs] = {}
     for name, seed, method in tqdm(todo, unit="row", disable=not args.progress):
         ours = preset(name)
@@ -232,7 +226,7 @@ def run(args: argparse.Namespace, models: Models) -> list[dict[str, Any]]:
         settings = {
             "preset": name, "method": method, "seed": seed, "steps": steps, "faces": args.faces,
             "grid": args.grid, "images": args.images, "batch_size": chosen.batch_size,
-            "base": fingerprint(models.base.params), "clip": fingerprint(models.clip.params),
+            **hashes,
             "objective": to_dict(chosen.objective), "optim": to_dict(chosen.optim),
         }  # fmt: skip
         path = args.out / "rows" / f"{name}-{method}-{seed}.json"

@@ -141,6 +141,14 @@ def compute_features(
     return features
 
 
+def check_widths(generated: int, reference: int) -> None:
+    """Raises `ValueError` where features have different lengths."""
+    if generated != reference:
+        raise ValueError(
+            f"features of {generated} and {reference} numbers are of different networks"
+        )
+
+
 def part_path(folder: Path, part: int) -> Path:
     """The file of the `part`-th 1024 pictures' features."""
     return folder / f"{part:05d}.npy"

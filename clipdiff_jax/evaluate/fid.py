@@ -5,13 +5,9 @@ Two sets of pictures are taken for Gaussians in a network's features. Their Fré
 
     d^2 = |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).                                         (1)
 
-Means and covariances come from a stream: the moments of two blocks are merged exactly, without the
-differences of large numbers that sums of squares end in (Chan, Golub and LeVeque 1979),
-
-    m = m_a + (n_b / n) D,    M = M_a + M_b + (n_a n_b / n) D D^T,    D = m_b - m_a.            (2)
-
-With C1 = F F^T the eigenvalues of C1 C2 are those of F^T C2 F, which is symmetric, so the trace of
-the root is the sum of the roots of real eigenvalues; where C1 has no full rank, neither has F.
+Means and covariances come from a stream, see `models.moments`. With C1 = F F^T the eigenvalues of
+C1 C2 are those of F^T C2 F, which is symmetric, so the trace of the root is the sum of the roots of
+real eigenvalues; where C1 has no full rank, neither has F.
 
 Everything here is float64 on the host.
 """
@@ -26,21 +22,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from clipdiff_jax.evaluate.features import Features
+from clipdiff_jax.evaluate.features import Features, check_widths
 from clipdiff_jax.evaluate.halves import FEWEST, halves
 from clipdiff_jax.evaluate.uncertainty import Measured
+from clipdiff_jax.models.moments import update
 from clipdiff_jax.writing import write_whole
 
 Blocks = Iterable[Float[np.ndarray, "_ _"]]  # features [n, D]; can be gone through again
-
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """How many feature vectors, their mean, and the sum of (x - mean)(x - mean)^T."""
-
-    count: int
-    mean: Float[np.ndarray, " d"]
-    comoment: Float[np.ndarray, "d d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,24 +47,6 @@ class Statistics:
     network: str = ""
 
 
-def moments(block: Float[np.ndarray, "n d"]) -> Moments:
-    """The moments of a block of features."""
-    block = block.astype(np.float64)
-    mean = block.mean(axis=0)
-    centred = block - mean
-    return Moments(len(block), mean, centred.T @ centred)
-
-
-def merge(a: Moments, b: Moments) -> Moments:
-    """The moments of both together, by eq. 2."""
-    count = a.count + b.count
-    apart = b.mean - a.mean
-    comoment = np.outer(apart, apart * (a.count * b.count / count))
-    comoment += a.comoment
-    comoment += b.comoment
-    return Moments(count, a.mean + apart * (b.count / count), comoment)
-
-
 def statistics(blocks: Blocks) -> Statistics:
     """Mean and covariance of a stream of features, a block in memory at a time.
 
@@ -86,17 +56,17 @@ def statistics(blocks: Blocks) -> Statistics:
     whole = None
     for block in blocks:
         if len(block):
-            part = moments(block)
-            whole = part if whole is None else merge(whole, part)
-    if whole is None or whole.count < 2:
+            whole = update(whole, block)
+    if whole is None or whole.examples < 2:
         number = "none" if whole is None else "one"
         raise ValueError(
             f"FID needs two pictures or more, got {number}: a single picture has no covariance"
         )
-    if not np.isfinite(whole.comoment).all():
+    if not np.isfinite(whole.scatter).all():
         raise ValueError("there are features that are not finite")
     network = blocks.network if isinstance(blocks, Features) else ""
-    return Statistics(whole.mean, whole.comoment / (whole.count - 1), whole.count, network)
+    covariance = whole.scatter / (whole.examples - 1)
+    return Statistics(whole.mean, covariance, whole.examples, network)
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
@@ -202,10 +172,7 @@ def _chosen(blocks: Blocks, mask: np.ndarray) -> Blocks:
 
 
 def _check_alike(a: Statistics, b: Statistics) -> None:
-    if a.mean.shape != b.mean.shape:
-        raise ValueError(
-            f"features of {len(a.mean)} and {len(b.mean)} numbers are of different networks"
-        )
+    check_widths(len(a.mean), len(b.mean))
     if a.network and b.network and a.network != b.network:
         raise ValueError(
             f"the statistics are of different networks or resizes: '{a.network}' and '{b.network}'"

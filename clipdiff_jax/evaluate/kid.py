@@ -16,6 +16,7 @@ is unbiased for any number of pictures, so it may be negative for sets that are 
 import numpy as np
 from jaxtyping import Float
 
+from clipdiff_jax.evaluate.features import check_widths
 from clipdiff_jax.evaluate.uncertainty import Measured
 
 
@@ -42,11 +43,7 @@ def kid(
             f"KID needs two pictures or more of each kind, got {len(generated)} and "
             f"{len(reference)}"
         )
-    if generated.shape[1] != reference.shape[1]:
-        raise ValueError(
-            f"features of {generated.shape[1]} and {reference.shape[1]} numbers are of different "
-            "networks"
-        )
+    check_widths(generated.shape[1], reference.shape[1])
     rng = np.random.default_rng(seed)
 
     def draw(size: int) -> float:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from clipdiff_jax.evaluate.features import check_widths
 from clipdiff_jax.evaluate.uncertainty import Measured, bootstrap
 
 NEIGHBOURS = 3
@@ -42,11 +43,7 @@ def precision_recall(
             f"precision and recall with {neighbours} neighbours need {neighbours + 1} pictures or "
             f"more of each kind, got {len(generated)} and {len(reference)}"
         )
-    if generated.shape[1] != reference.shape[1]:
-        raise ValueError(
-            f"features of {generated.shape[1]} and {reference.shape[1]} numbers are of different "
-            "networks"
-        )
+    check_widths(generated.shape[1], reference.shape[1])
     x, y = generated.astype(np.float64), reference.astype(np.float64)
     precise, recalled = _within(x, y, neighbours), _within(y, x, neighbours)
     return PrecisionRecall(

@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clipdiff_jax.data.avatars import cache_dir
-from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.evaluate.cmmd import cmmd
 from clipdiff_jax.evaluate.features import (
     FeatureNetwork,
@@ -32,7 +29,13 @@ from clipdiff_jax.evaluate.inception_features import FILE, PUBLISHED, RESIZES, l
 from clipdiff_jax.evaluate.kid import kid
 from clipdiff_jax.evaluate.precision_recall import precision_recall
 from clipdiff_jax.evaluate.uncertainty import Measured
-from clipdiff_jax.evaluating.results import SHOWN, add_result_options, table, write_results
+from clipdiff_jax.evaluating.results import (
+    SHOWN,
+    add_result_options,
+    equal_squares,
+    table,
+    write_results,
+)
 from clipdiff_jax.pipelines.clip import load_clip
 from clipdiff_jax.pipelines.grid import Grid, show
 from clipdiff_jax.sampling.results import spread
@@ -46,7 +49,6 @@ TITLES = {
     "recall": ("recall ↑", ".3f"),
 }
 OF_CLIP = "cmmd"  # the others are of Inception's features
-LARGEST_SHOWN = 256
 
 
 def add(commands: Any) -> None:
@@ -209,6 +211,4 @@ def _grid(pictures: Sequence[Picture], reference: Sequence[Picture] | None) -> G
     chosen = [[one.read() for one in spread(pictures, count)]]
     if reference is not None:
         chosen.append([one.read() for one in spread(reference, count)])
-    side = min(LARGEST_SHOWN, *(min(image.shape[:2]) for row in chosen for image in row))
-    batches = [np.stack([to_float(square(image, side)) for image in row]) for row in chosen]
-    return show(batches, rows=["pictures", "reference"][: len(batches)])
+    return show(equal_squares(chosen), rows=["pictures", "reference"][: len(chosen)])

@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.evaluate.folders import Pair, list_pairs, read_pairs
 from clipdiff_jax.evaluate.text_image import identity_similarity
 from clipdiff_jax.evaluate.uncertainty import bootstrap
 from clipdiff_jax.evaluating.metrics import Metric, add_lpips_options, pixel_metrics
-from clipdiff_jax.evaluating.results import SHOWN, add_result_options, table, write_results
+from clipdiff_jax.evaluating.results import (
+    SHOWN,
+    add_result_options,
+    equal_squares,
+    table,
+    write_results,
+)
 from clipdiff_jax.pipelines.face import load_face
 from clipdiff_jax.pipelines.grid import Grid, show
 from clipdiff_jax.sampling.results import spread
-
-LARGEST_SHOWN = 256
 
 
 def add(commands: Any) -> None:
@@ -75,10 +78,6 @@ def run_pairs(args: argparse.Namespace) -> None:
 def _grid(pairs: list[Pair], similarity: list[float]) -> Grid:
     """References above pictures, from the most to the least alike by SSIM."""
     order = spread(sorted(range(len(pairs)), key=lambda i: -similarity[i]), SHOWN)
-    read = [(pairs[i][1].read(), pairs[i][0].read()) for i in order]
-    side = min(LARGEST_SHOWN, *(min(picture.shape[:2]) for pair in read for picture in pair))
-    rows = [
-        np.stack([to_float(square(pair[row], side)) for pair in read]) for row in range(2)
-    ]  # fmt: skip
+    rows = [[pairs[i][side].read() for i in order] for side in (1, 0)]
     titles = [f"SSIM {similarity[i]:.3f}" for i in order]
-    return show(rows, rows=["reference", "picture"], titles=titles)
+    return show(equal_squares(rows), rows=["reference", "picture"], titles=titles)

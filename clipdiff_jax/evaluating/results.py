@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.pipelines.grid import Grid
 from clipdiff_jax.writing import write_whole
 
 SHOWN = 10  # pictures in a row of the grid
+LARGEST_SHOWN = 256
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, step_counts: bool = False) -> None:
@@ -35,10 +37,20 @@ def add_result_options(parser: argparse.ArgumentParser, batch_size: int) -> None
 
 
 def batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:
+    """`filled_batches` with a bar."""
+    return tqdm(filled_batches(images, size), unit="batch")
+
+
+def filled_batches(images: np.ndarray, size: int) -> np.ndarray:
     """Batches of one shape, so that one program serves them all; the last is filled up."""
     filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
-    parts = filled.reshape(-1, size, *images.shape[1:])
-    return tqdm(parts, unit="batch")
+    return filled.reshape(-1, size, *images.shape[1:])
+
+
+def equal_squares(rows: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Rows of uint8 pictures of any sizes as batches of squares of one side, for a grid."""
+    side = min(LARGEST_SHOWN, *(min(image.shape[:2]) for row in rows for image in row))
+    return [np.stack([to_float(square(image, side)) for image in row]) for row in rows]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

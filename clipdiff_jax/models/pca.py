@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from clipdiff_jax.models.moments import Moments, update
+
 Embeddings = Float[Array | np.ndarray, "b d"]
 
 
@@ -33,36 +35,6 @@ class PCA(NamedTuple):
     mean: Float[Array | np.ndarray, " d"]
     directions: Float[Array | np.ndarray, "k d"]
     variances: Float[Array | np.ndarray, " k"]
-
-
-class Moments(NamedTuple):
-    """Of so many `examples` the mean and the scatter, the sum of (z - mean)(z - mean)^T."""
-
-    examples: int
-    mean: Float[np.ndarray, " d"]
-    scatter: Float[np.ndarray, "d d"]
-
-
-def update(moments: Moments | None, batch: Embeddings) -> Moments:
-    """The moments with another batch taken in, in float64 (Chan et al. 1979, eq. 2.1).
-
-    moments: None for the first batch. Raises `ValueError` for values that are not finite.
-    """
-    batch = np.asarray(batch, np.float64)
-    if not np.isfinite(batch).all():
-        raise ValueError(f"{int((~np.isfinite(batch)).sum())} values of embeddings are not finite")
-    mean = batch.mean(axis=0)
-    new = Moments(len(batch), mean, (batch - mean).T @ (batch - mean))
-    if moments is None:
-        return new
-    count = moments.examples + new.examples
-    shift = new.mean - moments.mean
-    between = np.outer(shift, shift) * (moments.examples * new.examples / count)
-    return Moments(
-        count,
-        moments.mean + shift * (new.examples / count),
-        moments.scatter + new.scatter + between,
-    )
 
 
 def fit(batches: Iterable[Float[Array | np.ndarray, "_ d"]]) -> PCA:
