@@ -17,6 +17,8 @@ T0 = 400
 
 
 def ours(args: argparse.Namespace) -> dict:
+    from functools import partial
+
     import jax
     import numpy as np
 
@@ -34,7 +36,9 @@ def ours(args: argparse.Namespace) -> dict:
     texts = ("a face", "a smiling face")
     unet = UNetConfig(channels=tuple(int(c * args.width) for c in CHANNELS))
     config = diffusion.DiffusionConfig(unet=unet, image_size=args.size)
-    base = diffusion.Diffusion(config, diffusion.init_params(config, jax.random.key(0)))
+    base = diffusion.Diffusion(
+        config, jit_once(partial(diffusion.init_params, config))(jax.random.key(0))
+    )
     width = int(CLIP_WIDTH * args.width)
     vision = VisionTransformerConfig(
         image_size=CLIP_SIZE,
@@ -50,7 +54,9 @@ def ours(args: argparse.Namespace) -> dict:
         mlp_width=64, eos_token_id=tokenizer.end_id,
     )  # fmt: skip
     clip_config = CLIPConfig(vision, text, projection_dim=PROJECTION)
-    clip = clips.Clip(clip_config, clips.init_params(clip_config, jax.random.key(1)), tokenizer)
+    clip = clips.Clip(
+        clip_config, jit_once(partial(clips.init_params, clip_config))(jax.random.key(1)), tokenizer
+    )
     images = np.zeros((args.batch, args.size, args.size, 3), np.float32)
     batch = {"image": images, "latent": images, "index": np.zeros(args.batch, np.int32)}
 
