@@ -3,6 +3,7 @@ import json
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from clipdiff_jax import sample_command
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.pipelines.diffusion import save_diffusion
 from clipdiff_jax.pipelines.edit import Edit
+from clipdiff_jax.pipelines.h_space import init_h_space
 from clipdiff_jax.pipelines.records import read_records
 from clipdiff_jax.stages.edit import EditObjective
 from clipdiff_jax.weights import fingerprint
@@ -25,7 +27,7 @@ OBJECTIVE = EditObjective(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Models and pictures on disk: base/, smile/, grin/, faces/ (three of them)."""
+    """Models and pictures on disk: base/, smile/, grin/, shift/ (in h-space), faces/ (three)."""
     root = tmp_path_factory.mktemp("sample")
     base = tiny_base()
     save_diffusion(root / "base", base.config, base.params)
@@ -33,6 +35,9 @@ def folder(tmp_path_factory):
         params = stirred(base.params, seed, 0.02)
         objective = dataclasses.replace(OBJECTIVE, target_text=name)
         Edit(base.config, params, objective, fingerprint(base.params)).save(root / name)
+    params = stirred(init_h_space(base.config, jax.random.key(0)), 2, 0.1)
+    objective = dataclasses.replace(OBJECTIVE, mode="h_space")
+    Edit(base.config, params, objective, fingerprint(base.params)).save(root / "shift")
     (root / "faces").mkdir()
     for i, image in enumerate(to_uint8(pictures(3, 32))):
         Image.fromarray(image).save(root / "faces" / f"face{i}.png")
@@ -87,6 +92,30 @@ def test_each_picture_can_be_made_again_alone(folder, tmp_path):
     assert np.abs(pixels(out / "face2-1.png") - pixels(alone)).max() > 1
 
 
+def test_coupled_inversion_keeps_the_picture_where_nothing_is_edited(folder, tmp_path):
+    out = tmp_path / "out"
+    exact = ("--edit", folder / "smile", "--method", "edict", "--strength", 0)
+    assert edit(folder, out, *exact) == 0
+    for index in range(3):
+        kept = pixels(out / f"face{index}.png")
+        original = Image.open(folder / "faces" / f"face{index}.png").resize((16, 16), 1)
+        assert np.abs(kept - np.asarray(original)).max() <= 2
+    assert read_records(out)[0]["method"] == "edict"
+    assert run("remake", out / "face1.png", "--out", tmp_path / "again") == 0
+    assert np.abs(pixels(tmp_path / "again" / "face1.png") - pixels(out / "face1.png")).max() <= 1
+
+
+def test_an_edit_in_h_space_is_applied_mixed_and_made_again(folder, tmp_path):
+    out = tmp_path / "out"
+    assert edit(folder, out, "--edit", folder / "shift", "--strength", 0, 1) == 0
+    assert np.abs(pixels(out / "face0-1.png") - pixels(out / "face0-0.png")).max() > 2
+    both = tmp_path / "both"
+    assert edit(folder, both, "--edit", folder / "shift", "--edit", folder / "smile") == 0
+    assert run("remake", both / "face1.png", "--out", tmp_path / "again") == 0
+    again = pixels(tmp_path / "again" / "face1.png")
+    assert np.abs(again - pixels(both / "face1.png")).max() <= 1
+
+
 def test_remaking_from_something_changed_is_refused(folder, tmp_path, capsys):
     source = tmp_path / "face.png"
     Image.fromarray(to_uint8(pictures(1, 32))[0]).save(source)
@@ -136,6 +165,8 @@ def test_unreadable_pictures_are_named_and_skipped_or_stop(folder, tmp_path, cap
         (["faces", "--model", "bse"], "bse"),
         (["faces", "--edit", "smlie"], "smlie"),
         (["faces", "--edit", "base"], "'edit'"),
+        (["faces", "--edit", "shift", "--method", "edict"], "h-space"),
+        (["faces", "--method", "fixed_point"], "fixed_point=0"),
         (["faces", "--ratios", "1", "2", "3"], "as many --ratios, got 3"),
         (["faces", "--t0", "2"], "t0 >= 3"),
         (["faces", "--batch-size", "0"], "at least 1"),

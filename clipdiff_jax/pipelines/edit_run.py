@@ -55,7 +55,7 @@ def run(
     keys: Array,
 ) -> Array:
     """Inverts x0 [B,S,S,3] and generates it again, each picture with its strength (weights [B])."""
-    method = _method(method, fixed_point)
+    method = inversion_method(method, fixed_point)
     if method == "edict" and learned.shifts:
         raise ValueError("method 'edict' takes eps alone, which an edit in h-space leaves as it is")
     down = ddim_grid(t0, steps)
@@ -92,7 +92,7 @@ def run_from_latents(
     return _generate(base.config, base.dtype, base.params, learned, latents, weights, down, keys)
 
 
-def _method(method: Method | None, fixed_point: int) -> Method:
+def inversion_method(method: Method | None, fixed_point: int) -> Method:
     """The method that is meant; ValueError where it does not fit the number of iterations."""
     if method is None:
         return "fixed_point" if fixed_point else "ddim"

@@ -4,11 +4,13 @@ import argparse
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import jax
 import numpy as np
 
 from clipdiff_jax.pipelines.edit import Edit, edit, load_edit
+from clipdiff_jax.pipelines.edit_run import Method, inversion_method
 from clipdiff_jax.pipelines.records import Record, read_source, record_keys
 from clipdiff_jax.sampling.make import Kind, make
 from clipdiff_jax.sampling.results import save_beside_originals
@@ -30,8 +32,13 @@ def add_edit_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--t0", type=int, help="time index to invert to (default: as trained)")
     parser.add_argument(
-        "--fixed-point", type=int, default=0, help="iterations refining each inversion step"
-    )
+        "--method", choices=get_args(Method),
+        help="how to invert (default: fixed_point where --fixed-point is given, else ddim)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fixed-point", type=int, default=0, metavar="N",
+        help="iterations refining each inversion step",
+    )  # fmt: skip
     parser.add_argument(
         "--random-inversion", action="store_true", help="noise at random instead of inverting"
     )
@@ -56,6 +63,7 @@ def run_edit(args: argparse.Namespace) -> None:
         "edit_fingerprints": [fingerprint(one.params) for one in edits],
         "ratios": ratios,
         "t0": args.t0 or max(one.objective.t0 for one in edits),
+        "method": inversion_method(args.method, args.fixed_point),
         "fixed_point": args.fixed_point,
         "random_inversion": args.random_inversion,
         "purify": args.purify,
@@ -97,6 +105,7 @@ def _compute(records: Sequence[Record]) -> jax.Array:
         ratios=one["ratios"],
         t0=one["t0"],
         steps=one["steps"],
+        method=one["method"],
         fixed_point=one["fixed_point"],
         random_inversion=one["random_inversion"],
         purify=one["purify"],
