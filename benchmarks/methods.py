@@ -142,7 +142,7 @@ def measure(
     edited = np.concatenate(parts)[: len(latents)]
     wanted = AttributeEdit(chosen.attribute, chosen.target, chosen.sources)
     scores = dataclasses.asdict(score_edit(wanted, pairs, edited, models.classifier))
-    texts = chosen.objective.source_text, chosen.objective.target_text
+    texts = chosen.objective.away_from, chosen.objective.target_text
     direction = text_direction(clip.embed_texts, *texts, chosen.objective.templates)
     moved = change(clip.embed_images, direction, jnp.asarray(edited), jnp.asarray(pairs.originals))
     costs = {

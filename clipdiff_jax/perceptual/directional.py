@@ -20,7 +20,7 @@ picture alike (the same random crop, the same noise) and averaging dI over n suc
 survives them (compare FuseDream, Liu et al. 2021, arXiv 2112.01573, section 3.1).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -54,16 +54,19 @@ class Change(NamedTuple):
 
 
 def text_direction(
-    embed_texts: EmbedTexts, source: str, target: str, templates: tuple[str, ...]
+    embed_texts: EmbedTexts, source: str | Sequence[str], target: str, templates: tuple[str, ...]
 ) -> TextDirection:
     """Eq. 15 for a pair of texts, e.g. "face" and "smiling face"; computed once per pair.
 
     embed_texts: list of K strings -> [K, D], normalised here.
-    Raises ValueError where both texts mean the same to CLIP, so that there is no direction.
+    source: one text, or several whose mean is taken: what pictures show, and what they should not
+        come to show instead ("no glasses" and "sunglasses", where the target is "glasses").
+    Raises ValueError where both sides mean the same to CLIP, so that there is no direction.
     """
-    mean_source, mean_target = (
-        jnp.mean(unit(embed_texts(fill(templates, text))), axis=0) for text in (source, target)
-    )
+    sources = [source] if isinstance(source, str) else source
+    filled = [fill(templates, text) for text in (*sources, target)]
+    means = [jnp.mean(unit(embed_texts(texts)), axis=0) for texts in filled]
+    mean_source, mean_target = sum(means[:-1]) / len(sources), means[-1]
     delta = mean_target - mean_source
     length = jnp.linalg.norm(delta)
     if length < 1e-6:

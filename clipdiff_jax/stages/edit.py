@@ -113,7 +113,7 @@ def make_stage(
             progress=progress,
         )
     direction = text_direction(
-        clip.embed_texts, objective.source_text, objective.target_text, objective.templates
+        clip.embed_texts, objective.away_from, objective.target_text, objective.templates
     )
     frozen = {"clip": clip.params, "direction": direction}
     if face is not None:

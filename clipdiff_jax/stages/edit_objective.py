@@ -21,6 +21,8 @@ class EditObjective:
 
     Attributes:
       source_text, target_text: what the pictures show, and what they should show.
+      negative_texts: what they should not come to show instead, such as "sunglasses" for the target
+        "glasses"; the text's direction leads away from the mean of these and `source_text`.
       templates: wordings of the two texts, see `perceptual.templates`.
       mode: how it is learned: "unrolled", "single_step", "noised" or "h_space".
       t0: how far pictures are noised, as a time index: the further, the more can change. 0 stands
@@ -41,6 +43,7 @@ class EditObjective:
 
     source_text: str
     target_text: str
+    negative_texts: tuple[str, ...] = ()
     templates: tuple[str, ...] = PLAIN
     mode: Mode = "unrolled"
     t0: int = 400
@@ -79,6 +82,11 @@ class EditObjective:
                 raise ValueError(f"{name} must lie between 0 and t0={self.t0}, got {value}")
         if self.mode == "h_space" and self.noise:
             raise ValueError(f"noise={self.noise}: in mode 'h_space' the base model stays as it is")
+
+    @property
+    def away_from(self) -> tuple[str, ...]:
+        """All texts that the direction leads away from."""
+        return self.source_text, *self.negative_texts
 
     @property
     def rounds(self) -> int:

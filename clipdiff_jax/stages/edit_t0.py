@@ -48,7 +48,7 @@ def automatic_t0(
     Of a schedule of other length than 1000 the times are the same shares. Deterministic.
     """
     lost = information_lost(base, clip, images)
-    texts = objective.source_text, objective.target_text
+    texts = objective.away_from, objective.target_text
     wanted = share * text_direction(clip.embed_texts, *texts, objective.templates).length
     enough = [t for t, one in lost.items() if one >= wanted]
     return enough[0] if enough else max(lost)

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from clipdiff_jax.data.avatar_faces import is_held_out, labels, render, split_of
-from clipdiff_jax.data.avatar_styles import HELD_OUT
+from clipdiff_jax.data.avatar_styles import ATTRIBUTES, HELD_OUT
 from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.evaluate.attributes import load_attributes
-from clipdiff_jax.evaluate.generation import diversity, draw_prompts, score_generation
+from clipdiff_jax.evaluate.generation import (
+    draw_prompts,
+    fitting_faces,
+    score_generation,
+    variety,
+)
 
 COUNT = 24
 
@@ -73,12 +78,48 @@ def test_colours_on_the_wrong_thing_are_swapped_not_bound(classifier):
     assert (wrong.bound, wrong.swapped) == (0.0, 1.0)
 
 
-def test_diversity_is_the_mean_distance_of_two():
-    flat = np.zeros((3, 4, 4, 3))
-    flat[1], flat[2] = 0.5, 1.0
-    assert diversity(flat) == pytest.approx((0.5 + 1.0 + 0.5) / 3)
-    with pytest.raises(ValueError, match="of two pictures or more, got 1"):
-        diversity(flat[:1])
+def test_colours_are_named_alone_and_both_could_have_either():
+    for prompt in draw_prompts(COUNT, "colours"):
+        hair, clothes = prompt.named["hair_color"], prompt.named["clothes_color"]
+        assert set(prompt.named) == {"style", "hair_color", "clothes_color"}
+        assert hair != clothes
+        assert hair in prompt.text
+        assert clothes in prompt.text
+        other = replace(prompt.face, hair_color=clothes, clothes_color=hair)
+        assert labels(other)["hair_color"] == clothes
+
+
+class Reads:
+    """A classifier that says of every picture what its first pixel stands for."""
+
+    def __init__(self, *said):
+        self._said = said
+
+    def predict(self, images):
+        return [self._said[int(image[0, 0, 0])] for image in images]
+
+
+def test_variety_is_of_what_the_text_leaves_open(prompts):
+    named = {"style": "avataaars", "mouth": "smile"}
+    prompt = prompts[0]._replace(text="a smiling face", named=named)
+    one = dict.fromkeys(ATTRIBUTES, "one")
+    reads = Reads(one, one | {"mouth": "sad"}, one | {"skin": "two", "eyes": "two"})
+    pictures = lambda *kinds: np.stack([np.full((2, 2, 3), float(kind)) for kind in kinds])
+    assert variety([prompt] * 2, pictures(0, 0), reads) == 0
+    assert variety([prompt] * 2, pictures(0, 1), reads) == 0  # the mouth is named
+    left = len(ATTRIBUTES) - 1
+    assert variety([prompt] * 2, pictures(0, 2), reads) == pytest.approx(2 / left)
+    assert variety([prompt] * 3, pictures(0, 0, 2), reads) == pytest.approx(4 / 3 / left)
+    with pytest.raises(ValueError, match="got one of 'a smiling face'"):
+        variety([prompt], pictures(0), reads)
+
+
+def test_fitting_faces_show_what_is_named_and_differ_otherwise(prompts, classifier):
+    faces = fitting_faces(prompts[0], 6)
+    assert len(faces) == len(set(faces)) == 6
+    assert all(prompts[0].named.items() <= labels(face).items() for face in faces)
+    images = to_float(np.stack([render(face, 64) for face in faces]))
+    assert variety([prompts[0]] * 6, images, classifier) > 0.3
 
 
 def test_what_does_not_fit_is_named(prompts, classifier):

@@ -50,6 +50,16 @@ def test_text_direction_is_the_difference_of_mean_unit_embeddings():
         text_direction(lookup, "x", "x", ("a {}",))
 
 
+def test_several_sources_count_by_their_mean():
+    vectors = {"x": [1.0, 0.0, 0.0], "z": [0.0, 0.0, 2.0], "y": [0.0, 1.0, 0.0]}
+    lookup = lambda texts: jnp.array([vectors[text] for text in texts])
+    direction = text_direction(lookup, ("x", "z"), "y", ("{}",))
+    delta = np.array([-0.5, 1.0, -0.5])
+    np.testing.assert_allclose(direction.unit * direction.length, delta, rtol=1e-6)
+    one, same = (text_direction(lookup, source, "y", ("{}",)) for source in ("x", ["x"]))
+    np.testing.assert_array_equal(one.unit, same.unit)
+
+
 def test_change_is_the_papers_formula():
     direction = TextDirection(UNIT, jnp.array(0.5))
     result = change(embed, direction, GENERATED, REFERENCE)
