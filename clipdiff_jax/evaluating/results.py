@@ -2,10 +2,8 @@
 
 import argparse
 import json
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -62,21 +60,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def write_results(out: Path, scores: object, table: str, grid: Grid) -> None:
-    """Writes `scores.json`, `scores.md` and `grid.png` into the folder and prints the table.
-
-    JSON has no infinity (the PSNR of equal pictures) and no NaN (the mean of none): they are null.
-    """
+    """Writes `scores.json`, `scores.md` and `grid.png` into the folder and prints the table."""
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_finite(scores), indent=2, allow_nan=False)
-    write_whole(out / "scores.json", (text + "\n").encode())
+    write_whole(out / "scores.json", (json.dumps(scores, indent=2) + "\n").encode())
     write_whole(out / "scores.md", table.encode())
     grid.save(str(out / "grid.png"))
     print(table, end="")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
