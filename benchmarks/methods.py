@@ -10,12 +10,14 @@ A seed decides which pictures are learned from, their order, and all that is ran
 applied to the same held-out faces whatever the method, at the t0 it was learned with; faces and
 pictures are inverted once for all rows that want the same. A row that is done (`OUT/rows`) is not
 done again, so that a run can be stopped and gone on with, or more rows asked for; `OUT/scores.md`
-has the means and standard deviations over seeds of all rows so far.
+has the means and standard deviations over seeds of all rows so far. `--strengths` applies what was
+learned more or less strongly, so that a timid method can be judged where it changes as much.
 
 Methods: the four modes of `EditObjective`; with the suffix `-no_noise` without the noise loss (that
 of an edit in h-space has none); `published`, the recipe DiffusionCLIP was released with
-(`stages.edit_presets.published`), and `published-our_rate`, the same at the preset's learning rate
-and schedule, since 8e-6 was chosen for a network 16 times as large.
+(`stages.edit_presets.published`), `published-our_rate`, the same at the preset's learning rate and
+schedule, since 8e-6 was chosen for a network 16 times as large, and `published-full`, which keeps
+to its own budget: 50 pictures and 250 updates, whatever `--images` and `--steps`.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import dataclasses
 import itertools
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,9 +62,9 @@ from clipdiff_jax.writing import write_whole
 # Learning rates: where each step's guess is learned from, updates are six times as many; an edit in
 # h-space starts from nothing.
 RATES = {"unrolled": 1.0, "single_step": 0.4, "noised": 0.6, "h_space": 25.0}
-NO_NOISE, OUR_RATE = "-no_noise", "-our_rate"
+NO_NOISE, OUR_RATE, FULL = "-no_noise", "-our_rate", "-full"
 METHODS = (*RATES, *(f"{m}{NO_NOISE}" for m in RATES if m != "h_space"))
-METHODS += ("published", f"published{OUR_RATE}")
+METHODS += ("published", f"published{OUR_RATE}", f"published{FULL}")
 BATCH = 16
 SHOWN = 8
 
@@ -94,6 +97,9 @@ def arranged(method: str, ours: EditPreset, images: int, steps: int) -> tuple[Ed
         rate = ours.optim.learning_rate * RATES[mode]
         optim = dataclasses.replace(ours.optim, learning_rate=rate)
         chosen = dataclasses.replace(ours, objective=objective, optim=optim, images=images)
+    elif method.endswith(FULL):
+        chosen = published(ours)
+        return chosen, chosen.steps
     else:
         theirs = published(ours)
         optim = dataclasses.replace(theirs.optim, pass_updates=images)
@@ -111,9 +117,10 @@ def measure(
     pictures: np.ndarray,
     pairs: Pairs,
     grid: int,
+    strengths: Sequence[float],
     seed: int,
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Learns the edit and applies it: scores and costs, and the edited faces."""
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Learns the edit and applies it: scores and costs at each strength, the faces at the first."""
     base, clip = models.base, models.clip
     invert_images(
         base, pictures, t0=chosen.objective.t0, steps=chosen.objective.invert_steps, progress=False
@@ -135,23 +142,30 @@ def measure(
     latents = invert_images(
         base, pairs.originals, t0=t0, steps=grid, batch_size=BATCH, progress=False
     )
-    parts = [
-        generate_edited(part, base, learned, t0=t0, steps=grid, key=seed)
-        for part in filled_batches(latents, min(BATCH, len(latents)))
-    ]
-    edited = np.concatenate(parts)[: len(latents)]
     wanted = AttributeEdit(chosen.attribute, chosen.target, chosen.sources)
-    scores = dataclasses.asdict(score_edit(wanted, pairs, edited, models.classifier))
     texts = chosen.objective.away_from, chosen.objective.target_text
     direction = text_direction(clip.embed_texts, *texts, chosen.objective.templates)
-    moved = change(clip.embed_images, direction, jnp.asarray(edited), jnp.asarray(pairs.originals))
     costs = {
         "seconds": wall,
         "cpu_seconds": cpu,
         "updates": steps * stage.rounds,
         "evaluations": steps * chosen.batch_size * chosen.objective.evaluations,
     }
-    return scores | {"s_dir": float(moved.cosine.mean())} | costs, edited
+    found, pictures_of = [], []
+    for strength in strengths:
+        parts = [
+            generate_edited(part, base, learned, strength, t0=t0, steps=grid, key=seed)
+            for part in filled_batches(latents, min(BATCH, len(latents)))
+        ]
+        edited = np.concatenate(parts)[: len(latents)]
+        scores = dataclasses.asdict(score_edit(wanted, pairs, edited, models.classifier))
+        images = jnp.asarray(edited), jnp.asarray(pairs.originals)
+        moved = change(clip.embed_images, direction, *images)
+        found.append(
+            {"strength": strength} | scores | {"s_dir": float(moved.cosine.mean())} | costs
+        )
+        pictures_of.append(edited)
+    return found, pictures_of[0]
 
 
 def training_pictures(
@@ -177,20 +191,21 @@ def summary(rows: list[dict[str, Any]]) -> str:
     """Markdown: a line for each edit and method, mean ± standard deviation over seeds, and a line
     for each method over all edits (the mean over edits of their means; spread over seeds)."""
     lines = [
-        "| edit | method | seeds | success | others kept | PSNR inside | PSNR outside | S_dir "
-        "| seconds | CPU seconds |\n|---|---|---|---|---|---|---|---|---|---|"
+        "| edit | method | strength | seeds | success | others kept | PSNR inside | PSNR outside "
+        "| S_dir | seconds | CPU seconds |\n|---|---|---|---|---|---|---|---|---|---|---|"
     ]
     edits = list(dict.fromkeys(row["preset"] for row in rows))
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    for edit, method in itertools.product(edits, methods):
-        seeds = [r for r in rows if (r["preset"], r["method"]) == (edit, method)]
+    methods = list(dict.fromkeys((row["method"], row["strength"]) for row in rows))
+    for edit, (method, strength) in itertools.product(edits, methods):
+        wanted = (edit, method, strength)
+        seeds = [r for r in rows if (r["preset"], r["method"], r["strength"]) == wanted]
         if seeds:
-            lines.append(_line(edit, method, len(seeds), seeds))
+            lines.append(_line(*wanted, seeds))
     if len(edits) > 1:
-        for method in methods:
+        for method, strength in methods:
             by_seed: dict[int, list[dict[str, Any]]] = {}
             for row in rows:
-                if row["method"] == method:
+                if (row["method"], row["strength"]) == (method, strength):
                     by_seed.setdefault(row["seed"], []).append(row)
             whole = [
                 {name: float(np.mean([row[name] for row in seed])) for name in COLUMNS}
@@ -198,17 +213,17 @@ def summary(rows: list[dict[str, Any]]) -> str:
                 if len(seed) == len(edits)
             ]
             if whole:
-                lines.append(_line("all", method, len(whole), whole))
+                lines.append(_line("all", method, strength, whole))
     return "\n".join(lines) + "\n"
 
 
-def _line(edit: str, method: str, seeds: int, rows: list[dict[str, Any]]) -> str:
+def _line(edit: str, method: str, strength: float, rows: list[dict[str, Any]]) -> str:
     cells = []
     for name, form in COLUMNS.items():
         values = np.array([row[name] for row in rows], float)
         spread = f" ± {form.format(values.std(ddof=1))}" if len(values) > 1 else ""
         cells.append(form.format(values.mean()) + spread)
-    return f"| {edit} | {method} | {seeds} | {' | '.join(cells)} |"
+    return f"| {edit} | {method} | {strength:g} | {len(rows)} | {' | '.join(cells)} |"
 
 
 def run(args: argparse.Namespace, models: Models) -> list[dict[str, Any]]:
@@ -225,7 +240,8 @@ def run(args: argparse.Namespace, models: Models) -> list[dict[str, Any]]:
         chosen, steps = arranged(method, ours, args.images, args.steps)
         settings = {
             "preset": name, "method": method, "seed": seed, "steps": steps, "faces": args.faces,
-            "grid": args.grid, "images": args.images, "batch_size": chosen.batch_size,
+            "grid": args.grid, "images": chosen.images, "strengths": list(args.strengths),
+            "batch_size": chosen.batch_size,
             **hashes,
             "objective": to_dict(chosen.objective), "optim": to_dict(chosen.optim),
         }  # fmt: skip
@@ -235,11 +251,13 @@ def run(args: argparse.Namespace, models: Models) -> list[dict[str, Any]]:
         if name not in faces:
             wanted = AttributeEdit(ours.attribute, ours.target, ours.sources)
             faces[name] = draw_pairs(wanted, args.faces, size)
-        pictures = training_pictures(ours, seed, args.seeds, args.images, size)
-        scores, edited = measure(models, chosen, steps, pictures, faces[name], args.grid, seed)
+        pictures = training_pictures(ours, seed, args.seeds, chosen.images, size)
+        scores, edited = measure(
+            models, chosen, steps, pictures, faces[name], args.grid, args.strengths, seed
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path.with_suffix(".npy"), edited[:SHOWN])
-        row = {"preset": name, "method": method, "seed": seed, **scores, "settings": settings}
+        row = {"preset": name, "method": method, "seed": seed, "at": scores, "settings": settings}
         write_whole(path, (json.dumps(row, indent=2) + "\n").encode())
         write(args)
         draw(args, name, faces[name])
@@ -270,7 +288,9 @@ def write(args: argparse.Namespace) -> list[dict[str, Any]]:
     for name, method, seed in itertools.product(args.edits, args.methods, range(args.seeds)):
         path = args.out / "rows" / f"{name}-{method}-{seed}.json"
         if path.is_file():
-            rows.append(json.loads(path.read_text()))
+            row = json.loads(path.read_text())
+            at, shared = row.pop("at"), row
+            rows += [shared | scores for scores in at]
     write_whole(args.out / "scores.json", (json.dumps(rows, indent=2) + "\n").encode())
     write_whole(args.out / "scores.md", summary(rows).encode())
     return rows
@@ -288,6 +308,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--steps", type=int, default=24, help="unrolled steps that are the budget")
     options.add_argument("--faces", type=int, default=40, help="held-out faces that judge")
     options.add_argument("--grid", type=int, default=20, help="times of inversion and generation")
+    options.add_argument("--strengths", nargs="+", type=float, default=[1.0])
     options.add_argument("--train-steps", type=int, help="of generation in training (as preset)")
     options.add_argument("--invert-steps", type=int, help="of inversion in training (as preset)")
     options.add_argument("--model", default="demo")
