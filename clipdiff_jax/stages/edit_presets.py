@@ -11,7 +11,9 @@ its code was released.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from clipdiff_jax.config import ConfigError, nearest
@@ -127,17 +129,17 @@ def _preset(
     change: tuple[str, tuple[str, ...], str],
     texts: tuple[str, str],
     templates: tuple[str, ...],
+    own: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> EditPreset:
-    """`change` is (attribute, sources, target)."""
+    """`change` is (attribute, sources, target); `own` are fields of the objective that differ from
+    the kind's, `settings` those of the preset."""
     common, (attribute, sources, target) = KINDS[kind], change
     objective = EditObjective(
         source_text=texts[0],
         target_text=texts[1],
         templates=templates,
-        t0=common.t0,
-        augmentations=4,
-        **common.weights,
+        **{"t0": common.t0, "augmentations": 4, **common.weights, **own},
     )
     return EditPreset(
         attribute=attribute,
@@ -159,7 +161,8 @@ PRESETS: dict[str, EditPreset] = {
         ("glasses", ("none",), "glasses"),
         ("no glasses", "glasses"),
         WEARING,
-        images=64,
+        own={"t0": 400, "l1": 4.0, "negative_texts": ("sunglasses",)},
+        images=16,
         passes=6,
     ),
     "beard": _preset("part", ("beard", ("none",), "beard"), ("no beard", "a beard"), WITH),
