@@ -163,7 +163,7 @@ PRESETS: dict[str, EditPreset] = {
         WEARING,
         own={"t0": 400, "l1": 4.0, "negative_texts": ("sunglasses",)},
         images=16,
-        passes=6,
+        passes=7,
     ),
     "beard": _preset("part", ("beard", ("none",), "beard"), ("no beard", "a beard"), WITH),
     "long_hair": _preset(
