@@ -47,6 +47,8 @@ def test_stored_reference():
         ArcFaceConfig(image_size=32, width=8, depths=(1, 2, 1), reduction=4, features=10),
         ArcFaceConfig(image_size=16, width=8, depths=(2, 2), reduction=8, features=6),
         ArcFaceConfig(image_size=48, width=4, depths=(1, 1, 1, 1), reduction=2, features=12),
+        ArcFaceConfig(image_size=16, width=12, depths=(3,), reduction=4, features=8),
+        ArcFaceConfig(image_size=64, width=4, depths=(1, 3, 2), reduction=1, features=5),
     ],
 )
 def test_equal_to_torch(config):

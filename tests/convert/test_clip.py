@@ -102,7 +102,13 @@ def test_equal_to_transformers(changes):
 @pytest.mark.parity
 @pytest.mark.parametrize(
     ("size", "width", "depths", "heads", "expansion"),
-    [(32, 8, (1, 1), 2, 4), (64, 4, (2, 1, 1), 8, 4), (64, 4, (1, 1, 2, 1), 2, 2)],
+    [
+        (32, 8, (1, 1), 2, 4),
+        (64, 4, (2, 1, 1), 8, 4),
+        (64, 4, (1, 1, 2, 1), 2, 2),
+        (16, 12, (2,), 4, 4),
+        (96, 4, (1, 2, 1), 1, 4),
+    ],
 )
 def test_equal_to_the_original_resnet(size, width, depths, heads, expansion):
     torch = pytest.importorskip("torch")

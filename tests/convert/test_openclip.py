@@ -96,7 +96,9 @@ def test_options_that_are_off_or_idle_pass():
             {"layers": 1, "width": 16, "head_width": 16, "patch_size": 16, "mlp_ratio": 2.3637},
             True, "safetensors",
         ),
+        ({"layers": 3, "width": 8, "head_width": 2, "patch_size": 4}, True, "bin"),
         ({"layers": [1, 1, 1, 1], "width": 4, "head_width": 32}, True, "safetensors"),
+        ({"layers": [2, 1, 1, 2], "width": 8, "head_width": 64}, False, "safetensors"),
     ],
 )  # fmt: skip
 def test_equal_to_the_original(tmp_path, vision, quick_gelu, ending):

@@ -29,8 +29,7 @@ def shapes_of(config):
     return jax.eval_shape(partial(init, config), jax.random.key(0))
 
 
-def assert_parity(config, state, x, t, out):
-    table = unet_diffusers.table(config)
+def assert_parity(config, table, state, x, t, out):
     params = import_params(table, state, shapes_of(config))
     ours = jax.jit(UNet(config).apply)({"params": params}, jnp.asarray(x), jnp.asarray(t))
     assert np.linalg.norm(ours - out) / np.linalg.norm(out) < TOLERANCE
@@ -49,7 +48,8 @@ def stored():
 
 def test_stored_reference():
     document, state, outputs = stored()
-    assert_parity(unet_diffusers.read_config(document), state, *outputs)
+    config = unet_diffusers.read_config(document)
+    assert_parity(config, unet_diffusers.table(config), state, *outputs)
 
 
 def test_older_attention_names():
@@ -93,7 +93,8 @@ def test_equal_to_diffusers(changes):
     model = random_unet(2, **changes)
     document = document_of(model)
     config = unet_diffusers.read_config(document)
-    assert_parity(config, state_of(model), **run(model, 3))
+    table = unet_diffusers.table(config)
+    assert_parity(config, table, state_of(model), **run(model, 3))
     again = unet_diffusers.write_config(config, model.config.sample_size)
     assert unet_diffusers.read_config(again) == config
 
@@ -136,6 +137,38 @@ def test_ddpm_and_diffusers_names_fill_the_same_network():
         original["down.1.block.0.temb_proj.bias"],
         state["down_blocks.1.resnets.0.time_emb_proj.bias"],
     )
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("channels", "blocks", "attention", "groups", "ends"),
+    [
+        ((8, 8, 16), 2, (1,), 4, (3, 3)),
+        ((16, 8), 1, (0, 1), 8, (3, 6)),
+        ((8, 16, 24, 8), 1, (2,), 8, (1, 1)),
+        ((12,), 3, (), 3, (6, 3)),
+        ((32, 64), 1, (1,), 32, (3, 3)),
+    ],
+)
+def test_equal_to_the_original(channels, blocks, attention, groups, ends):
+    torch = pytest.importorskip("torch")
+    from ddpm_unet import DDPM
+
+    torch.manual_seed(0)
+    model = DDPM(channels, blocks, attention, groups, *ends)
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # norms that differ from 1 and 0
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    state = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2, 16, 16, ends[0]), np.float32)
+    t = np.array([3, 870])
+    with torch.no_grad():
+        out = model(torch.tensor(x).permute(0, 3, 1, 2), torch.tensor(t)).permute(0, 2, 3, 1)
+    config = unet_ddpm.infer_config({n: a.shape for n, a in state.items()}, groups)
+    assert (config.channels, config.blocks) == (channels, blocks)
+    assert config.attention_levels == attention
+    assert_parity(config, unet_ddpm.TABLE, state, x, t, out.numpy())
 
 
 def test_celebahq_config_of_diffusers_is_the_default_network():
