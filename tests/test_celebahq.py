@@ -21,8 +21,9 @@ from clipdiff_jax.train_command import main
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "celebahq"
 PICTURES = 20
-# The real network's levels, attention and resampling, with few channels.
+# The real network's levels, attention and resampling, with few channels, on smaller pictures.
 SMALL = UNetConfig(channels=6 * (8,), blocks=1, norm_groups=8)
+SIZE = 64
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +69,14 @@ def test_the_base_trains(data_dir, tmp_path):
     log = run(
         "base.py", tmp_path, f"stage.data.data_dir={data_dir}", "train.steps=1",
         "train.batch_size=1", "train.workers=0", "train.log_every=1",
-        "stage.preview_count=1", "stage.dtype=float32", "stage.model.image_size=64",
+        "stage.preview_count=1", "stage.dtype=float32", f"stage.model.image_size={SIZE}",
         "stage.preview_steps=1", "stage.model.unet.norm_groups=8",
         f"stage.model.unet.channels={list(SMALL.channels)}", "stage.model.unet.blocks=1",
     )  # fmt: skip
     assert np.isfinite(log[-1]["loss"])
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["stage"]["data"]["split"] == "train[:70%]"
-    assert cd.load_diffusion(tmp_path).config.image_size == 64
+    assert cd.load_diffusion(tmp_path).config.image_size == SIZE
 
 
 def test_an_edit_of_a_base_from_the_hub_trains(data_dir, tmp_path):
@@ -86,7 +87,7 @@ def test_an_edit_of_a_base_from_the_hub_trains(data_dir, tmp_path):
         export_params(unet_diffusers.table(SMALL), params),
         base / "diffusion_pytorch_model.safetensors",
     )
-    (base / "config.json").write_text(json.dumps(unet_diffusers.write_config(SMALL, 256)))
+    (base / "config.json").write_text(json.dumps(unet_diffusers.write_config(SMALL, SIZE)))
     clip = tiny_clip()
     save_clip(tmp_path / "clip", clip.config, clip.params, clip.tokenizer)
     log = run(
@@ -95,4 +96,4 @@ def test_an_edit_of_a_base_from_the_hub_trains(data_dir, tmp_path):
         "stage.objective.train_steps=2", "train.steps=1", "train.log_every=1",
     )  # fmt: skip
     assert np.isfinite(log[-1]["loss"])
-    assert cd.load_edit(tmp_path / "run").config.image_size == 256
+    assert cd.load_edit(tmp_path / "run").config.image_size == SIZE

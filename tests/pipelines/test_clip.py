@@ -1,6 +1,7 @@
 """`load_clip` from every kind of source, and preprocessing against Pillow's and transformers'."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -145,11 +146,22 @@ def test_preprocessing_equals_pillow(height, width):
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("photograph", ["astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"])
+def test_preprocessing_of_photographs_equals_transformers(photograph):
+    folder = Path(pytest.importorskip("skimage.data").__file__).parent
+    image = Image.open(folder / photograph).convert("RGB")
+    assert_preprocessing_equals_transformers(np.asarray(image))
+
+
+@pytest.mark.parity
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (301, 480), (513, 231)])
 def test_preprocessing_equals_transformers(height, width):
+    assert_preprocessing_equals_transformers(scene(height, width))
+
+
+def assert_preprocessing_equals_transformers(image):
     transformers = pytest.importorskip("transformers")
     processor = transformers.CLIPImageProcessorPil()
-    image = scene(height, width)
     theirs = processor(Image.fromarray(image), return_tensors="np")["pixel_values"][0]
     mean, std = np.array(processor.image_mean), np.array(processor.image_std)
     theirs = theirs.transpose(1, 2, 0) * std + mean
