@@ -2,8 +2,15 @@
 
 python train.py --config configs/unclip/avatars/decoder.py --workdir runs/unclip/decoder
 
-The committed weights are this recipe's, 52 minutes of one CPU core, begun with 3000 steps that were
-cut to 2200 at step 251. See docs/results.md for what it draws.
+The committed weights are this recipe's, 52 minutes of one CPU core (begun with 3000 steps that were
+cut to 2200 at step 251), and then 81 minutes more from there:
+
+python train.py --config configs/unclip/avatars/decoder.py --workdir runs/unclip/decoder \\
+    --config.stage.start=demo --config.stage.start_base= --config.train.steps=4900 \\
+    --config.train.optim.learning_rate=4e-4
+
+(begun with 7000 steps, cut to 5500 at step 2741 and to 4900 at step 4450). 113,600 pictures in all.
+See docs/results.md for what it draws.
 """
 
 from clipdiff_jax.data.sources import AvatarsData
