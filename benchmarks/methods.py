@@ -151,21 +151,21 @@ def measure(
         "updates": steps * stage.rounds,
         "evaluations": steps * chosen.batch_size * chosen.objective.evaluations,
     }
-    found, pictures_of = [], []
+    found: list[dict[str, Any]] = []
+    edited_at: dict[float, np.ndarray] = {}
     for strength in strengths:
         parts = [
             generate_edited(part, base, learned, strength, t0=t0, steps=grid, key=seed)
             for part in filled_batches(latents, min(BATCH, len(latents)))
         ]
-        edited = np.concatenate(parts)[: len(latents)]
+        edited = edited_at[strength] = np.concatenate(parts)[: len(latents)]
         scores = dataclasses.asdict(score_edit(wanted, pairs, edited, models.classifier))
         images = jnp.asarray(edited), jnp.asarray(pairs.originals)
         moved = change(clip.embed_images, direction, *images)
         found.append(
             {"strength": strength} | scores | {"s_dir": float(moved.cosine.mean())} | costs
         )
-        pictures_of.append(edited)
-    return found, pictures_of[0]
+    return found, edited_at[strengths[0]]
 
 
 def training_pictures(
