@@ -151,21 +151,24 @@ def measure(
         "updates": steps * stage.rounds,
         "evaluations": steps * chosen.batch_size * chosen.objective.evaluations,
     }
-    found: list[dict[str, Any]] = []
-    edited_at: dict[float, np.ndarray] = {}
-    for strength in strengths:
+
+    def apply(strength: float) -> np.ndarray:
         parts = [
             generate_edited(part, base, learned, strength, t0=t0, steps=grid, key=seed)
             for part in filled_batches(latents, min(BATCH, len(latents)))
         ]
-        edited = edited_at[strength] = np.concatenate(parts)[: len(latents)]
+        return np.concatenate(parts)[: len(latents)]
+
+    def judge(edited: np.ndarray) -> dict[str, Any]:
         scores = dataclasses.asdict(score_edit(wanted, pairs, edited, models.classifier))
         images = jnp.asarray(edited), jnp.asarray(pairs.originals)
         moved = change(clip.embed_images, direction, *images)
-        found.append(
-            {"strength": strength} | scores | {"s_dir": float(moved.cosine.mean())} | costs
-        )
-    return found, edited_at[strengths[0]]
+        return scores | {"s_dir": float(moved.cosine.mean())}
+
+    edited = [apply(strength) for strength in strengths]
+    judged = map(judge, edited)
+    found = [{"strength": s} | scores | costs for s, scores in zip(strengths, judged, strict=True)]
+    return found, edited[0]
 
 
 def training_pictures(
@@ -289,8 +292,7 @@ def write(args: argparse.Namespace) -> list[dict[str, Any]]:
         path = args.out / "rows" / f"{name}-{method}-{seed}.json"
         if path.is_file():
             row = json.loads(path.read_text())
-            at, shared = row.pop("at"), row
-            rows += [shared | scores for scores in at]
+            rows += [row | scores for scores in row.pop("at")]
     write_whole(args.out / "scores.json", (json.dumps(rows, indent=2) + "\n").encode())
     write_whole(args.out / "scores.md", summary(rows).encode())
     return rows

@@ -11,9 +11,7 @@ its code was released.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from clipdiff_jax.config import ConfigError, nearest
@@ -129,7 +127,7 @@ def _preset(
     change: tuple[str, tuple[str, ...], str],
     texts: tuple[str, str],
     templates: tuple[str, ...],
-    own: Mapping[str, Any] = MappingProxyType({}),
+    own: dict[str, Any] | None = None,
     **settings: Any,
 ) -> EditPreset:
     """`change` is (attribute, sources, target); `own` are fields of the objective that differ from
@@ -139,7 +137,7 @@ def _preset(
         source_text=texts[0],
         target_text=texts[1],
         templates=templates,
-        **{"t0": common.t0, "augmentations": 4, **common.weights, **own},
+        **{"t0": common.t0, "augmentations": 4, **common.weights, **(own or {})},
     )
     return EditPreset(
         attribute=attribute,
