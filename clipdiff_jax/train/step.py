@@ -40,8 +40,14 @@ def make_train_step(
     are those at the parameters themselves.
     """
 
+    def loss_of_trained(params: Params, frozen: Params, batch: Batch, key: Array):
+        if stage.trainable:  # gradients of what is held are zeros, and cost nothing
+            mask = trainable_mask(params, stage.trainable)
+            params = jax.tree.map(lambda p, t: p if t else jax.lax.stop_gradient(p), params, mask)
+        return stage.loss(params, frozen, batch, key)
+
     def gradients(params: Params, frozen: Params, batch: Batch, key: Array):
-        grad = jax.value_and_grad(stage.loss, has_aux=True)
+        grad = jax.value_and_grad(loss_of_trained, has_aux=True)
         if accumulate == 1:
             (loss, aux), grads = grad(params, frozen, batch, key)
             return loss, aux, grads
@@ -63,9 +69,6 @@ def make_train_step(
 
     def sharpness_aware(params: Params, frozen: Params, batch: Batch, key: Array):
         loss, aux, grads = gradients(params, frozen, batch, key)
-        if stage.trainable:  # what is not trained does not move to where the loss is highest either
-            mask = trainable_mask(params, stage.trainable)
-            grads = jax.tree.map(lambda g, train: g if train else jnp.zeros_like(g), grads, mask)
         length = sam_rho / jnp.maximum(optax.tree.norm(grads), 1e-12)
         highest = jax.tree.map(lambda p, g: p + length * g, params, grads)
         return loss, aux, gradients(highest, frozen, batch, key)[2]

@@ -112,6 +112,14 @@ def quadratic(trainable=""):
     return replace(toy_stage(), init=init, loss=loss, trainable=trainable)
 
 
+def test_the_norm_is_that_of_the_gradients_of_what_is_trained():
+    of_a = np.linalg.norm([1.0, 4.0 * -0.5, 9.0 * 0.2])
+    _, metrics = run(quadratic("^a"), optax.sgd(0.1))
+    assert float(metrics["grad_norm"]) == pytest.approx(of_a)
+    _, metrics = run(quadratic(), optax.sgd(0.1))
+    assert float(metrics["grad_norm"]) == pytest.approx(np.hypot(of_a, 4 * 0.3))
+
+
 def test_sharpness_aware_gradients_of_a_quadratic():
     rate, rho = 0.1, 0.25
     a, b, scale = np.array([1.0, -0.5, 0.2]), 0.3, np.array([1.0, 4.0, 9.0])
