@@ -93,6 +93,7 @@ def arranged(method: str, ours: EditPreset, images: int, steps: int) -> tuple[Ed
             ours.objective,
             mode=mode,
             noise=0.0 if mode == "h_space" or method != mode else ours.objective.noise,
+            trainable="" if mode == "h_space" else ours.objective.trainable,
         )
         rate = ours.optim.learning_rate * RATES[mode]
         optim = dataclasses.replace(ours.optim, learning_rate=rate)
