@@ -14,7 +14,8 @@ has the means and standard deviations over seeds of all rows so far. `--strength
 learned more or less strongly, so that a timid method can be judged where it changes as much.
 
 Methods: the four modes of `EditObjective`; with the suffix `-no_noise` without the noise loss (that
-of an edit in h-space has none); `published`, the recipe DiffusionCLIP was released with
+of an edit in h-space has none); `unrolled-auto_t0`, at the t0 that `stages.edit_t0` finds in the
+seed's own pictures; `published`, the recipe DiffusionCLIP was released with
 (`stages.edit_presets.published`), `published-our_rate`, the same at the preset's learning rate and
 schedule, since 8e-6 was chosen for a network 16 times as large, and `published-full`, which keeps
 to its own budget: 50 pictures and 250 updates, whatever `--images` and `--steps`.
@@ -52,7 +53,9 @@ from clipdiff_jax.pipelines.diffusion import Diffusion, load_diffusion
 from clipdiff_jax.pipelines.edit import Edit, generate_edited
 from clipdiff_jax.pipelines.grid import show
 from clipdiff_jax.stages.edit import make_stage, select_images
+from clipdiff_jax.stages.edit_objective import AUTOMATIC
 from clipdiff_jax.stages.edit_presets import EditPreset, preset, published
+from clipdiff_jax.stages.edit_t0 import with_t0
 from clipdiff_jax.stages.latents import invert_images
 from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.loop import fit
@@ -62,8 +65,8 @@ from clipdiff_jax.writing import write_whole
 # Learning rates: where each step's guess is learned from, updates are six times as many; an edit in
 # h-space starts from nothing.
 RATES = {"unrolled": 1.0, "single_step": 0.4, "noised": 0.6, "h_space": 25.0}
-NO_NOISE, OUR_RATE, FULL = "-no_noise", "-our_rate", "-full"
-METHODS = (*RATES, *(f"{m}{NO_NOISE}" for m in RATES if m != "h_space"))
+NO_NOISE, AUTO_T0, OUR_RATE, FULL = "-no_noise", "-auto_t0", "-our_rate", "-full"
+METHODS = (*RATES, *(f"{m}{NO_NOISE}" for m in RATES if m != "h_space"), f"unrolled{AUTO_T0}")
 METHODS += ("published", f"published{OUR_RATE}", f"published{FULL}")
 BATCH = 16
 SHOWN = 8
@@ -87,14 +90,16 @@ def arranged(method: str, ours: EditPreset, images: int, steps: int) -> tuple[Ed
         raise ValueError(
             f"unknown method {method!r}; there are {', '.join(METHODS)}.{nearest(method, METHODS)}"
         )
-    mode = method.removesuffix(NO_NOISE)
+    mode = method.removesuffix(NO_NOISE).removesuffix(AUTO_T0)
     if mode in RATES:
-        objective = dataclasses.replace(
-            ours.objective,
-            mode=mode,
-            noise=0.0 if mode == "h_space" or method != mode else ours.objective.noise,
-            trainable="" if mode == "h_space" else ours.objective.trainable,
-        )
+        changes: dict[str, Any] = {"mode": mode}
+        if mode == "h_space":
+            changes |= {"noise": 0.0, "trainable": ""}
+        if method.endswith(NO_NOISE):
+            changes["noise"] = 0.0
+        if method.endswith(AUTO_T0):
+            changes["t0"] = AUTOMATIC
+        objective = dataclasses.replace(ours.objective, **changes)
         rate = ours.optim.learning_rate * RATES[mode]
         optim = dataclasses.replace(ours.optim, learning_rate=rate)
         chosen = dataclasses.replace(ours, objective=objective, optim=optim, images=images)
@@ -123,11 +128,11 @@ def measure(
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Learns the edit and applies it: scores and costs at each strength, the faces at the first."""
     base, clip = models.base, models.clip
-    invert_images(
-        base, pictures, t0=chosen.objective.t0, steps=chosen.objective.invert_steps, progress=False
-    )
+    objective = with_t0(chosen.objective, base, clip, pictures)
+    t0 = objective.t0
+    invert_images(base, pictures, t0=t0, steps=objective.invert_steps, progress=False)
     wall, cpu = time.perf_counter(), time.process_time()
-    stage = make_stage(chosen.objective, base, clip, pictures, progress=False)
+    stage = make_stage(objective, base, clip, pictures, progress=False)
     config = TrainConfig(
         steps=steps,
         batch_size=chosen.batch_size,
@@ -137,20 +142,20 @@ def measure(
     )
     state = fit(stage, config, progress=True)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    learned = Edit(base.config, state.params, chosen.objective, fingerprint(base.params))
+    learned = Edit(base.config, state.params, objective, fingerprint(base.params))
 
-    t0 = chosen.objective.t0
     latents = invert_images(
         base, pairs.originals, t0=t0, steps=grid, batch_size=BATCH, progress=False
     )
     wanted = AttributeEdit(chosen.attribute, chosen.target, chosen.sources)
-    texts = chosen.objective.away_from, chosen.objective.target_text
-    direction = text_direction(clip.embed_texts, *texts, chosen.objective.templates)
+    texts = objective.away_from, objective.target_text
+    direction = text_direction(clip.embed_texts, *texts, objective.templates)
     costs = {
         "seconds": wall,
         "cpu_seconds": cpu,
         "updates": steps * stage.rounds,
-        "evaluations": steps * chosen.batch_size * chosen.objective.evaluations,
+        "evaluations": steps * chosen.batch_size * objective.evaluations,
+        "t0": t0,
     }
 
     def apply(strength: float) -> np.ndarray:

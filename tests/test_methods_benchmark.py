@@ -47,6 +47,12 @@ def test_methods_differ_in_what_their_names_say():
     assert chosen["unrolled-no_noise"].objective.noise == 0
     assert chosen["noised"].objective.noise == smile.objective.noise
     assert chosen["noised"].objective.mode == "noised"
+    beard = methods.preset("beard")
+    inner = {m: methods.arranged(m, beard, 16, 24)[0].objective.trainable for m in methods.METHODS}
+    assert inner["single_step"] == beard.objective.trainable != ""
+    assert inner["h_space"] == inner["published"] == ""  # another network; all of it
+    assert chosen["unrolled-auto_t0"].objective.t0 == 0
+    assert chosen["unrolled-auto_t0"].objective.noise == smile.objective.noise
     assert chosen["published"].optim.learning_rate == 8e-6
     assert chosen["published"].optim.pass_updates == 16
     assert chosen["published-our_rate"].optim == smile.optim

@@ -3,10 +3,10 @@
 What changes decides the settings. A part of the face keeps its surroundings (t0 500, strong L1 and
 noise loss); a colour has to leave the flat areas it fills, which survive in the latents of less
 noise (t0 600, a weaker hold); a shape wants both; an art style is everything at once (t0 700). The
-hinge on the length of the change makes edits strong enough to be counted. Where an edit tints what it
-should leave alone, training only the levels below the finest (`INNER`) keeps more, and wants a higher
-learning rate. See docs/results.md for what was measured with them, and `edit_t0` for a t0 from the
-pictures and texts themselves.
+hinge on the length of the change makes edits strong enough to be counted. Where an edit tints what
+it should leave alone, training only the levels below the finest (`INNER`) keeps more; it takes a
+higher learning rate. See docs/results.md for what was measured with them, and `edit_t0` for a t0
+from the pictures and texts themselves.
 
 `published` is what there is to compare with: DiffusionCLIP (Kim et al. 2022, arXiv 2110.02711) as
 its code was released.

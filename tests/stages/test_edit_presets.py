@@ -3,15 +3,17 @@
 import dataclasses
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from clipdiff_jax.config import ConfigError, load_config
+from clipdiff_jax.models.unet import UNet, UNetConfig
 from clipdiff_jax.perceptual.directional import direction_term
 from clipdiff_jax.stages import RunConfig
 from clipdiff_jax.stages.edit_objective import EditObjective
 from clipdiff_jax.stages.edit_presets import PRESETS, preset
-from clipdiff_jax.train.optim import learning_rate
+from clipdiff_jax.train.optim import learning_rate, trainable_mask
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -38,6 +40,19 @@ def test_recipes_keep_the_numbers_that_were_measured(name, images, steps, number
     assert (said.mode, said.augmentations, said.train_steps) == ("unrolled", 4, 6)
     assert config.train.optim.learning_rate == rate
     assert config == load_config(f"{CONFIGS}/edit_presets.py:{name}", RunConfig)
+
+
+@pytest.mark.parametrize("name", ["beard", "long_hair", "red_clothes"])
+def test_inner_levels_are_trained_and_the_finest_is_held(name):
+    unet = UNetConfig(in_channels=3, channels=(32, 32, 32), blocks=1, attention_levels=(2,))
+    pictures = jnp.zeros((1, 16, 16, 3)), jnp.zeros(1)
+    params = jax.eval_shape(UNet(unet).init, jax.random.key(0), *pictures)["params"]
+    mask = trainable_mask(params, preset(name).objective.trainable)
+    trained = {part for part in mask if any(jax.tree.leaves(mask[part]))}
+    held = {part for part in mask if not all(jax.tree.leaves(mask[part]))}
+    assert not trained & held
+    assert {"conv_in", "conv_out", "down_0_res_0", "up_0_res_0", "embedding"} <= held
+    assert {"down_1_res_0", "down_2_attn_0", "mid_res_0", "up_2_res_0", "up_1_res_1"} <= trained
 
 
 def test_pictures_to_learn_from_are_those_the_edit_starts_at():
