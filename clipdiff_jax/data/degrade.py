@@ -156,7 +156,7 @@ def add_noise(image: Pixels, levels: tuple[int, int], rng: np.random.Generator) 
     Two in five images have noise of each channel's own, two in five grey noise, and one in five
     noise with a random covariance of the three channels, its variances up to the highest level's.
     """
-    std = rng.integers(levels[0], levels[1], endpoint=True) / 255
+    std = int(rng.integers(levels[0], levels[1], endpoint=True)) / 255
     kind = rng.random()
     if kind < 0.4:
         noise = np.repeat(rng.normal(0, std, (*image.shape[:2], 1)), 3, axis=2)

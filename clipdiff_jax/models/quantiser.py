@@ -23,7 +23,7 @@ def symmetric_range(
     if not deviations > 0:
         raise ValueError(f"a range of {deviations} standard deviations; expected more than 0")
     half = deviations * np.sqrt(np.asarray(variances, np.float64))
-    half = np.maximum(half, max(1e-6 * half.max(), 1e-12)).astype(np.float32)
+    half = np.maximum(half, max(1e-6 * float(np.max(half)), 1e-12)).astype(np.float32)
     return -half, half
 
 
