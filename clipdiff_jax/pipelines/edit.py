@@ -23,6 +23,7 @@ from clipdiff_jax.pipelines.diffusion import Diffusion, DiffusionConfig, model_f
 from clipdiff_jax.pipelines.edit_run import Learned, Method, run, run_from_latents
 from clipdiff_jax.pipelines.face import FaceEncoder
 from clipdiff_jax.stages.edit import KIND, EditObjective, make_stage, save_edit
+from clipdiff_jax.stages.edit_presets import DEFAULT, default_rate
 from clipdiff_jax.stages.edit_t0 import with_t0
 from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.loop import fit
@@ -181,10 +182,10 @@ def finetune_edit(
     source_text: str,
     target_text: str,
     *,
-    passes: int = 5,
+    passes: int = 8,
     batch_size: int = 4,
-    learning_rate: float = 8e-6,
-    gain: float = 1.3,
+    learning_rate: float | None = None,
+    gain: float | None = None,
     seed: int = 0,
     face: FaceEncoder | None = None,
     progress: bool = True,
@@ -193,27 +194,38 @@ def finetune_edit(
     """Learns the edit from `source_text` to `target_text` on pictures in [-1, 1], with a bar.
 
     The same as the edit stage of `train.py`, in one call and without touching the disk but for
-    the cache of latents. passes: over the pictures; after each the learning rate is multiplied
-    by `gain`. objective: any field of `EditObjective`, such as t0=500, l1=3.0 or
-    mode="single_step".
+    the cache of latents. passes: over the pictures. learning_rate: by default what
+    `edit_presets.default_rate` says, falling to zero; with a `gain` it is multiplied by that after
+    each pass instead. objective: any field of `EditObjective`, such as t0=500, l1=3.0 or
+    mode="single_step"; those not given are `edit_presets.DEFAULT`, which docs/results.md compares
+    with the published ones (passes=5, batch_size=1, learning_rate=8e-6, gain=1.3, t0=400, l1=1,
+    noise=0, length=0, augmentations=0).
     """
     pictures = np.asarray(fit_square(images, base.config.image_size))
-    described = EditObjective(source_text=source_text, target_text=target_text, **objective)
+    settings = DEFAULT | objective
+    if settings.get("mode") == "h_space":
+        settings["noise"] = objective.get("noise", 0.0)  # it has no noise loss
+    described = EditObjective(source_text=source_text, target_text=target_text, **settings)
     described = with_t0(described, base, clip, pictures)
     stage = make_stage(described, base, clip, pictures, face=face, progress=progress)
     batch_size = min(batch_size, len(pictures))
     steps_a_pass = max(len(pictures) // batch_size, 1)
+    if learning_rate is None:
+        learning_rate = default_rate(sum(leaf.size for leaf in jax.tree.leaves(base.params)))
+    optim = OptimConfig(learning_rate=learning_rate, schedule="linear")
+    if gain is not None:
+        optim = OptimConfig(
+            learning_rate=learning_rate,
+            schedule="passes",
+            pass_gain=gain,
+            pass_updates=steps_a_pass * stage.rounds,
+        )
     config = TrainConfig(
         steps=passes * steps_a_pass,
         batch_size=batch_size,
         seed=seed,
         log_every=steps_a_pass,
-        optim=OptimConfig(
-            learning_rate=learning_rate,
-            schedule="passes",
-            pass_gain=gain,
-            pass_updates=steps_a_pass * stage.rounds,
-        ),
+        optim=optim,
     )
     state = fit(stage, config, progress=progress)
     return Edit(base.config, state.params, described, fingerprint(base.params))

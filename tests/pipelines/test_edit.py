@@ -23,6 +23,7 @@ from clipdiff_jax.pipelines.edit import (
 )
 from clipdiff_jax.pipelines.edit_run import _edit
 from clipdiff_jax.stages.edit import EditObjective
+from clipdiff_jax.stages.edit_presets import DEFAULT
 from clipdiff_jax.weights import WeightsError, fingerprint
 
 BASE, IMAGES = tiny_base(), pictures(3)
@@ -162,7 +163,8 @@ def test_finetune_in_one_call():
         passes=3, batch_size=2, learning_rate=1e-3, progress=False,
         t0=300, invert_steps=4, train_steps=3,
     )  # fmt: skip
-    assert learned.objective == OBJECTIVE
+    settings = DEFAULT | {"t0": 300, "invert_steps": 4, "train_steps": 3}
+    assert learned.objective == dataclasses.replace(OBJECTIVE, **settings)
     assert learned.base_fingerprint == fingerprint(BASE.params)
     moved = jnp.abs(
         edit(IMAGES, BASE, learned, **STEPS) - reconstruct(IMAGES, BASE, t0=300, **STEPS)

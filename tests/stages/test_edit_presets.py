@@ -11,8 +11,8 @@ from clipdiff_jax.config import ConfigError, load_config
 from clipdiff_jax.models.unet import UNet, UNetConfig
 from clipdiff_jax.perceptual.directional import direction_term
 from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.edit_objective import EditObjective
-from clipdiff_jax.stages.edit_presets import PRESETS, preset
+from clipdiff_jax.stages.edit_objective import AUTOMATIC, EditObjective
+from clipdiff_jax.stages.edit_presets import DEFAULT, PRESETS, default_rate, preset
 from clipdiff_jax.train.optim import learning_rate, trainable_mask
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -83,6 +83,18 @@ def test_the_published_rate_rises_with_every_pass():
     rate = learning_rate(theirs.optim, theirs.steps)
     for update, expected in ((0, 8e-6), (49, 8e-6), (50, 1.04e-5), (249, 8e-6 * 1.3**4)):
         assert float(rate(update)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_default_rate_is_ours_at_our_size_and_the_published_at_theirs():
+    assert default_rate(6_900_000) == pytest.approx(preset("smile").optim.learning_rate)
+    assert default_rate(113_700_000) == pytest.approx(preset("published/smile").optim.learning_rate)
+    assert 8e-6 < default_rate(30_000_000) < 8e-5
+
+
+def test_the_default_is_a_part_of_the_face_at_a_t0_of_its_own():
+    default = EditObjective(source_text="serious", target_text="smiling", **DEFAULT)
+    assert differing(default, preset("smile").objective) == {"t0", "templates"}
+    assert default.t0 == AUTOMATIC
 
 
 def test_recipes_that_are_not_there_are_named():
