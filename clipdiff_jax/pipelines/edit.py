@@ -212,8 +212,9 @@ def finetune_edit(
     steps_a_pass = max(len(pictures) // batch_size, 1)
     if learning_rate is None:
         learning_rate = default_rate(sum(leaf.size for leaf in jax.tree.leaves(base.params)))
-    optim = OptimConfig(learning_rate=learning_rate, schedule="linear")
-    if gain is not None:
+    if gain is None:
+        optim = OptimConfig(learning_rate=learning_rate, schedule="linear")
+    else:
         optim = OptimConfig(
             learning_rate=learning_rate,
             schedule="passes",

@@ -27,6 +27,8 @@ from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 
 FALLING = OptimConfig(learning_rate=8e-5, schedule="linear")
+PUBLISHED_RATE = 8e-6
+STEEPER = dataclasses.replace(FALLING, learning_rate=1.2e-4)
 INNER = "^(mid|(down|up)_[1-9])_"  # a UNet's parameters at less than its full resolution
 
 
@@ -66,8 +68,9 @@ KINDS = {
         passes=5,
     ),
 }
+VIEWS = {"augmentations": 4}
 # Of any edit, unless more is known of it: a part of the face, at the t0 that the texts ask for.
-DEFAULT: dict[str, Any] = {"t0": AUTOMATIC, "augmentations": 4, **KINDS["part"].weights}
+DEFAULT: dict[str, Any] = {"t0": AUTOMATIC, **VIEWS, **KINDS["part"].weights}
 WITH = ("a face with {}", "a person with {}", "a portrait with {}", "a character with {}")
 WEARING = ("a face with {}", "a person with {}", "a face wearing {}", "a character wearing {}")
 BEFORE = ("a {} face", "a {} person", "a {} portrait", "a {} character")
@@ -143,7 +146,7 @@ def _preset(
         source_text=texts[0],
         target_text=texts[1],
         templates=templates,
-        **{"t0": common.t0, "augmentations": 4, **common.weights, **(own or {})},
+        **{"t0": common.t0, **VIEWS, **common.weights, **(own or {})},
     )
     return EditPreset(
         attribute=attribute,
@@ -175,7 +178,7 @@ PRESETS: dict[str, EditPreset] = {
         ("no beard", "a beard"),
         WITH,
         own={"l1": 2.0, "noise": 1.0, "length": 2.0, "wanted_length": 0.9, "trainable": INNER},
-        optim=OptimConfig(learning_rate=1.2e-4, schedule="linear"),
+        optim=STEEPER,
     ),
     "long_hair": _preset(
         "shape",
@@ -183,7 +186,7 @@ PRESETS: dict[str, EditPreset] = {
         ("short hair", "long hair"),
         WITH,
         own={"wanted_length": 0.85, "trainable": INNER},
-        optim=OptimConfig(learning_rate=1.2e-4, schedule="linear"),
+        optim=STEEPER,
     ),
     "red_hair": _preset(
         "colour", ("hair_color", ("black",), "red"), ("black hair", "red hair"), WITH
@@ -224,8 +227,9 @@ def default_rate(parameters: int) -> float:
     8e-5 at the demo's 6.9M, as the presets have it, and 8e-6 at 114M, as published; else by the
     power law through these two, which nothing has tested.
     """
-    power = math.log(8e-5 / 8e-6) / math.log(113.7e6 / 6.9e6)
-    return 8e-5 * (6.9e6 / parameters) ** power
+    ours = FALLING.learning_rate
+    power = math.log(ours / PUBLISHED_RATE) / math.log(113.7e6 / 6.9e6)
+    return ours * (6.9e6 / parameters) ** power
 
 
 def published(ours: EditPreset) -> EditPreset:
@@ -249,7 +253,7 @@ def published(ours: EditPreset) -> EditPreset:
     )
     images = 50
     optim = OptimConfig(
-        learning_rate=8e-6,
+        learning_rate=PUBLISHED_RATE,
         schedule="passes",
         pass_gain=1.3,
         pass_updates=images,
