@@ -54,7 +54,7 @@ from clipdiff_jax.pipelines.edit import Edit, generate_edited
 from clipdiff_jax.pipelines.grid import show
 from clipdiff_jax.stages.edit import make_stage, select_images
 from clipdiff_jax.stages.edit_objective import AUTOMATIC
-from clipdiff_jax.stages.edit_presets import EditPreset, preset, published
+from clipdiff_jax.stages.edit_presets import MODE_RATES, EditPreset, preset, published
 from clipdiff_jax.stages.edit_t0 import with_t0
 from clipdiff_jax.stages.latents import invert_images
 from clipdiff_jax.train.config import TrainConfig
@@ -62,12 +62,9 @@ from clipdiff_jax.train.loop import fit
 from clipdiff_jax.weights import fingerprint
 from clipdiff_jax.writing import write_whole
 
-# Learning rates: where each step's guess is learned from, updates are six times as many; an edit in
-# h-space starts from nothing.
-RATES = {"unrolled": 1.0, "single_step": 0.4, "noised": 0.6, "h_space": 25.0}
 NO_NOISE, AUTO_T0, OUR_RATE, FULL = "-no_noise", "-auto_t0", "-our_rate", "-full"
-METHODS = (*RATES, *(f"{m}{NO_NOISE}" for m in RATES if m != "h_space"), f"unrolled{AUTO_T0}")
-METHODS += ("published", f"published{OUR_RATE}", f"published{FULL}")
+METHODS = (*MODE_RATES, *(f"{m}{NO_NOISE}" for m in MODE_RATES if m != "h_space"))
+METHODS += (f"unrolled{AUTO_T0}", "published", f"published{OUR_RATE}", f"published{FULL}")
 BATCH = 16
 SHOWN = 8
 
@@ -91,7 +88,7 @@ def arranged(method: str, ours: EditPreset, images: int, steps: int) -> tuple[Ed
             f"unknown method {method!r}; there are {', '.join(METHODS)}.{nearest(method, METHODS)}"
         )
     mode = method.removesuffix(NO_NOISE).removesuffix(AUTO_T0)
-    if mode in RATES:
+    if mode in MODE_RATES:
         changes: dict[str, Any] = {"mode": mode}
         if mode == "h_space":
             changes |= {"noise": 0.0, "trainable": ""}
@@ -100,7 +97,7 @@ def arranged(method: str, ours: EditPreset, images: int, steps: int) -> tuple[Ed
         if method.endswith(AUTO_T0):
             changes["t0"] = AUTOMATIC
         objective = dataclasses.replace(ours.objective, **changes)
-        rate = ours.optim.learning_rate * RATES[mode]
+        rate = ours.optim.learning_rate * MODE_RATES[mode]
         optim = dataclasses.replace(ours.optim, learning_rate=rate)
         chosen = dataclasses.replace(ours, objective=objective, optim=optim, images=images)
     elif method.endswith(FULL):

@@ -211,7 +211,8 @@ def finetune_edit(
     batch_size = min(batch_size, len(pictures))
     steps_a_pass = max(len(pictures) // batch_size, 1)
     if learning_rate is None:
-        learning_rate = default_rate(sum(leaf.size for leaf in jax.tree.leaves(base.params)))
+        size = sum(leaf.size for leaf in jax.tree.leaves(base.params))
+        learning_rate = default_rate(size, described.mode)
     if gain is None:
         optim = OptimConfig(learning_rate=learning_rate, schedule="linear")
     else:

@@ -21,7 +21,7 @@ from clipdiff_jax.config import ConfigError, nearest
 from clipdiff_jax.data.avatar_styles import MAIN_STYLE
 from clipdiff_jax.data.avatars import AvatarsData
 from clipdiff_jax.stages import EditStage, RunConfig
-from clipdiff_jax.stages.edit_objective import AUTOMATIC, EditObjective
+from clipdiff_jax.stages.edit_objective import AUTOMATIC, EditObjective, Mode
 from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
@@ -30,6 +30,14 @@ FALLING = OptimConfig(learning_rate=8e-5, schedule="linear")
 PUBLISHED_RATE = 8e-6
 STEEPER = dataclasses.replace(FALLING, learning_rate=1.2e-4)
 INNER = "^(mid|(down|up)_[1-9])_"  # a UNet's parameters at less than its full resolution
+# The learning rate of each mode beside the unrolled one's: "single_step" makes six updates a batch,
+# "noised" learns from rougher guesses, and the small network of "h_space" starts from nothing.
+MODE_RATES: dict[Mode, float] = {
+    "unrolled": 1.0,
+    "single_step": 0.4,
+    "noised": 0.25,
+    "h_space": 14.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,14 +229,17 @@ def preset(name: str) -> EditPreset:
     return published(PRESETS[plain]) if name.startswith(PUBLISHED) else PRESETS[plain]
 
 
-def default_rate(parameters: int) -> float:
-    """The learning rate for a network of so many parameters.
+def default_rate(parameters: int, mode: Mode = "unrolled") -> float:
+    """The learning rate for a model of so many parameters.
 
-    8e-5 at the demo's 6.9M, as the presets have it, and 8e-6 at 114M, as published; else by the
-    power law through these two, which nothing has tested.
+    Unrolled, 8e-5 at the demo's 6.9M, as the presets have it, and 8e-6 at 114M, as published; else
+    by the power law through these two, which nothing has tested. Of the other modes `MODE_RATES`
+    times that; in h-space, where the model itself stays, times the demo's.
     """
-    ours = FALLING.learning_rate
-    power = math.log(ours / PUBLISHED_RATE) / math.log(113.7e6 / 6.9e6)
+    ours = FALLING.learning_rate * MODE_RATES[mode]
+    if mode == "h_space":
+        return ours
+    power = math.log(FALLING.learning_rate / PUBLISHED_RATE) / math.log(113.7e6 / 6.9e6)
     return ours * (6.9e6 / parameters) ** power
 
 

@@ -89,6 +89,10 @@ def test_the_default_rate_is_ours_at_our_size_and_the_published_at_theirs():
     assert default_rate(6_900_000) == pytest.approx(preset("smile").optim.learning_rate)
     assert default_rate(113_700_000) == pytest.approx(preset("published/smile").optim.learning_rate)
     assert 8e-6 < default_rate(30_000_000) < 8e-5
+    rate = default_rate(30_000_000)
+    assert default_rate(30_000_000, "noised") < default_rate(30_000_000, "single_step") < rate
+    # The network learned in h-space is a small one, whatever the model's size.
+    assert default_rate(30_000_000, "h_space") == default_rate(113_700_000, "h_space") > 8e-5
 
 
 def test_the_default_is_a_part_of_the_face_at_a_t0_of_its_own():
