@@ -18,9 +18,10 @@ SCRIPT = Path(__file__).parent / "sharded_run.py"
 
 
 # Copies of the parameters on every device, which all stages do alike, and parts of them.
-COMMON = ("base", "edit", "diffusion_prior", "decoder")
+COMMON = ("base", "edit", "diffusion_prior")
 MESHES = [("base", 8, 1), *((stage, 2, 4) for stage in COMMON)]
-SLOW_MESHES = [("edit", 8, 1), *((s, 2, 4) for s in ("ar_prior", "direct_prior", "upsampler"))]
+OTHERS = ("decoder", "upsampler", "ar_prior", "direct_prior")
+SLOW_MESHES = [("edit", 8, 1), *((stage, 2, 4) for stage in OTHERS)]
 
 
 def train(devices: int, out: Path, runs: list[str]) -> Path:
