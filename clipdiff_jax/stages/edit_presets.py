@@ -236,11 +236,11 @@ def default_rate(parameters: int, mode: Mode = "unrolled") -> float:
     by the power law through these two, which nothing has tested. Of the other modes `MODE_RATES`
     times that; in h-space, where the model itself stays, times the demo's.
     """
-    ours = FALLING.learning_rate * MODE_RATES[mode]
+    at_demo = FALLING.learning_rate * MODE_RATES[mode]
     if mode == "h_space":
-        return ours
+        return at_demo
     power = math.log(FALLING.learning_rate / PUBLISHED_RATE) / math.log(113.7e6 / 6.9e6)
-    return ours * (6.9e6 / parameters) ** power
+    return at_demo * (6.9e6 / parameters) ** power
 
 
 def published(ours: EditPreset) -> EditPreset:
