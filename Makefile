@@ -17,7 +17,7 @@ demo: $(VENV)/.demo
 	@echo "Look at $(OUT)/samples/grid.png and $(OUT)/edited/grid.png"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

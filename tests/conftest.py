@@ -12,7 +12,12 @@ from jaxtyping import install_import_hook
 
 install_import_hook("clipdiff_jax", "beartype.beartype")
 
+LONGEST = ("test_sharding.py", "test_notebooks.py")
+
 
 def pytest_collection_modifyitems(items):
-    """The longest file first, so that no process is left alone with it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+    """The longest files first, so that no process is left alone with one at the end.
+
+    xdist would put the files of most tests first, were it not for `--no-loadscope-reorder`.
+    """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
