@@ -11,7 +11,7 @@ OUT ?= out/demo
 
 demo: $(VENV)/.demo
 	$(BIN)/python sample.py generate --model demo --count 64 --steps 50 --out $(OUT)/samples
-	$(BIN)/python -m clipdiff_jax.data.export --split test --count 8 --only hair_color=black --out $(OUT)/faces
+	$(BIN)/clipdiff data --split test --count 8 --only hair_color=black --out $(OUT)/faces
 	$(BIN)/python train.py --config configs/avatars/edit_red_hair.py --workdir $(OUT)/red-hair
 	$(BIN)/python sample.py edit $(OUT)/faces --model demo --edit $(OUT)/red-hair --strength 0.6 0.8 1 --out $(OUT)/edited
 	@echo "Look at $(OUT)/samples/grid.png and $(OUT)/edited/grid.png"

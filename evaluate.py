@@ -1,9 +1,9 @@
 """Measures edits and reconstructions: `python evaluate.py counterfactual --edit runs/smile ...`.
 
-Everything is in `clipdiff_jax.evaluate_command`; this file is the command.
+Everything is in `clipdiff_jax.cli.evaluate.command`; this file is the command.
 """
 
-from clipdiff_jax.evaluate_command import main
+from clipdiff_jax.cli.evaluate.command import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,9 +1,9 @@
 """Makes pictures: `python sample.py edit IMAGES --edit RUN --out DIR`, or `generate`, or `remake`.
 
-Everything is in `clipdiff_jax.sample_command`; this file is the command.
+Everything is in `clipdiff_jax.cli.sample`; this file is the command.
 """
 
-from clipdiff_jax.sample_command import main
+from clipdiff_jax.cli.sample import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -22,16 +22,16 @@ def ours(args: argparse.Namespace) -> dict:
     import jax
     import numpy as np
 
-    from clipdiff_jax.compilation import jit_once
+    from clipdiff_jax.clip import model as clips
+    from clipdiff_jax.core.compilation import jit_once
     from clipdiff_jax.data.tokenize import train_tokenizer
+    from clipdiff_jax.edit.stage import EditObjective, make_stage
     from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
     from clipdiff_jax.models.unet import UNetConfig
-    from clipdiff_jax.pipelines import clip as clips
-    from clipdiff_jax.pipelines import diffusion
-    from clipdiff_jax.stages.edit import EditObjective, make_stage
-    from clipdiff_jax.train.optim import OptimConfig, make_optimizer
-    from clipdiff_jax.train.state import new_state
-    from clipdiff_jax.train.step import make_train_step
+    from clipdiff_jax.pixel import model as diffusion
+    from clipdiff_jax.training.optim import OptimConfig, make_optimizer
+    from clipdiff_jax.training.state import new_state
+    from clipdiff_jax.training.step import make_train_step
 
     texts = ("a face", "a smiling face")
     unet = UNetConfig(channels=tuple(int(c * args.width) for c in CHANNELS))

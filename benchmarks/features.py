@@ -26,12 +26,12 @@ import numpy as np
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "references"))
 from inception_weights import random_state
 
-from clipdiff_jax.convert.inception import TABLE
-from clipdiff_jax.convert.rules import expected, import_params
-from clipdiff_jax.evaluate.features import FeatureNetwork, compute_features
-from clipdiff_jax.evaluate.fid import statistics
-from clipdiff_jax.evaluate.inception_features import clean_resize, inception_shapes
+from clipdiff_jax.metrics.features import FeatureNetwork, compute_features
+from clipdiff_jax.metrics.fid import statistics
+from clipdiff_jax.metrics.inception_features import clean_resize, inception_shapes
 from clipdiff_jax.models.inception import FEATURES, Inception
+from clipdiff_jax.weights.layouts.inception import TABLE
+from clipdiff_jax.weights.tables import expected, import_params
 
 
 class Noise:

@@ -81,10 +81,10 @@ def ours(args: argparse.Namespace) -> dict:
     import jax
     import jax.numpy as jnp
 
-    from clipdiff_jax.convert import decoder_diffusers, unet_diffusers
-    from clipdiff_jax.convert.read import open_tensors
-    from clipdiff_jax.convert.rules import import_params
     from clipdiff_jax.models.unet import UNet
+    from clipdiff_jax.weights.layouts import decoder_diffusers, unet_diffusers
+    from clipdiff_jax.weights.read import open_tensors
+    from clipdiff_jax.weights.tables import import_params
 
     document = json.loads((args.folder / "config.json").read_text())
     layout = decoder_diffusers if args.network == "decoder" else unet_diffusers

@@ -9,7 +9,7 @@ without workers, 1900 with two (which then compete with everything else for the 
 import argparse
 import time
 
-from clipdiff_jax.data.avatars import Avatars, AvatarsData, open_avatars
+from clipdiff_jax.data.avatars.source import Avatars, AvatarsData, open_avatars
 from clipdiff_jax.data.loader import batches
 from clipdiff_jax.data.transforms import prepare
 

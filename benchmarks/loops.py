@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from side_by_side import median
 
 from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
-from clipdiff_jax.pipelines.diffusion import denoiser, load_diffusion
+from clipdiff_jax.pixel.model import denoiser, load_diffusion
 
 
 def main() -> None:

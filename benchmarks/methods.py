@@ -35,32 +35,32 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from clipdiff_jax.compilation import enable_compilation_cache
-from clipdiff_jax.config import nearest, to_dict
-from clipdiff_jax.data.avatars import AvatarsData, open_avatars
-from clipdiff_jax.evaluate.attributes import load_attributes
-from clipdiff_jax.evaluate.counterfactual import (
+from clipdiff_jax.cli.evaluate.results import filled_batches
+from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.core.compilation import enable_compilation_cache
+from clipdiff_jax.core.config import nearest, to_dict
+from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars
+from clipdiff_jax.edit.api import Edit, generate_edited
+from clipdiff_jax.edit.latents import invert_images
+from clipdiff_jax.edit.objective import AUTOMATIC
+from clipdiff_jax.edit.presets import MODE_RATES, EditPreset, preset, published
+from clipdiff_jax.edit.stage import make_stage, select_images
+from clipdiff_jax.edit.t0 import with_t0
+from clipdiff_jax.metrics.avatars.attributes import load_attributes
+from clipdiff_jax.metrics.avatars.counterfactual import (
     AttributeEdit,
     Classifier,
     Pairs,
     draw_pairs,
     score_edit,
 )
-from clipdiff_jax.evaluating.results import filled_batches
 from clipdiff_jax.perceptual.directional import change, text_direction
-from clipdiff_jax.pipelines.clip import Clip, load_clip
-from clipdiff_jax.pipelines.diffusion import Diffusion, load_diffusion
-from clipdiff_jax.pipelines.edit import Edit, generate_edited
-from clipdiff_jax.pipelines.grid import show
-from clipdiff_jax.stages.edit import make_stage, select_images
-from clipdiff_jax.stages.edit_objective import AUTOMATIC
-from clipdiff_jax.stages.edit_presets import MODE_RATES, EditPreset, preset, published
-from clipdiff_jax.stages.edit_t0 import with_t0
-from clipdiff_jax.stages.latents import invert_images
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.loop import fit
-from clipdiff_jax.weights import fingerprint
-from clipdiff_jax.writing import write_whole
+from clipdiff_jax.pictures.grid import show
+from clipdiff_jax.pixel.model import Diffusion, load_diffusion
+from clipdiff_jax.training.config import TrainConfig
+from clipdiff_jax.training.loop import fit
+from clipdiff_jax.weights.folder import fingerprint
 
 NO_NOISE, AUTO_T0, OUR_RATE, FULL = "-no_noise", "-auto_t0", "-our_rate", "-full"
 METHODS = (*MODE_RATES, *(f"{m}{NO_NOISE}" for m in MODE_RATES if m != "h_space"))

@@ -16,25 +16,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from clipdiff_jax.config import load_config
+from clipdiff_jax.clip import model as clip_pipeline
+from clipdiff_jax.clip.model import Clip
+from clipdiff_jax.core.config import load_config
 from clipdiff_jax.data.tokenize import train_tokenizer
-from clipdiff_jax.pipelines import clip as clip_pipeline
-from clipdiff_jax.pipelines.clip import Clip
-from clipdiff_jax.pipelines.unclip_stages import text_encoder
-from clipdiff_jax.stages import (
-    ARPriorStage,
-    DecoderStage,
-    DiffusionPriorStage,
-    RunConfig,
-    UpsamplerStage,
-    ar_prior,
-    decoder,
-    diffusion_prior,
-    upsampler,
-)
-from clipdiff_jax.stages.prior_inputs import PriorInputs, Transform
-from clipdiff_jax.train.compiled import dry_run
-from clipdiff_jax.train.stage import Stage
+from clipdiff_jax.training.compiled import dry_run
+from clipdiff_jax.training.config import RunConfig
+from clipdiff_jax.training.stage import Stage
+from clipdiff_jax.unclip.parts import text_encoder
+from clipdiff_jax.unclip.stages import ar_prior, decoder, diffusion_prior, upsampler
+from clipdiff_jax.unclip.stages.ar_prior import ARPriorStage
+from clipdiff_jax.unclip.stages.decoder import DecoderStage
+from clipdiff_jax.unclip.stages.diffusion_prior import DiffusionPriorStage
+from clipdiff_jax.unclip.stages.prior_inputs import PriorInputs, Transform
+from clipdiff_jax.unclip.stages.upsampler import UpsamplerStage
 
 RECIPES = Path(__file__).parent.parent / "configs" / "unclip" / "paper"
 NAMES = ("prior", "ar_prior", "decoder", "upsampler_256", "upsampler_1024")

@@ -17,18 +17,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from clipdiff_jax.clip import model as clip
 from clipdiff_jax.models.arcface import ArcFaceConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
-from clipdiff_jax.models.unet import UNet, UNetConfig, num_params
-from clipdiff_jax.pipelines import clip, face, unclip_networks
-from clipdiff_jax.pipelines.unclip_configs import (
+from clipdiff_jax.models.unclip import (
     Decoder,
     ImageEncoder,
     Prior,
     TextEncoder,
     Upsampler,
 )
+from clipdiff_jax.models.unet import UNet, UNetConfig, num_params
+from clipdiff_jax.perceptual import face_encoder as face
+from clipdiff_jax.unclip import networks as unclip_networks
 
 LARGE = TextConfig(width=768, heads=12, mlp_width=3072)
 HUGE = TextConfig(width=1024, heads=16, depth=24, mlp_width=4096)

@@ -13,22 +13,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipdiff_jax.pipelines.clip import load_clip as load_clip
-    from clipdiff_jax.pipelines.diffusion import load_diffusion as load_diffusion
-    from clipdiff_jax.pipelines.edit import edit as edit
-    from clipdiff_jax.pipelines.edit import finetune_edit as finetune_edit
-    from clipdiff_jax.pipelines.edit import load_edit as load_edit
-    from clipdiff_jax.pipelines.grid import show as show
-    from clipdiff_jax.pipelines.unclip_load import load_unclip as load_unclip
+    from clipdiff_jax.clip.model import load_clip as load_clip
+    from clipdiff_jax.edit.api import edit as edit
+    from clipdiff_jax.edit.api import finetune_edit as finetune_edit
+    from clipdiff_jax.edit.api import load_edit as load_edit
+    from clipdiff_jax.pictures.grid import show as show
+    from clipdiff_jax.pixel.model import load_diffusion as load_diffusion
+    from clipdiff_jax.unclip.load import load_unclip as load_unclip
 
 _HOMES = {
-    "load_clip": "clipdiff_jax.pipelines.clip",
-    "load_diffusion": "clipdiff_jax.pipelines.diffusion",
-    "load_edit": "clipdiff_jax.pipelines.edit",
-    "load_unclip": "clipdiff_jax.pipelines.unclip_load",
-    "edit": "clipdiff_jax.pipelines.edit",
-    "finetune_edit": "clipdiff_jax.pipelines.edit",
-    "show": "clipdiff_jax.pipelines.grid",
+    "load_clip": "clipdiff_jax.clip.model",
+    "load_diffusion": "clipdiff_jax.pixel.model",
+    "load_edit": "clipdiff_jax.edit.api",
+    "load_unclip": "clipdiff_jax.unclip.load",
+    "edit": "clipdiff_jax.edit.api",
+    "finetune_edit": "clipdiff_jax.edit.api",
+    "show": "clipdiff_jax.pictures.grid",
 }
 
 __all__ = [

@@ -7,8 +7,8 @@ Fields can be set as with any recipe: --config.stage.objective.t0=550, or =0 for
 from the pictures and the texts.
 """
 
-from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.edit_presets import preset
+from clipdiff_jax.edit.presets import preset
+from clipdiff_jax.training.config import RunConfig
 
 
 def get_config(name: str) -> RunConfig:

@@ -1,13 +1,13 @@
 """The notebooks run from top to bottom on the demo weights, with smaller numbers."""
 
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
+from helpers.paths import ROOT
 from nbclient import NotebookClient
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 SMALLER = {
     r"TRAIN_FACES = \d+": "TRAIN_FACES = 4",
     r"PASSES = \d+": "PASSES = 1",

@@ -22,7 +22,7 @@ RECORDS, INFO = "embeddings.array_record", "info.json"
 
 @dataclass(frozen=True)
 class EmbeddingsData:
-    """The embeddings in the folder `path`, which `python -m clipdiff_jax.embed` writes."""
+    """The embeddings in the folder `path`, which `clipdiff embed` writes."""
 
     path: str
 
@@ -56,7 +56,7 @@ class Embeddings:
         if not info.is_file():
             raise FileNotFoundError(
                 f"no embeddings in '{self._path}': '{INFO}' is missing. Make them by "
-                "`python -m clipdiff_jax.embed`"
+                "`clipdiff embed`"
             )
         self.info = EmbeddingsInfo(**json.loads(info.read_text()))
         self.fingerprint = f"{self.info.data}-{self.info.clip}"

@@ -6,7 +6,7 @@ comes out is random access to examples; shaping and batching are `transforms` an
 
 from typing import Any, Protocol, assert_never, runtime_checkable
 
-from clipdiff_jax.data.avatars import AvatarsData, open_avatars
+from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars
 from clipdiff_jax.data.folder import FolderData, open_folder
 from clipdiff_jax.data.tfds_source import TfdsData, open_tfds
 

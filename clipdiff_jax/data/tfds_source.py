@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from clipdiff_jax.config import nearest
+from clipdiff_jax.core.config import nearest
 
 
 @dataclass(frozen=True)

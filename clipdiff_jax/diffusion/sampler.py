@@ -26,11 +26,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, match
 from clipdiff_jax.diffusion.recompute import run_recomputed
-from clipdiff_jax.diffusion.schedule import (
-    NoiseSchedule,
-    posterior_variance,
-    transition_variance,
-)
+from clipdiff_jax.diffusion.schedule import NoiseSchedule, posterior_variance, transition_variance
 
 Step = Callable[[Array, Prediction, Array, Array, Array | None], Array]
 Steps = int | Sequence[int] | Literal["glide"]

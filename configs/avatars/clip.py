@@ -1,7 +1,7 @@
 """The demo's CLIP: a small convolutional tower and a small text tower, trained on avatars.
 
 python train.py --config configs/avatars/clip.py --workdir runs/avatars-clip
-python -m clipdiff_jax.evaluate.zero_shot --model runs/avatars-clip/model
+python -m clipdiff_jax.metrics.zero_shot --model runs/avatars-clip/model
 
 The batches are groups of eight renders of one face that differ in mouth, eyes, glasses and beard
 only, and the loss of predicted words is on. Without both, texts learn to leave mouths out before
@@ -21,14 +21,13 @@ background and clothes' colour in 99.6 % or more right, beard 98 %, glasses 98 %
 mouth 81 % (chance 25 %), clothes 70 % and eyes 51 %; retrieval among 256 captions is 52 %.
 """
 
+from clipdiff_jax.clip.stage import ClipStage
 from clipdiff_jax.data.sources import AvatarsData
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
-from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.clip import ClipStage
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
 
 
 def get_config() -> RunConfig:

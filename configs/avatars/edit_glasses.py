@@ -9,8 +9,8 @@ On 200 held-out faces: success 91.5 %, other attributes kept 97.8 %, PSNR inside
 closed eyes. Without the negative text they are taken for sunglasses.
 """
 
-from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.edit_presets import preset
+from clipdiff_jax.edit.presets import preset
+from clipdiff_jax.training.config import RunConfig
 
 
 def get_config() -> RunConfig:

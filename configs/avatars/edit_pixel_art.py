@@ -8,8 +8,8 @@ Fails with the committed demo models: the similarity to the text's direction ris
 while what appears is a haze that only CLIP sees (docs/results.md).
 """
 
-from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.edit_presets import preset
+from clipdiff_jax.edit.presets import preset
+from clipdiff_jax.training.config import RunConfig
 
 
 def get_config() -> RunConfig:

@@ -8,8 +8,8 @@ On 200 held-out faces: success 100 %, other attributes kept 98.4 %, PSNR inside 
 10.6), outside 27.5.
 """
 
-from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.edit_presets import preset
+from clipdiff_jax.edit.presets import preset
+from clipdiff_jax.training.config import RunConfig
 
 
 def get_config() -> RunConfig:

@@ -9,8 +9,8 @@ On 200 held-out faces: success 90.5 %, other attributes kept 99.8 %, PSNR inside
 60 % of faces rather than 81 %, the most that was counted was 17 %, at 27.6 dB outside.
 """
 
-from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.edit_presets import preset
+from clipdiff_jax.edit.presets import preset
+from clipdiff_jax.training.config import RunConfig
 
 
 def get_config() -> RunConfig:

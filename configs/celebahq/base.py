@@ -11,11 +11,11 @@ parameters too, add --config.train.mesh.fsdp=8.
 
 from clipdiff_jax.data.tfds_source import TfdsData
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.diffusion import DiffusionConfig
-from clipdiff_jax.stages import BaseStage, RunConfig
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.pixel.model import DiffusionConfig
+from clipdiff_jax.pixel.stage import BaseStage
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
 
 
 def get_config() -> RunConfig:

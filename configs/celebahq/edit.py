@@ -29,12 +29,11 @@ here: this file has not been run on the real weights.
 """
 
 from clipdiff_jax.data.tfds_source import TfdsData
+from clipdiff_jax.edit.stage import EditObjective, EditStage
 from clipdiff_jax.perceptual.templates import IMAGENET_TEMPLATES
-from clipdiff_jax.stages import EditStage, RunConfig
-from clipdiff_jax.stages.edit import EditObjective
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
 
 IMAGES, PASSES = 50, 5
 

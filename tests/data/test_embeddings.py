@@ -5,14 +5,14 @@ import pickle
 
 import numpy as np
 import pytest
-from tiny_models import pictures, tiny_clip
+from helpers.tiny_models import pictures, tiny_clip
 
+from clipdiff_jax.clip.embed import EmbedConfig, embed
+from clipdiff_jax.clip.model import save_clip
 from clipdiff_jax.data.embeddings import EmbeddingsData, open_embeddings, write_embeddings
 from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.data.transforms import to_uint8
-from clipdiff_jax.embed import EmbedConfig, embed
-from clipdiff_jax.pipelines.clip import save_clip
-from clipdiff_jax.weights import fingerprint
+from clipdiff_jax.weights.folder import fingerprint
 
 
 def examples(count: int = 5, width: int = 7):

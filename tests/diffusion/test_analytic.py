@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian import MEAN, SCHEDULE, STD, ideal_network, table
+from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
 from clipdiff_jax.diffusion.analytic import analytic, estimate_gamma
 from clipdiff_jax.diffusion.prediction import Prediction, make_denoise

@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gaussian import SCHEDULE, ideal_network, table
+from helpers.gaussian import SCHEDULE, ideal_network, table
 
 from clipdiff_jax.diffusion.asymmetric import asymmetric, boosted
 from clipdiff_jax.diffusion.prediction import make_denoise

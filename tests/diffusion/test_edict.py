@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian import MEAN, SCHEDULE, STD, ideal_network, table
+from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
 from clipdiff_jax.diffusion.edict import Pair, invert_coupled, sample_coupled
 from clipdiff_jax.diffusion.inversion import invert

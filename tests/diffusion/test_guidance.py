@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian import SCHEDULE
+from helpers.gaussian import SCHEDULE
 
 from clipdiff_jax.diffusion.guidance import (
     classifier_free,

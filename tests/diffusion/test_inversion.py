@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian import MEAN, SCHEDULE, STD, ideal_network, table
+from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.prediction import make_denoise

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian import SCHEDULE, ideal_network, table
+from helpers.gaussian import SCHEDULE, ideal_network, table
 
 from clipdiff_jax.diffusion.losses import (
     discrete_log_likelihood,

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gaussian import MEAN, SCHEDULE, STD, ideal_network, moments, posterior_std, table
+from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, moments, posterior_std, table
 
 from clipdiff_jax.diffusion.prediction import Prediction, make_denoise
 from clipdiff_jax.diffusion.sampler import (

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from clipdiff_jax.clip.model import init_params
 from clipdiff_jax.models.clip import (
     CLIP,
     CLIPConfig,
@@ -17,7 +18,6 @@ from clipdiff_jax.models.clip import (
     unit,
 )
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
-from clipdiff_jax.pipelines.clip import init_params
 
 TEXT = TextConfig(20, 6, width=8, depth=2, heads=2, mlp_width=16, eos_token_id=19)
 TRANSFORMER = VisionTransformerConfig(16, 8, width=8, depth=2, heads=2, mlp_width=16)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_models import drawn
+from helpers.tiny_models import drawn
 
 from clipdiff_jax.models.layers import depth_to_space, sinusoid, space_to_depth
 from clipdiff_jax.models.unet import UNet, UNetConfig, num_params

@@ -8,11 +8,10 @@ Of the 256 dimensions 32 hold 98.7 % of the variance of the embeddings (8192 fac
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.ar_prior import ARPriorConfig
-from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.ar_prior import ARPriorStage
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.stages.ar_prior import ARPriorStage
 
 
 def get_config() -> RunConfig:

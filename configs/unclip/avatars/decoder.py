@@ -16,12 +16,12 @@ See docs/results.md for what it draws.
 from clipdiff_jax.data.sources import AvatarsData
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
+from clipdiff_jax.models.unclip import Decoder
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_configs import Decoder
-from clipdiff_jax.stages import DecoderStage, RunConfig
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.stages.decoder import DecoderStage
 
 
 def get_config() -> RunConfig:

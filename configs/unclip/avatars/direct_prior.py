@@ -7,11 +7,10 @@ The committed weights are this recipe's.
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
-from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.direct_prior import DirectPriorStage
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.stages.direct_prior import DirectPriorStage
 
 
 def get_config() -> RunConfig:

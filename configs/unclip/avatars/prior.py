@@ -7,11 +7,11 @@ The committed weights are this recipe's; Gamma was estimated afterwards, from th
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
-from clipdiff_jax.pipelines.unclip_configs import Prior
-from clipdiff_jax.stages import DiffusionPriorStage, RunConfig
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.models.unclip import Prior
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.stages.diffusion_prior import DiffusionPriorStage
 
 
 def get_config() -> RunConfig:

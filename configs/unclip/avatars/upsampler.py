@@ -12,12 +12,12 @@ on plain areas; the loss, 0.0097, is then still falling. These are the committed
 
 from clipdiff_jax.data.sources import AvatarsData
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.unclip import Upsampler
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_configs import Upsampler
-from clipdiff_jax.stages import RunConfig, UpsamplerStage
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.stages.upsampler import UpsamplerStage
 
 
 def get_config() -> RunConfig:

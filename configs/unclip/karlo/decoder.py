@@ -8,15 +8,15 @@ The embeddings are those of OpenAI's ViT-L/14, computed in each step; images and
 with this file, only with small weights in the same layout (`tests/stages/test_decoder.py`).
 """
 
+from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
+from clipdiff_jax.models.unclip import Decoder
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_configs import Decoder
-from clipdiff_jax.stages import DecoderStage, RunConfig
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
-from clipdiff_jax.train.sharding import MeshConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.stages.decoder import DecoderStage
 
 
 def get_config() -> RunConfig:

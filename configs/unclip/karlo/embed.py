@@ -1,11 +1,11 @@
 """Embeddings to fine-tune Karlo's prior on: OpenAI's ViT-L/14, of captioned images of your own.
 
-    python -m clipdiff_jax.embed --config configs/unclip/karlo/embed.py --out OUT \
+    clipdiff embed --config configs/unclip/karlo/embed.py --out OUT \
         --config.data.path=FOLDER   # OUT is runs/karlo/embeddings in prior.py
 """
 
+from clipdiff_jax.clip.embed import EmbedConfig
 from clipdiff_jax.data.folder import FolderData
-from clipdiff_jax.embed import EmbedConfig
 
 
 def get_config() -> EmbedConfig:

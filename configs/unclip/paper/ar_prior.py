@@ -1,6 +1,6 @@
 """The autoregressive prior at the size of the paper (Ramesh et al. 2022, table 3).
 
-    python -m clipdiff_jax.embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
+    clipdiff embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
     python train.py --config configs/unclip/paper/ar_prior.py --workdir runs/paper/ar_prior
 
 8.1e8 parameters. The table has a text encoder of its own beside them (256 tokens, 24 blocks of
@@ -8,14 +8,13 @@ width 2048: 1.2e9 more) and a context of 384; here the text comes in as the 77 s
 that the context is 77 + 2 + 318. It has not been trained with this file.
 """
 
+from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.ar_prior import ARPriorConfig
-from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.ar_prior import ARPriorStage
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
-from clipdiff_jax.train.sharding import MeshConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.stages.ar_prior import ARPriorStage
 
 
 def get_config() -> RunConfig:

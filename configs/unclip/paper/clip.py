@@ -6,14 +6,13 @@ Parameters are split over eight devices; `benchmarks/paper_scale.py` says what e
 has not been trained with this file.
 """
 
+from clipdiff_jax.clip.stage import ClipStage
+from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
-from clipdiff_jax.stages import RunConfig
-from clipdiff_jax.stages.clip import ClipStage
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
-from clipdiff_jax.train.sharding import MeshConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
 
 
 def get_config() -> RunConfig:

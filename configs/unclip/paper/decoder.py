@@ -7,16 +7,16 @@ Guidance drops the embedding of 10 % of the images and the caption of 50 %. It h
 with this file; `benchmarks/paper_scale.py` compiles its step and says what a device needs.
 """
 
+from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.models.clip import TextConfig
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
+from clipdiff_jax.models.unclip import Decoder
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_configs import Decoder
-from clipdiff_jax.stages import DecoderStage, RunConfig
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
-from clipdiff_jax.train.sharding import MeshConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.stages.decoder import DecoderStage
 
 WIDTH = 2048  # of the time embedding, the context and the text encoder
 

@@ -1,10 +1,10 @@
 """The embeddings that unCLIP's priors and decoder are trained on, at full scale.
 
-python -m clipdiff_jax.embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
+clipdiff embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
 """
 
+from clipdiff_jax.clip.embed import EmbedConfig
 from clipdiff_jax.data.folder import FolderData
-from clipdiff_jax.embed import EmbedConfig
 
 
 def get_config() -> EmbedConfig:

@@ -1,6 +1,6 @@
 """unCLIP's diffusion prior at full scale (Ramesh et al. 2022, table 3).
 
-    python -m clipdiff_jax.embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
+    clipdiff embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
     python train.py --config configs/unclip/paper/prior.py --workdir runs/paper/prior
 
 1.23e9 parameters with the 24 blocks of the table, which calls that 1B; Karlo's has 20 blocks and
@@ -8,14 +8,14 @@
 the 77 states of CLIP's own. It has not been trained with this file.
 """
 
+from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
-from clipdiff_jax.pipelines.unclip_configs import Prior
-from clipdiff_jax.stages import DiffusionPriorStage, RunConfig
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
-from clipdiff_jax.train.sharding import MeshConfig
+from clipdiff_jax.models.unclip import Prior
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.stages.diffusion_prior import DiffusionPriorStage
 
 
 def get_config() -> RunConfig:

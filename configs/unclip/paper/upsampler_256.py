@@ -9,16 +9,16 @@ of at least 256 px a side, such as tensorflow-datasets', takes the place of the 
 pictures of a batch are spread over all devices, and the parameters over each eight of them.
 """
 
+from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.degrade import Blur
 from clipdiff_jax.data.sources import FolderData
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.unclip import Upsampler
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pipelines.unclip_configs import Upsampler
-from clipdiff_jax.stages import RunConfig, UpsamplerStage
-from clipdiff_jax.train.checkpoint import CheckpointConfig
-from clipdiff_jax.train.config import TrainConfig
-from clipdiff_jax.train.optim import OptimConfig
-from clipdiff_jax.train.sharding import MeshConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.stages.upsampler import UpsamplerStage
 
 
 def get_config() -> RunConfig:

@@ -1,0 +1,123 @@
+"""`evaluate.py generation`: whether pictures made from texts show what the texts name."""
+
+import argparse
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm.auto import tqdm
+
+from clipdiff_jax.cli.evaluate.results import SHOWN, add_model_options, write_results
+from clipdiff_jax.data.avatars.faces import render
+from clipdiff_jax.data.transforms import to_float
+from clipdiff_jax.diffusion.sampler import picture_keys
+from clipdiff_jax.metrics.avatars.attributes import load_attributes
+from clipdiff_jax.metrics.avatars.counterfactual import Classifier
+from clipdiff_jax.metrics.avatars.generation import (
+    COMBINATIONS,
+    GenerationScores,
+    Prompt,
+    draw_prompts,
+    fitting_faces,
+    score_generation,
+    variety,
+)
+from clipdiff_jax.pictures.grid import show
+from clipdiff_jax.unclip.load import load_unclip
+from clipdiff_jax.unclip.model import UPSAMPLERS, UnClip
+from clipdiff_jax.unclip.parts import PRIORS
+
+
+def add(commands: Any) -> None:
+    """Adds the subcommand to the parser's `commands`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "generation", help="whether pictures made from texts show what the texts name"
+    )
+    parser.set_defaults(run=run_generation)
+    parser.add_argument(
+        "--combinations", nargs="+", choices=COMBINATIONS, default=COMBINATIONS,
+        help="prompts that name pairs of attributes seen in training, or never seen together, or "
+        "the colours of hair and clothes alone",
+    )  # fmt: skip
+    parser.add_argument("--guidance", type=float, nargs="+", default=[2.0], help="of the decoder")
+    parser.add_argument("--prior-guidance", type=float, default=2.0)
+    parser.add_argument(
+        "--priors", nargs="+", help=f"which priors, of {', '.join(PRIORS)} (default: the first)"
+    )
+    parser.add_argument("--candidates", type=int, nargs="+", default=[1], help="drawn by the prior")
+    parser.add_argument(
+        "--each", type=int, default=1, metavar="N",
+        help="pictures of each text (1); from 2 on the table says how varied they are",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--classifier", default="demo", help="attribute classifier, or 'demo'")
+    add_model_options(parser)
+
+
+def run_generation(args: argparse.Namespace) -> None:
+    """`evaluate.py generation`: a row for each combination, prior, number of candidates, scale."""
+    if args.each < 1:
+        raise ValueError(f"--each must be at least 1, got {args.each}")
+    model = load_unclip(args.model)
+    model = model.without(*(stage for stage in UPSAMPLERS if stage in model.configs))
+    classifier = load_attributes(args.classifier)
+    size = model.configs["decoder"].image_size
+    lines, results, rows, labels = [GenerationScores.markdown_header()], [], [], []
+    for combination in args.combinations:
+        texts = draw_prompts(args.count, combination)
+        prompts = [prompt for prompt in texts for _ in range(args.each)]
+        varied_truth = _variety_of_data(texts, args.each, size, classifier)
+        renders = to_float(np.stack([render(prompt.face, size) for prompt in prompts]))
+        rows.append(renders[: SHOWN * args.each : args.each])
+        labels.append(f"{combination}: render")
+        settings = itertools.product(args.priors or [None], args.candidates, args.guidance)
+        for prior, candidates, guidance in settings:
+            made = _generated(args, model, prompts, prior, candidates, guidance)
+            scores = score_generation(prompts, made, classifier, renders)
+            if args.each > 1:
+                varied = variety(prompts, made, classifier)
+                scores = dataclasses.replace(scores, varied=varied, varied_truth=varied_truth)
+            what = f"{prior or 'prior'}, {candidates} drawn, guidance {guidance:g}"
+            lines.append(scores.to_markdown(f"{combination}: {what}"))
+            setting = {"combination": combination, "prior": prior, "candidates": candidates}
+            results.append(setting | {"guidance": guidance} | dataclasses.asdict(scores))
+            rows.append(made[: SHOWN * args.each : args.each])
+            labels.append(what)
+    write_results(args.out, results, "\n".join(lines) + "\n", show(rows, rows=labels))
+
+
+def _variety_of_data(
+    texts: Sequence[Prompt], each: int, size: int, classifier: Classifier
+) -> float | None:
+    """`variety` of renders that fit the texts; None for one a text."""
+    if each == 1:
+        return None
+    prompts = [prompt for prompt in texts for _ in range(each)]
+    faces = [face for prompt in texts for face in fitting_faces(prompt, each)]
+    return variety(prompts, to_float(np.stack([render(f, size) for f in faces])), classifier)
+
+
+def _generated(
+    args: argparse.Namespace,
+    model: UnClip,
+    prompts: Sequence[Prompt],
+    prior: str | None,
+    candidates: int,
+    guidance: float,
+) -> np.ndarray:
+    """A small picture for each prompt, in batches of one shape."""
+    texts = [prompt.text for prompt in prompts]
+    keys = picture_keys(jax.random.key(args.seed), jnp.arange(len(texts)))
+    parts = []
+    for start in tqdm(range(0, len(texts), args.batch_size), unit="batch"):
+        chosen = np.arange(start, start + args.batch_size).clip(max=len(texts) - 1)
+        made = model.generate(
+            [texts[i] for i in chosen], key=keys[chosen], guidance=guidance, steps=args.steps,
+            prior=prior, prior_guidance=args.prior_guidance, candidates=candidates,
+        )  # fmt: skip
+        parts.append(np.asarray(made))
+    return np.concatenate(parts)[: len(texts)]

@@ -1,0 +1,214 @@
+"""`evaluate.py images`: a folder's pictures as a whole against reference pictures or statistics."""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clipdiff_jax.cli.evaluate.results import (
+    SHOWN,
+    add_result_options,
+    equal_squares,
+    table,
+    write_results,
+)
+from clipdiff_jax.cli.results import spread
+from clipdiff_jax.clip.model import load_clip
+from clipdiff_jax.core.files import cache_dir
+from clipdiff_jax.metrics.cmmd import cmmd
+from clipdiff_jax.metrics.features import (
+    FeatureNetwork,
+    Features,
+    clip_network,
+    compute_features,
+    features_folder,
+)
+from clipdiff_jax.metrics.fid import (
+    Statistics,
+    fid,
+    load_statistics,
+    save_statistics,
+    statistics,
+)
+from clipdiff_jax.metrics.folders import Picture, list_pictures
+from clipdiff_jax.metrics.inception_features import FILE, PUBLISHED, RESIZES, load_inception
+from clipdiff_jax.metrics.kid import kid
+from clipdiff_jax.metrics.precision_recall import precision_recall
+from clipdiff_jax.metrics.uncertainty import Measured
+from clipdiff_jax.pictures.grid import Grid, show
+
+# The title and digits of each in a table.
+TITLES = {
+    "fid": ("FID ↓", ".3f"),
+    "kid": ("KID ↓", ".5f"),
+    "cmmd": ("CMMD ↓", ".4f"),
+    "precision": ("precision ↑", ".3f"),
+    "recall": ("recall ↑", ".3f"),
+}
+OF_CLIP = "cmmd"  # the others are of Inception's features
+
+
+def add(commands: Any) -> None:
+    """Adds the subcommand to the parser's `commands`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "images", help="pictures as a whole against others: FID, KID, CMMD, precision, recall"
+    )
+    parser.set_defaults(run=run_images)
+    parser.add_argument("folder", type=Path, help="the pictures to be measured")
+    parser.add_argument(
+        "--reference", type=Path, required=True,
+        help="a folder of pictures, or for FID alone an .npz of statistics (mu, sigma)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--metrics", nargs="+", choices=tuple(TITLES),
+        help="which (default: cmmd, and with --inception all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--inception", type=Path, metavar="FILE", help=f"the weights of FID's network: {FILE}"
+    )
+    parser.add_argument(
+        "--resize", choices=RESIZES, default="clean",
+        help="in front of Inception: as clean-fid (default) or pytorch-fid does it",
+    )  # fmt: skip
+    parser.add_argument("--clip", default="demo", help="of CMMD: 'demo', a folder, a repository")
+    parser.add_argument(
+        "--rounds", type=int, default=10, help="random halves for the uncertainty of FID and CMMD"
+    )
+    parser.add_argument(
+        "--save-statistics", type=Path, metavar="FILE",
+        help="write the pictures' FID statistics too, to be a --reference",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0)
+    add_result_options(parser, batch_size=32)
+
+
+def run_images(args: argparse.Namespace) -> None:
+    """`evaluate.py images`."""
+    wanted = _checked_metrics(args)
+    pictures = list_pictures(args.folder)
+    of_statistics = args.reference.suffix == ".npz"
+    reference = None if of_statistics else list_pictures(args.reference)
+    found: dict[str, Measured] = {}
+    networks: dict[str, str] = {}
+    for network, metrics in _networks(args, wanted):
+        networks |= dict.fromkeys(metrics, network.name)
+        ours = _features(pictures, network, args.batch_size)
+        if reference is None:
+            theirs: Features | Statistics = load_statistics(args.reference)
+        else:
+            theirs = _features(reference, network, args.batch_size)
+        found |= measure(metrics, ours, theirs, rounds=args.rounds, seed=args.seed)
+        if args.save_statistics and OF_CLIP not in metrics:
+            save_statistics(args.save_statistics, statistics(ours))
+    results = {
+        "folder": str(args.folder),
+        "pictures": len(pictures),
+        "reference": str(args.reference),
+        "reference_pictures": None if reference is None else len(reference),
+        "metrics": {name: dataclasses.asdict(found[name]) for name in wanted},
+        "networks": networks,
+    }
+    header = ["pictures", *(TITLES[name][0] for name in wanted)]
+    row = [str(len(pictures)), *(format(found[name], TITLES[name][1]) for name in wanted)]
+    write_results(args.out, results, table(header, [row]), _grid(pictures, reference))
+
+
+def measure(
+    metrics: Sequence[str],
+    generated: Features,
+    reference: Features | Statistics,
+    *,
+    rounds: int,
+    seed: int,
+) -> dict[str, Measured]:
+    """The metrics, by name, of two sets of features of one network.
+
+    reference: statistics serve FID alone; raises `ValueError` for any other metric of them.
+    """
+    others = [name for name in metrics if name != "fid"]
+    found = {}
+    if "fid" in metrics:
+        found["fid"] = fid(generated, reference, rounds=rounds, seed=seed)
+    if not others:
+        return found
+    if isinstance(reference, Statistics):
+        raise ValueError(
+            f"{', '.join(others)} need reference pictures: statistics are enough for fid alone"
+        )
+    x, y = generated.array(), reference.array()
+    if "kid" in metrics:
+        found["kid"] = kid(x, y, seed=seed)
+    if OF_CLIP in metrics:
+        found[OF_CLIP] = cmmd(x, y, rounds=rounds, seed=seed)
+    if "precision" in metrics or "recall" in metrics:
+        both = precision_recall(x, y, seed=seed)
+        found |= {name: one for name, one in both._asdict().items() if name in metrics}
+    return found
+
+
+class _Pictures:
+    """Pictures as a `DataSource`. A file that is written anew counts as another one."""
+
+    def __init__(self, pictures: Sequence[Picture]) -> None:
+        self._pictures = pictures
+        stats = [(picture.path, picture.path.stat()) for picture in pictures]
+        listing = [(str(path.resolve()), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+        self.fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"image": self._pictures[index].read()}
+
+
+def _features(pictures: Sequence[Picture], network: FeatureNetwork, batch_size: int) -> Features:
+    source = _Pictures(pictures)
+    folder = features_folder(cache_dir() / "features", source.fingerprint, network)
+    return compute_features(source, network, folder, batch_size=batch_size)
+
+
+def _checked_metrics(args: argparse.Namespace) -> list[str]:
+    if args.metrics is None:
+        wanted = [name for name in TITLES if name == OF_CLIP or args.inception is not None]
+    else:
+        wanted = list(dict.fromkeys(args.metrics))
+    of_inception = [name for name in wanted if name != OF_CLIP]
+    if of_inception and args.inception is None:
+        raise ValueError(
+            f"{', '.join(of_inception)} need --inception, the file {FILE}, which is published at "
+            f"{PUBLISHED}"
+        )
+    if args.save_statistics and not of_inception:
+        raise ValueError("--save-statistics writes those of FID's network: give --inception")
+    if args.reference.suffix == ".npz" and wanted != ["fid"]:
+        raise ValueError(
+            f"'{args.reference}' holds statistics, which are enough for --metrics fid alone; "
+            f"asked for {', '.join(wanted)}"
+        )
+    return wanted
+
+
+def _networks(
+    args: argparse.Namespace, wanted: Sequence[str]
+) -> list[tuple[FeatureNetwork, list[str]]]:
+    """The networks that are needed, each with the metrics of its features."""
+    of_inception = [name for name in wanted if name != OF_CLIP]
+    networks = []
+    if of_inception:
+        networks.append((load_inception(args.inception, resize=args.resize), of_inception))
+    if OF_CLIP in wanted:
+        networks.append((clip_network(load_clip(args.clip)), [OF_CLIP]))
+    return networks
+
+
+def _grid(pictures: Sequence[Picture], reference: Sequence[Picture] | None) -> Grid:
+    """Some pictures of both, first to last."""
+    count = min(SHOWN, len(pictures), len(reference or pictures))
+    chosen = [[one.read() for one in spread(pictures, count)]]
+    if reference is not None:
+        chosen.append([one.read() for one in spread(reference, count)])
+    return show(equal_squares(chosen), rows=["pictures", "reference"][: len(chosen)])

@@ -1,0 +1,83 @@
+"""`evaluate.py pairs`: pictures of a folder against their references in another."""
+
+import argparse
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from clipdiff_jax.cli.evaluate.metrics import Metric, add_lpips_options, pixel_metrics
+from clipdiff_jax.cli.evaluate.results import (
+    SHOWN,
+    add_result_options,
+    equal_squares,
+    table,
+    write_results,
+)
+from clipdiff_jax.cli.results import spread
+from clipdiff_jax.metrics.folders import Pair, list_pairs, read_pairs
+from clipdiff_jax.metrics.text_image import identity_similarity
+from clipdiff_jax.metrics.uncertainty import bootstrap
+from clipdiff_jax.perceptual.face_encoder import load_face
+from clipdiff_jax.pictures.grid import Grid, show
+
+
+def add(commands: Any) -> None:
+    """Adds the subcommand to the parser's `commands`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "pairs", help="pictures against references of the same names: PSNR, SSIM, LPIPS, identity"
+    )
+    parser.set_defaults(run=run_pairs)
+    parser.add_argument("folder", type=Path, help="the pictures to be measured")
+    parser.add_argument("--reference", type=Path, required=True, help="what they should be")
+    parser.add_argument(
+        "--size", type=int,
+        help="bring the middle square of all pictures to this many pixels first",
+    )  # fmt: skip
+    add_lpips_options(parser)
+    parser.add_argument(
+        "--face", type=Path, metavar="FILE",
+        help="ArcFace weights (model_ir_se50.pth): identity too, of aligned faces",
+    )  # fmt: skip
+    add_result_options(parser, batch_size=16)
+
+
+def run_pairs(args: argparse.Namespace) -> None:
+    """`evaluate.py pairs`."""
+    pairs = list_pairs(args.folder, args.reference)
+    metrics = pixel_metrics(args)
+    if args.face is not None:
+        face = load_face(args.face)
+        identity = functools.partial(identity_similarity, face.embed)
+        metrics["identity"] = Metric("identity ↑", ".3f", identity)
+    found: dict[str, list[Any]] = {name: [] for name in metrics}
+    with tqdm(total=len(pairs), unit="pair") as bar:
+        for count, images, truths in read_pairs(pairs, args.batch_size, args.size):
+            for name, metric in metrics.items():
+                found[name] += np.asarray(metric.scores(images, truths))[:count].tolist()
+            bar.update(count)
+    means = {name: bootstrap(np.array(scores)) for name, scores in found.items()}
+    columns = {"name": [picture.name for picture, _ in pairs]} | found
+    results = {
+        "pictures": len(pairs),
+        "size": args.size,
+        "lpips": args.lpips,
+        "mean": {name: dataclasses.asdict(mean) for name, mean in means.items()},
+        "each": [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ],
+    }
+    header = ["pictures", *(metric.title for metric in metrics.values())]
+    row = [str(len(pairs)), *(format(means[name], metrics[name].digits) for name in metrics)]
+    write_results(args.out, results, table(header, [row]), _grid(pairs, found["ssim"]))
+
+
+def _grid(pairs: list[Pair], similarity: list[float]) -> Grid:
+    """References above pictures, from the most to the least alike by SSIM."""
+    order = spread(sorted(range(len(pairs)), key=lambda i: -similarity[i]), SHOWN)
+    rows = [[pairs[i][side].read() for i in order] for side in (1, 0)]
+    titles = [f"SSIM {similarity[i]:.3f}" for i in order]
+    return show(equal_squares(rows), rows=["reference", "picture"], titles=titles)

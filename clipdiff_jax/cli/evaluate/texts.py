@@ -1,0 +1,166 @@
+"""`evaluate.py texts`: how well the pictures of a folder fit their texts, as a CLIP sees it."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from tqdm.auto import tqdm
+
+from clipdiff_jax.cli.evaluate.results import SHOWN, add_result_options, table, write_results
+from clipdiff_jax.cli.results import spread
+from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.metrics.folders import Picture, list_pairs, list_pictures, read_squares
+from clipdiff_jax.metrics.text_image import (
+    HESSEL_PREFIX,
+    HESSEL_WEIGHT,
+    PERCENT,
+    clip_score,
+    directional_similarity,
+    retrieval_ranks,
+)
+from clipdiff_jax.metrics.uncertainty import bootstrap
+from clipdiff_jax.models.clip import unit
+from clipdiff_jax.perceptual.directional import text_direction
+from clipdiff_jax.perceptual.templates import IMAGENET_TEMPLATES, PLAIN
+from clipdiff_jax.pictures.grid import Grid, show
+
+TEMPLATES = {"plain": PLAIN, "imagenet": IMAGENET_TEMPLATES}
+
+
+def add(commands: Any) -> None:
+    """Adds the subcommand to the parser's `commands`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "texts", help="pictures against their captions: CLIP score, retrieval; of edits also S_dir"
+    )
+    parser.set_defaults(run=run_texts)
+    parser.add_argument("folder", type=Path, help="the pictures to be measured")
+    parser.add_argument("--model", default="demo", help="the CLIP: what load_clip takes")
+    parser.add_argument(
+        "--text", help="of all pictures (default: --target-text, or else each one's first caption)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prefix", default="",
+        help=f"put before each text; {HESSEL_PREFIX!r} in the paper of the CLIP score",
+    )  # fmt: skip
+    parser.add_argument(
+        "--originals", type=Path, metavar="FOLDER", help="S_dir too: what the pictures were before"
+    )
+    parser.add_argument("--source-text", help="what the originals show")
+    parser.add_argument("--target-text", help="what the pictures should show")
+    parser.add_argument(
+        "--templates", choices=tuple(TEMPLATES), default="plain",
+        help="wordings of those two texts, over which their embeddings are averaged",
+    )  # fmt: skip
+    add_result_options(parser, batch_size=16)
+
+
+def run_texts(args: argparse.Namespace) -> None:
+    """`evaluate.py texts`."""
+    edit = (args.originals, args.source_text, args.target_text)
+    if any(edit) and not all(edit):
+        raise ValueError("S_dir needs --originals, --source-text and --target-text together")
+    pictures = list_pictures(args.folder)
+    texts = _texts(pictures, args)
+    pairs = list_pairs(args.folder, args.originals) if args.originals else None
+    clip = load_clip(args.model)
+    images = _image_embeddings(clip, pictures, args.batch_size)
+    wanted = _text_embeddings(clip, [args.prefix + text for text in texts], args.batch_size)
+    found = {"clip_score": np.asarray(clip_score(images, wanted))}
+    scale = PERCENT / HESSEL_WEIGHT
+    titles = {
+        "clip_score": f"CLIP score, w = {HESSEL_WEIGHT:g} ↑",
+        "clip_score_100": f"CLIP score, w = {PERCENT:g} ↑",
+    }
+    means = {"clip_score": bootstrap(found["clip_score"])}
+    means["clip_score_100"] = bootstrap(scale * found["clip_score"])
+    candidates = len(set(texts))
+    if candidates > 1:
+        found["rank"] = retrieval_ranks(images, wanted, texts)
+        titles["rank"] = f"mean rank of {candidates} ↓"
+        titles["r_precision"] = f"own caption first of {candidates} ↑"
+        means["rank"] = bootstrap(found["rank"])
+        means["r_precision"] = bootstrap(found["rank"] == 1)
+    if pairs is not None:
+        found["s_dir"] = _directions(clip, pairs, args)
+        titles["s_dir"] = "S_dir ↑"
+        means["s_dir"] = bootstrap(found["s_dir"])
+    each = [
+        {"name": picture.name, "text": text}
+        | {name: float(scores[i]) for name, scores in found.items()}
+        for i, (picture, text) in enumerate(zip(pictures, texts, strict=True))
+    ]
+    results = {
+        "pictures": len(pictures),
+        "model": str(args.model),
+        "prefix": args.prefix,
+        "candidates": candidates,
+        "mean": {name: dataclasses.asdict(mean) for name, mean in means.items()},
+        "each": each,
+    }
+    row = [str(len(pictures)), *(format(means[name], ".3f") for name in titles)]
+    grid = _grid(pictures, found["clip_score"], clip.config.vision.image_size)
+    write_results(args.out, results, table(["pictures", *titles.values()], [row]), grid)
+
+
+def _texts(pictures: Sequence[Picture], args: argparse.Namespace) -> list[str]:
+    """What each picture should show."""
+    shared = args.text or args.target_text
+    if shared is not None:
+        return [shared] * len(pictures)
+    alone = [picture for picture in pictures if not picture.captions]
+    if alone:
+        raise ValueError(
+            f"'{alone[0].path}' has no caption ({len(alone)} of {len(pictures)} pictures have "
+            "none): write captions into metadata.jsonl or a .txt beside it, or give --text"
+        )
+    return [picture.captions[0] for picture in pictures]
+
+
+def _image_embeddings(
+    clip: Clip, pictures: Sequence[Picture], batch_size: int
+) -> Float[Array, "n d"]:
+    parts = []
+    with tqdm(total=len(pictures), unit="img") as bar:
+        for count, images in read_squares(pictures, batch_size, clip.config.vision.image_size):
+            parts.append(unit(clip.embed_images(images))[:count])
+            bar.update(count)
+    return jnp.concatenate(parts)
+
+
+def _text_embeddings(clip: Clip, texts: Sequence[str], batch_size: int) -> Float[Array, "n d"]:
+    """Unit embeddings; each different text is embedded once."""
+    place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
+    different = list(place)
+    parts = []
+    for start in range(0, len(different), batch_size):
+        part = different[start : start + batch_size]
+        whole = part + part[-1:] * (batch_size - len(part))
+        parts.append(unit(clip.embed_texts(whole))[: len(part)])
+    return jnp.concatenate(parts)[np.array([place[text] for text in texts])]
+
+
+def _directions(
+    clip: Clip, pairs: Sequence[tuple[Picture, Picture]], args: argparse.Namespace
+) -> Float[np.ndarray, " n"]:
+    """S_dir of each pair of a picture and its original."""
+    templates = TEMPLATES[args.templates]
+    direction = text_direction(clip.embed_texts, args.source_text, args.target_text, templates)
+    size = clip.config.vision.image_size
+    batches = (read_squares(side, args.batch_size, size) for side in zip(*pairs, strict=True))
+    parts = [
+        np.asarray(directional_similarity(clip, direction, images, originals))[:count]
+        for (count, images), (_, originals) in zip(*batches, strict=True)
+    ]
+    return np.concatenate(parts)
+
+
+def _grid(pictures: Sequence[Picture], scores: Float[np.ndarray, " n"], size: int) -> Grid:
+    """The pictures from the best to the worst CLIP score."""
+    order = spread(sorted(range(len(pictures)), key=lambda i: -scores[i]), SHOWN)
+    ((_, shown),) = read_squares([pictures[i] for i in order], len(order), size)
+    return show([shown], titles=[f"{scores[i]:.3f}" for i in order])

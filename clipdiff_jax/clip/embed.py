@@ -1,0 +1,103 @@
+"""Embeds the pictures of a data set with CLIP, once, for the stages that read embeddings.
+
+    clipdiff embed --config configs/unclip/avatars/embed.py --out runs/embeddings
+
+The config says which data and which CLIP; `data/embeddings.py` says what is written.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from clipdiff_jax.cli.command import run_command
+from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.core.config import load_config, split_overrides
+from clipdiff_jax.data.embeddings import EmbeddingsInfo, write_embeddings
+from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
+from clipdiff_jax.data.transforms import square, to_float
+from clipdiff_jax.weights.folder import fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedConfig:
+    """Describes what is embedded.
+
+    Attributes:
+      data: the pictures.
+      clip: the model, as `load_clip` takes it.
+      batch_size: pictures at once on all devices together.
+      dtype: what the tower computes in.
+    """
+
+    data: DataConfig
+    clip: str = "demo"
+    batch_size: int = 64
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+def embed(config: EmbedConfig, out: str | Path, *, progress: bool = True) -> EmbeddingsInfo:
+    """Writes the embeddings of `config.data` into the folder `out`; its devices share each batch.
+
+    A picture is cut to its middle square at the tower's size. Raises what opening data and model
+    raises, and `ValueError` for a batch that the devices cannot share.
+    """
+    source, clip = open_source(config.data), load_clip(config.clip, dtype=jnp.dtype(config.dtype))
+    if config.batch_size < 1 or config.batch_size % jax.device_count():
+        raise ValueError(
+            f"{jax.device_count()} devices cannot share a batch of {config.batch_size} equally"
+        )
+    examples = _embedded(source, clip, config.batch_size, progress)
+    return write_embeddings(out, examples, data=source.fingerprint, clip=fingerprint(clip.params))
+
+
+def _embedded(
+    source: DataSource, clip: Clip, batch_size: int, progress: bool
+) -> Iterator[dict[str, Any]]:
+    mesh = Mesh(np.asarray(jax.devices()), ("data",))
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    size = clip.config.vision.image_size
+    with tqdm(total=len(source), desc="embedding", unit="img", disable=not progress) as bar:
+        for start in range(0, len(source), batch_size):
+            examples = [source[i] for i in range(start, min(start + batch_size, len(source)))]
+            images = np.stack([to_float(square(example["image"], size)) for example in examples])
+            missing = batch_size - len(images)
+            whole = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+            embeddings = np.asarray(clip.embed_images(jax.device_put(whole, split)))
+            for example, embedding in zip(examples, embeddings, strict=False):
+                yield example | {"embedding": embedding}
+            bar.update(len(examples))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    argv, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="clipdiff embed", description="Embeds pictures with CLIP, once."
+    )
+    parser.add_argument("--config", required=True, help="an EmbedConfig, such as those in configs/")
+    parser.add_argument("--out", required=True, type=Path, help="the folder to write")
+    args = parser.parse_args(argv)
+    args.overrides = overrides
+    args.run = _run
+    return run_command(args)
+
+
+def _run(args: argparse.Namespace) -> None:
+    info = embed(load_config(args.config, EmbedConfig, args.overrides), args.out)
+    print(f"{info.count} embeddings of width {info.width} in {args.out}")
+
+
+if __name__ == "__main__":
+    # Imported by its name, because configs import this module so and give its EmbedConfig.
+    from clipdiff_jax.clip import embed as module
+
+    sys.exit(module.main())

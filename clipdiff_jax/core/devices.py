@@ -1,0 +1,84 @@
+"""Where arrays live: one named mesh, two axes, and a rule for each kind of array.
+
+`data` replicates parameters and splits the batch; `fsdp` splits the batch *and* the parameters,
+optimiser state and moving averages. XLA derives every collective from these placements (the
+successor of pmap/pjit), so the same jitted step runs on one device and on a pod.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+
+from clipdiff_jax.core.config import ConfigError
+
+DATA, FSDP = "data", "fsdp"
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Describes the device mesh.
+
+    Attributes:
+      data: devices along the data axis; -1 for all that `fsdp` leaves.
+      fsdp: devices over which each parameter is split.
+      min_split: parameters with fewer elements stay replicated: not worth a collective.
+      distributed: call `jax.distributed.initialize()` first (several hosts).
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    min_split: int = 2**14
+    distributed: bool = False
+
+
+def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
+    """Builds the mesh. Raises `ConfigError` if the axes do not multiply to the device count."""
+    devices = devices or jax.devices()
+    count = len(devices)
+    data = count // config.fsdp if config.data == -1 else config.data
+    if data * config.fsdp != count or data < 1:
+        raise ConfigError(
+            f"a mesh of data={config.data} x fsdp={config.fsdp} does not fit {count} device(s)"
+        )
+    grid = np.asarray(devices).reshape(data, config.fsdp)
+    return Mesh(grid, (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """The same array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The leading axis split over all devices."""
+    return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
+
+
+def param_sharding(
+    mesh: Mesh | AbstractMesh, shape: tuple[int, ...], min_split: int
+) -> NamedSharding:
+    """Splits the longest axis that `fsdp` divides; small or indivisible arrays are replicated."""
+    parts = mesh.shape[FSDP]
+    axes = [axis for axis, size in enumerate(shape) if size % parts == 0]
+    if parts == 1 or not axes or int(np.prod(shape)) < min_split:
+        return replicated(mesh)
+    longest = max(axes, key=lambda axis: shape[axis])
+    spec = [FSDP if axis == longest else None for axis in range(len(shape))]
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def tree_sharding(mesh: Mesh, tree: Any, min_split: int) -> Any:
+    """`param_sharding` of every leaf of a pytree of arrays or shapes."""
+    return jax.tree.map(lambda leaf: param_sharding(mesh, leaf.shape, min_split), tree)
+
+
+def shard_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Places this process's slice of the global batch on its devices."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, value)
+        for name, value in batch.items()
+    }

@@ -1,0 +1,103 @@
+"""What the edit stage learns, described: two texts, a way of learning, and the weights of the loss.
+
+The ways are told apart in `stages.edit_loss`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from clipdiff_jax.core.config import nearest
+from clipdiff_jax.diffusion.sampler import ddim_grid
+from clipdiff_jax.perceptual.directional import Form
+from clipdiff_jax.perceptual.templates import PLAIN
+
+AUTOMATIC = 0
+Mode = Literal["unrolled", "single_step", "noised", "h_space"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditObjective:
+    """Describes what is learned; the defaults are the published ones.
+
+    Attributes:
+      source_text, target_text: what the pictures show, and what they should show.
+      negative_texts: what they should not come to show instead, such as "sunglasses" for the target
+        "glasses"; the text's direction leads away from the mean of these and `source_text`.
+      templates: wordings of the two texts, see `perceptual.templates`.
+      mode: how it is learned: "unrolled", "single_step", "noised" or "h_space".
+      t0: how far pictures are noised, as a time index: the further, the more can change. 0 stands
+        for a time found from the pictures and texts, see `stages.edit_t0`.
+      invert_steps, train_steps: times of the inversion and of generation while training.
+      fixed_point: iterations that refine each inversion step.
+      directional, form: weight and form of L_dir.
+      length, wanted_length: weight of L_length, and how far along the text's direction the
+        picture should go, as a share of the text's own way.
+      l1, identity, noise: weights of the further terms of eq. 20.
+      augmentations, crop, grain: random views before CLIP, see `perceptual.directional`.
+      t_edit: with "h_space", the least time at which the bottleneck is shifted; later steps of
+        generation are the base model's own (Asyrp, section 4.1).
+      t_boost: with "h_space", times below which noise is put in again while an edit is applied
+        (eta 1), which sharpens what the edit left soft (section 4.2); 0 for none.
+      trainable: regex over parameter paths; "" trains everything.
+    """
+
+    source_text: str
+    target_text: str
+    negative_texts: tuple[str, ...] = ()
+    templates: tuple[str, ...] = PLAIN
+    mode: Mode = "unrolled"
+    t0: int = 400
+    invert_steps: int = 40
+    train_steps: int = 6
+    fixed_point: int = 0
+    directional: float = 3.0
+    form: Form = "log"
+    length: float = 0.0
+    wanted_length: float = 0.5
+    l1: float = 1.0
+    identity: float = 0.0
+    noise: float = 0.0
+    augmentations: int = 0
+    crop: float = 0.8
+    grain: float = 0.1
+    t_edit: int = 0
+    t_boost: int = 0
+    trainable: str = ""
+
+    def __post_init__(self) -> None:
+        modes = get_args(Mode)
+        if self.mode not in modes:
+            raise ValueError(
+                f"mode must be one of {', '.join(modes)}, got {self.mode!r}."
+                + nearest(self.mode, modes)
+            )
+        if self.t0 != AUTOMATIC:
+            ddim_grid(self.t0, self.invert_steps)
+            ddim_grid(self.t0, self.train_steps)
+        for name in ("t_edit", "t_boost"):
+            value = getattr(self, name)
+            if value and self.mode != "h_space":
+                raise ValueError(f"{name}={value} is for mode 'h_space', not {self.mode!r}")
+            if self.t0 != AUTOMATIC and not 0 <= value <= self.t0:
+                raise ValueError(f"{name} must lie between 0 and t0={self.t0}, got {value}")
+        if self.mode == "h_space" and self.noise:
+            raise ValueError(f"noise={self.noise}: in mode 'h_space' the base model stays as it is")
+
+    @property
+    def away_from(self) -> tuple[str, ...]:
+        """All texts that the direction leads away from."""
+        return self.source_text, *self.negative_texts
+
+    @property
+    def rounds(self) -> int:
+        """Optimiser updates a batch."""
+        if self.mode == "single_step":
+            return self.train_steps
+        if self.mode == "h_space":
+            return int((ddim_grid(self.t0, self.train_steps)[:-1] >= self.t_edit).sum())
+        return 1
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network with gradients that a picture costs each time it is seen."""
+        return self.train_steps if self.mode == "unrolled" else self.rounds

@@ -1,0 +1,221 @@
+"""Stage `edit`: fine-tune a diffusion model until its pictures change the way a text does.
+
+DiffusionCLIP (Kim et al. 2022, arXiv 2110.02711, section 3.2). Pictures are inverted once with
+the base model; from their latents the model being tuned generates again, and what comes out is
+asked to have moved in CLIP's space as the text has, and otherwise to have stayed. What is learned
+is described by `stages.edit_objective`, how by `stages.edit_loss`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32
+
+from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.core.config import to_dict
+from clipdiff_jax.data.select import matching
+from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
+from clipdiff_jax.data.transforms import prepare
+from clipdiff_jax.diffusion.losses import q_sample
+from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.edit.h_space import init_h_space
+from clipdiff_jax.edit.latents import invert_images
+from clipdiff_jax.edit.loss import make_loss, trained_denoiser
+from clipdiff_jax.edit.objective import EditObjective
+from clipdiff_jax.edit.t0 import with_t0
+from clipdiff_jax.perceptual.directional import text_direction
+from clipdiff_jax.perceptual.face_encoder import FaceEncoder, load_face
+from clipdiff_jax.pixel.model import (
+    Diffusion,
+    DiffusionConfig,
+    init_params,
+    load_diffusion,
+)
+from clipdiff_jax.training.stage import Stage, StageConfig
+from clipdiff_jax.weights.folder import fingerprint, save_folder
+
+KIND = "edit"
+PREVIEWED = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditStage(StageConfig):
+    """Describes the stage.
+
+    Attributes:
+      data: pictures to train on.
+      objective: what to learn from them.
+      base: the diffusion model to tune: a model folder or whatever `load_diffusion` takes.
+      clip: the CLIP that judges, as `load_clip` takes it.
+      face: weights of ArcFace (`model_ir_se50.pth`), needed where `objective.identity` is not 0.
+      images: how many pictures; the first of the data that fit `only`.
+      only: conditions on the data's attributes, such as ("style=avataaars", "mouth=sad|serious").
+      dtype: what the networks compute in; trained parameters stay float32.
+    """
+
+    data: DataConfig
+    objective: EditObjective
+    base: str = "demo"
+    clip: str = "demo"
+    face: str = ""
+    images: int = 50
+    only: tuple[str, ...] = ()
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def build(self, *, only_shapes: bool = False) -> Stage:
+        return build(self, invert=not only_shapes)
+
+
+def build(config: EditStage, *, invert: bool = True) -> Stage:
+    """Loads the models and the pictures, inverts the pictures (cached), joins them into a loss.
+
+    With `invert=False` latents are zeros: enough to compile a step and see what it needs.
+    Raises ValueError where the data has too few pictures that fit, and what loading raises.
+    """
+    dtype = jnp.dtype(config.dtype)
+    base = load_diffusion(config.base, dtype=dtype)
+    clip = load_clip(config.clip, dtype=dtype)
+    face = load_face(config.face, dtype=dtype) if config.face else None
+    source = open_source(config.data)
+    images = select_images(source, config.images, config.only, base.config.image_size)
+    return make_stage(config.objective, base, clip, images, face=face, invert=invert)
+
+
+def make_stage(
+    objective: EditObjective,
+    base: Diffusion,
+    clip: Clip,
+    images: Float32[np.ndarray, "n h w 3"],
+    *,
+    face: FaceEncoder | None = None,
+    invert: bool = True,
+    progress: bool = True,
+) -> Stage:
+    """The stage for models and pictures at hand: float32, in [-1, 1], of the model's size."""
+    objective = with_t0(objective, base, clip, images)
+    if objective.identity and face is None:
+        raise ValueError(f"identity={objective.identity} needs a face encoder: set `face`")
+    if not invert:
+        latents = np.zeros_like(images)
+    elif objective.mode == "noised":
+        latents = _noised(base.config, images, objective.t0)
+    else:
+        latents = invert_images(
+            base,
+            images,
+            t0=objective.t0,
+            steps=objective.invert_steps,
+            fixed_point=objective.fixed_point,
+            progress=progress,
+        )
+    direction = text_direction(
+        clip.embed_texts, objective.away_from, objective.target_text, objective.templates
+    )
+    frozen = {"clip": clip.params, "direction": direction}
+    if face is not None:
+        frozen["face"] = face.params
+    start = jax.tree.map(partial(np.asarray, dtype=np.float32), base.params)
+    if objective.mode == "h_space":
+        frozen["base"] = start
+    return Stage(
+        init=partial(init_h_space if "base" in frozen else init_params, base.config),
+        loss=make_loss(objective, base.config, base.dtype, clip, face),
+        source=_Inverted(images, latents),
+        transform=_as_it_is,
+        frozen=frozen,
+        start=None if "base" in frozen else start,
+        trainable=objective.trainable,
+        rounds=objective.rounds,
+        preview=_make_preview(objective, base, images[:PREVIEWED], latents[:PREVIEWED]),
+        export=partial(save_edit, objective, base.config, fingerprint(base.params)),
+    )
+
+
+def select_images(
+    source: DataSource, count: int, only: Sequence[str], size: int
+) -> Float32[np.ndarray, "n size size 3"]:
+    """The first `count` pictures of `source` whose attributes fit all of `only`.
+
+    Conditions are those of `data.select`. Raises ValueError for one that cannot be read, and where
+    there are too few pictures.
+    """
+    transform = prepare(size)
+    unused = np.random.default_rng(0)
+    chosen = [
+        transform(example, unused)["image"] for example in islice(matching(source, only), count)
+    ]
+    if len(chosen) < count:
+        fit = f" that are {', '.join(only)}" if only else ""
+        raise ValueError(
+            f"{count} pictures{fit} are wanted, the data has {len(chosen)} of them: "
+            "set stage.images to fewer or give more data"
+        )
+    return np.stack(chosen)
+
+
+def save_edit(
+    objective: EditObjective,
+    config: DiffusionConfig,
+    base_fingerprint: str,
+    path: Path,
+    params: Any,
+) -> None:
+    """Writes the model folder that `pipelines.edit.load_edit` reads."""
+    described = {
+        "kind": KIND,
+        "model": to_dict(config),
+        "objective": to_dict(objective),
+        "base_fingerprint": base_fingerprint,
+    }
+    save_folder(path, described, params)
+
+
+def _make_preview(
+    objective: EditObjective, base: Diffusion, images: np.ndarray, latents: np.ndarray
+) -> Callable[[Any, Any, Array], dict[str, Array]]:
+    times = ddim_grid(objective.t0, objective.train_steps)
+
+    @jax.jit
+    def generate(params, frozen, latents):
+        denoise = trained_denoiser(objective, base.config, params, frozen, base.dtype)
+        return sample(denoise, ddim(base.config.schedule), times, latents, None, None)
+
+    def preview(params, frozen, key):
+        del key
+        return {"edited": jnp.concatenate([images, generate(params, frozen, latents)])}
+
+    return preview
+
+
+def _noised(config: DiffusionConfig, images: np.ndarray, t0: int) -> np.ndarray:
+    """The pictures noised at random to t0: enough for a preview of what needs no inversion."""
+    eps = jax.random.normal(jax.random.key(0), images.shape)
+    return np.asarray(q_sample(config.schedule, jnp.asarray(images), jnp.int32(t0), eps))
+
+
+@dataclass(frozen=True, eq=False)
+class _Inverted:
+    """Pictures with their latents as a `DataSource`; `index` is the step a picture is at."""
+
+    images: np.ndarray
+    latents: np.ndarray
+    fingerprint: str = "inverted"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image, latent = self.images[index], self.latents[index]
+        return {"image": image, "latent": latent, "index": np.int32(0)}
+
+
+def _as_it_is(example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    del rng
+    return example

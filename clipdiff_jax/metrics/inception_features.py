@@ -1,0 +1,105 @@
+"""The features of FID, KID, precision and recall: Inception, and the resize in front of it.
+
+The resize is part of the metric: FIDs of the same pictures by two resizes differ by whole points
+(Parmar et al. 2022, arXiv 2104.11222). Both that are in use are here.
+
+    clean     bicubic and anti-aliased, in float32, each channel by itself; clipped to [0, 255];
+              then (x - 128) / 128. As clean-fid does it, whose numbers are the better ones.
+    pytorch   bilinear between the four nearest pixels, which skips pixels when it reduces; then
+              2 x / 255 - 1. As pytorch-fid does it, for comparison with older papers.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, UInt8
+from PIL import Image
+
+from clipdiff_jax.core.config import nearest
+from clipdiff_jax.metrics.features import FeatureNetwork
+from clipdiff_jax.models.inception import IMAGE_SIZE, SMALLEST, Inception
+from clipdiff_jax.weights.folder import WeightsError, fingerprint
+from clipdiff_jax.weights.layouts.inception import TABLE
+from clipdiff_jax.weights.read import open_tensors
+from clipdiff_jax.weights.tables import import_params
+
+RESIZES = ("clean", "pytorch")
+FILE = "pt_inception-2015-12-05-6726825d.pth"
+PUBLISHED = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"
+_BICUBIC = Image.Resampling.BICUBIC
+CLASSES = 1008  # of the classifier in the published file; torchvision's networks have 1000
+
+
+def load_inception(path: str | Path, *, resize: str = "clean") -> FeatureNetwork:
+    """Loads the published weights (`PUBLISHED`) as the network of `compute_features`.
+
+    Raises `ValueError` for an unknown `resize`, and `WeightsError` or `ConvertError` for a file
+    that is missing, damaged or another network, such as torchvision's.
+    """
+    if resize not in RESIZES:
+        raise ValueError(
+            f"resize must be one of {', '.join(RESIZES)}, got '{resize}'.{nearest(resize, RESIZES)}"
+        )
+    try:
+        tensors = open_tensors(path)
+    except WeightsError as error:
+        raise WeightsError(f"{error} Inception's weights are published at {PUBLISHED}") from error
+    classes = len(tensors.get("fc.bias", ()))
+    if classes != CLASSES or any(name.startswith("AuxLogits.") for name in tensors):
+        raise WeightsError(
+            f"'{path}' is not FID's Inception: expected {CLASSES} classes and no auxiliary "
+            f"classifier, got {classes}. Distances by another network mean something else; FID's "
+            f"weights are published at {PUBLISHED}"
+        )
+    params = import_params(TABLE, tensors, inception_shapes())
+    name = f"inception-{fingerprint(params)}-{resize}"
+    prepare = clean_resize if resize == "clean" else pytorch_resize
+    return FeatureNetwork(name, prepare, _embed, jax.tree.map(jnp.asarray, params))
+
+
+def inception_shapes() -> Any:
+    """The network's parameters as shapes."""
+    pixels = jnp.zeros((1, SMALLEST, SMALLEST, 3))
+    return jax.eval_shape(lambda: Inception().init(jax.random.key(0), pixels)["params"])
+
+
+def clean_resize(
+    image: UInt8[np.ndarray, "h w 3"], size: int = IMAGE_SIZE
+) -> Float32[np.ndarray, "size size 3"]:
+    """clean-fid's; the aspect ratio is not kept."""
+    shape = (size, size)
+    channels = [
+        Image.fromarray(image[..., channel].astype(np.float32)).resize(shape, _BICUBIC)
+        for channel in range(3)
+    ]
+    levels = np.stack([np.asarray(channel) for channel in channels], axis=-1).clip(0, 255)
+    return (levels - np.float32(128)) / np.float32(128)
+
+
+def pytorch_resize(
+    image: UInt8[np.ndarray, "h w 3"], size: int = IMAGE_SIZE
+) -> Float32[np.ndarray, "size size 3"]:
+    """pytorch-fid's: half-pixel centres, corners not aligned; the aspect ratio is not kept."""
+    levels = image.astype(np.float32) / np.float32(255)
+    resized = _bilinear(_bilinear(levels, size, axis=0), size, axis=1)
+    return 2 * resized - np.float32(1)
+
+
+def _bilinear(levels: Float32[np.ndarray, "h w 3"], size: int, axis: int) -> np.ndarray:
+    length = levels.shape[axis]
+    scale = np.float32(length / size)
+    place = np.maximum(scale * (np.arange(size, dtype=np.float32) + np.float32(0.5)) - 0.5, 0)
+    low = np.minimum(place.astype(int), length - 1)
+    high = np.minimum(low + 1, length - 1)
+    shape = [1, 1, 1]
+    shape[axis] = size
+    weight = (place - low).astype(np.float32).reshape(shape)
+    return levels.take(low, axis) * (1 - weight) + levels.take(high, axis) * weight
+
+
+def _embed(params: Any, images: Float[Array, "b h w 3"]) -> Float[Array, "b 2048"]:
+    network: Any = Inception()
+    return network.apply({"params": params}, images)

@@ -1,0 +1,95 @@
+"""Pictures that say how they were made: in their PNG metadata and in a manifest beside them.
+
+A record is a flat JSON object with everything needed to make its picture again. Files are written
+under a temporary name and renamed, so that what is there is whole.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Key
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.data.folder import read_image
+from clipdiff_jax.data.transforms import square, to_float, to_uint8
+from clipdiff_jax.diffusion.sampler import picture_keys
+
+PNG_KEY = "clipdiff_jax"
+MANIFEST = "manifest.jsonl"
+
+Record = dict[str, Any]
+
+
+class RecordError(ValueError):
+    """A picture or manifest that does not say how it was made; the message names it."""
+
+
+def save_picture(path: Path, image: Float[Array | np.ndarray, "h w 3"], record: Record) -> None:
+    """Writes a picture in [-1, 1] as PNG, with its record inside."""
+    described = PngInfo()
+    described.add_itxt(PNG_KEY, json.dumps(record))
+    buffer = io.BytesIO()
+    picture = Image.fromarray(to_uint8(np.asarray(image, np.float32)))
+    picture.save(buffer, "PNG", pnginfo=described)
+    write_whole(path, buffer.getvalue())
+
+
+def add_to_manifest(folder: Path, records: Iterable[Record]) -> Path:
+    """Adds records to the folder's manifest, replacing those of the same files."""
+    path = folder / MANIFEST
+    kept = {record["file"]: record for record in read_records(path)} if path.exists() else {}
+    kept |= {record["file"]: record for record in records}
+    write_whole(path, "".join(json.dumps(record) + "\n" for record in kept.values()).encode())
+    return path
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a manifest, of one picture, or of the manifest in a folder.
+
+    Raises RecordError for what holds none, FileNotFoundError for what is not there.
+    """
+    path = path / MANIFEST if path.is_dir() else path
+    if not path.exists():
+        raise FileNotFoundError(f"there is no '{path}'")
+    if path.suffix.lower() == ".png":
+        with Image.open(path) as picture:
+            text = picture.info.get(PNG_KEY)
+        if text is None:
+            raise RecordError(f"the picture '{path}' does not say how it was made")
+        lines: Sequence[str] = [text]
+    else:
+        lines = path.read_text().splitlines()
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise RecordError(f"'{path}', line {number}, is no record: {error}") from error
+        if not isinstance(record, dict) or "command" not in record or "file" not in record:
+            raise RecordError(f"'{path}', line {number}, is no record: it names no command or file")
+        records.append(record)
+    return records
+
+
+def read_source(
+    record: Record, size: int, name: str = "source"
+) -> Float32[np.ndarray, "size size 3"]:
+    """The picture that a record's was made from: its middle square, in [-1, 1].
+
+    name: the field that names it, where there are several.
+    """
+    return to_float(square(read_image(record[name]), size))
+
+
+def record_keys(records: Sequence[Record]) -> Key[Array, " n"]:
+    """A key for each of some records of one seed, from that and the picture's index alone."""
+    indices = jnp.array([record["index"] for record in records])
+    return picture_keys(jax.random.key(records[0]["seed"]), indices)

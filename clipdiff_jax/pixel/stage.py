@@ -1,0 +1,117 @@
+"""Stage `base`: pretrain an unconditional pixel diffusion model with the noise loss.
+
+The first half of the editing system (DiffusionCLIP, Kim et al. 2022, section 3.1): a model of faces
+whose DDIM inversion keeps the picture and whose fine-tuning changes it.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
+from clipdiff_jax.data.transforms import prepare
+from clipdiff_jax.diffusion.losses import Weighting, noise_loss
+from clipdiff_jax.pixel.model import (
+    Diffusion,
+    DiffusionConfig,
+    apply,
+    init_params,
+    read_diffusion,
+    save_diffusion,
+)
+from clipdiff_jax.training.stage import Aux, Stage, StageConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseStage(StageConfig):
+    """Describes the stage.
+
+    Attributes:
+      data: what to train on.
+      model: the network, its schedule and its target.
+      start: the model to fine-tune, as `load_diffusion` takes it; "" starts from random parameters.
+      flip: mirror half of the images.
+      weighting: of the noise loss over time, see `diffusion.losses`.
+      dtype: what the network computes in; parameters stay float32.
+      export_dtype: what the exported parameters are stored in.
+      preview_count, preview_steps: images and DDIM steps of the samples in the log.
+    """
+
+    data: DataConfig
+    model: DiffusionConfig = field(default_factory=DiffusionConfig)
+    start: str = ""
+    flip: bool = True
+    weighting: Weighting = "uniform"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    export_dtype: Literal["float32", "bfloat16"] = "float32"
+    preview_count: int = 16
+    preview_steps: int = 50
+
+    def build(self, *, only_shapes: bool = False) -> Stage:
+        return build(self)
+
+
+def build(config: BaseStage) -> Stage:
+    """Opens the data and joins network, schedule and loss.
+
+    Raises `ValueError` if `start` holds another architecture than `model`, and what opening the
+    data or the folder raises.
+    """
+    return make_stage(config, open_source(config.data))
+
+
+def make_stage(config: BaseStage, source: DataSource) -> Stage:
+    """The stage over a source at hand; `config.data` is not looked at."""
+    model, dtype = config.model, jnp.dtype(config.dtype)
+    start = None
+    if config.start:
+        loaded, start = read_diffusion(config.start)
+        if loaded.unet != model.unet:
+            raise ValueError(f"'{config.start}' has the network {loaded.unet}, not {model.unet}")
+
+    def loss(params, frozen, batch, key):
+        del frozen
+        x0 = batch["image"]
+        time_key, noise_key, dropout_key = jax.random.split(key, 3)
+        t = jax.random.randint(time_key, x0.shape[:1], 0, model.schedule.num_steps)
+        eps = jax.random.normal(noise_key, x0.shape)
+
+        def network(x_t, t, cond):
+            del cond
+            return apply(model, params, x_t, t, dtype=dtype, dropout_key=dropout_key)
+
+        value, metrics = noise_loss(
+            network,
+            model.schedule,
+            x0,
+            t,
+            eps,
+            prediction=model.prediction,
+            weighting=config.weighting,
+            learned_variance=model.learned_variance,
+        )
+        return value, Aux(metrics)
+
+    def preview(params, frozen, key):
+        del frozen
+        diffusion = Diffusion(model, params, dtype)
+        return {
+            "samples": diffusion.generate(key, config.preview_count, steps=config.preview_steps)
+        }
+
+    def export(path: Path, params):
+        save_diffusion(path, model, params, dtype=jnp.dtype(config.export_dtype))
+
+    return Stage(
+        init=partial(init_params, model),
+        loss=loss,
+        source=source,
+        transform=prepare(model.image_size, config.flip),
+        start=start,
+        preview=preview,
+        export=export,
+    )

@@ -1,0 +1,59 @@
+"""How a run of the trainer is described."""
+
+from dataclasses import dataclass, field
+
+from clipdiff_jax.core.config import ConfigError
+from clipdiff_jax.core.devices import MeshConfig
+from clipdiff_jax.training.checkpoint import CheckpointConfig
+from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.training.stage import StageConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Describes a run of the trainer.
+
+    Attributes:
+      steps: batches to train on.
+      batch_size: examples a step, over all devices and hosts.
+      accumulate: micro-batches a step; must divide the batch.
+      seed: of initialisation, data order and noise.
+      ema: decay of the moving average of the parameters, which is what is exported; 0 for none.
+      workers: processes that read data; 0 reads in this one.
+      log_every: steps between log lines.
+      preview_every: steps between image previews; 0 for none.
+      export_every: steps between exports of the model folder; 0 for only at the end.
+      tensorboard: also write TensorBoard events (needs the extra `[tensorboard]`).
+      optim, mesh, checkpoint: see their classes.
+    """
+
+    steps: int = 1000
+    batch_size: int = 32
+    accumulate: int = 1
+    seed: int = 0
+    ema: float = 0.0
+    workers: int = 0
+    log_every: int = 50
+    preview_every: int = 0
+    export_every: int = 0
+    tensorboard: bool = False
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+    def __post_init__(self):
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"train.accumulate={self.accumulate} does not divide "
+                f"train.batch_size={self.batch_size}"
+            )
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"train.ema={self.ema} is not in [0, 1)")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What `train.py` runs: a stage, and how to train it."""
+
+    stage: StageConfig
+    train: TrainConfig = field(default_factory=TrainConfig)

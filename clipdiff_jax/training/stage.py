@@ -1,0 +1,80 @@
+"""The contract between a stage (what is learned) and the trainer (how).
+
+A stage is built once from its config; everything that differs between training CLIP, a diffusion
+model, a prior or an edit is in here, and the trainer knows nothing else about it. Whatever derives
+from `StageConfig` can be trained: a stage of a user's own needs no entry in a table of ours.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+Params = Any  # pytree of arrays
+Batch = dict[str, Any]  # arrays with the batch as leading axis
+
+
+class Aux(NamedTuple):
+    """What a loss returns beside its value.
+
+    Attributes:
+      metrics: scalars for the log, averaged over micro-batches.
+      batch: what the next round sees of the same batch (stages with `rounds` > 1 only).
+    """
+
+    metrics: dict[str, Array]
+    batch: Batch | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing to train.
+
+    Attributes:
+      init: key -> params. Runs under `jit` (and `eval_shape`), so parameters are born sharded.
+      loss: (params, frozen, batch, key) -> (scalar, Aux). Sees the global batch; whatever it
+        averages is the mean over all devices.
+      source: random-access examples, see `data.sources.DataSource`.
+      transform: (example, numpy Generator) -> dict of arrays of one fixed shape each.
+      frozen: pytree of arrays that the loss reads and nothing changes; sharded, never donated.
+      start: pytree to start from instead of `init` (fine-tuning), on the host or on devices.
+      trainable: regex over parameter paths (`"a/b/kernel"`, `re.search`); "" trains everything.
+      rounds: optimiser updates a batch; see `Aux.batch`.
+      preview: (params, frozen, key) -> named images [N, H, W, 3] in [-1, 1] for the log.
+      export: (folder, params) -> None; writes the model folder that `load_*` reads.
+    """
+
+    init: Callable[[Array], Params]
+    loss: Callable[[Params, Params, Batch, Array], tuple[Array, Aux]]
+    source: Any
+    transform: Callable[[dict, np.random.Generator], dict[str, np.ndarray]] | None = None
+    frozen: Params = None
+    start: Params = None
+    trainable: str = ""
+    rounds: int = 1
+    preview: Callable[[Params, Params, Array], dict[str, Array]] | None = None
+    export: Callable[[Path, Params], None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig(ABC):
+    """Describes a stage: the frozen dataclass that a recipe holds and `config.json` records."""
+
+    @abstractmethod
+    def build(self, *, only_shapes: bool = False) -> Stage:
+        """Opens the data and the models that are named and joins them into the stage.
+
+        With `only_shapes` costly preparations (an edit's inversion) are left out: enough to compile
+        a step and see what it needs, not to train. Raises `ValueError` for what does not fit, and
+        what opening data and models raises.
+        """
+
+
+def path_string(path: tuple) -> str:
+    """A parameter's path as `"a/b/kernel"`, from jax's key path."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")

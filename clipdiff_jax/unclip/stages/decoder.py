@@ -1,0 +1,273 @@
+"""Stage `decoder`: learn to draw small images of CLIP image embeddings and captions.
+
+Ramesh et al. 2022, arXiv 2204.06125, section 2.1: the noise loss of an image given its own CLIP
+image embedding, which is left out of some examples, and its caption, which is left out of more.
+The network can start from an unconditional model of the same UNet: what looks at the conditioning
+is then new.
+"""
+
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.core.compilation import jit_once
+from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
+from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
+from clipdiff_jax.data.tokenize import Tokenizer
+from clipdiff_jax.data.transforms import draw_caption, first_examples, prepare
+from clipdiff_jax.diffusion.losses import Weighting, noise_loss
+from clipdiff_jax.diffusion.sampler import even_grid
+from clipdiff_jax.models.unclip import Decoder, Noise
+from clipdiff_jax.models.unet import UNet
+from clipdiff_jax.pixel.model import read_diffusion
+from clipdiff_jax.training.stage import Aux, Stage, StageConfig
+from clipdiff_jax.unclip.load import read_stage
+from clipdiff_jax.unclip.networks import (
+    condition,
+    encode_images,
+    encode_texts,
+    init_params,
+    run_decoder,
+)
+from clipdiff_jax.unclip.parts import image_encoder, save_stage, text_encoder
+from clipdiff_jax.weights.folder import fingerprint, take_fitting
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderStage(StageConfig):
+    """Describes the stage.
+
+    Attributes:
+      data: images with captions.
+      clip: the model whose embeddings are decoded, as `load_clip` takes it.
+      embeddings: folder of embeddings of the same data, see `clipdiff embed`; ""
+        computes them in each step, of the images as the network sees them.
+      model: network, conditioning and schedule.
+      start: unCLIP to start from, as `load_unclip` takes it; "" starts from random parameters.
+      start_base: unconditional diffusion model to start the network from, as `load_diffusion`
+        takes it; parameters are taken where path and shape agree.
+      flip: mirror half of the images; their stored embeddings stay those of the unmirrored.
+      drop_image: the share of images whose embedding is left out.
+      drop_text: the share of captions replaced by "".
+      weighting: of the noise loss over time, see `diffusion.losses`.
+      vlb_weight: of the variational bound, in units of T / 1000; for networks that learn variance.
+      dtype: what the networks compute in; parameters stay float32.
+      export_dtype: what the exported parameters are stored in.
+      preview_count, preview_steps, preview_guidance: of the samples in the log, decoded from the
+        embeddings of the data's first images, which the log shows too.
+    """
+
+    data: DataConfig
+    model: Decoder
+    clip: str = "demo"
+    embeddings: str = ""
+    start: str = ""
+    start_base: str = ""
+    flip: bool = False
+    drop_image: float = 0.1
+    drop_text: float = 0.5
+    weighting: Weighting = "uniform"
+    vlb_weight: float = 1.0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    export_dtype: Literal["float32", "bfloat16"] = "float32"
+    preview_count: int = 8
+    preview_steps: int = 50
+    preview_guidance: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("drop_image", "drop_text"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} must be a share between 0 and 1, got {getattr(self, name)}"
+                )
+        if self.start and self.start_base:
+            raise ValueError(
+                f"start '{self.start}' and start_base '{self.start_base}' are both given, "
+                "expected one"
+            )
+
+    def build(self, *, only_shapes: bool = False) -> Stage:
+        return build(self)
+
+
+def build(config: DecoderStage) -> Stage:
+    """Opens data and CLIP and joins them with network, schedule and loss.
+
+    Raises `ValueError` where CLIP's widths are not the network's, the data has no captions, the
+    embeddings are of other data or another CLIP, or `start` holds another network, and what opening
+    the data and loading the models raises.
+    """
+    source = open_source(config.data)
+    clip = load_clip(config.clip)
+    if config.embeddings:
+        stored = open_embeddings(EmbeddingsData(config.embeddings))
+        source = _WithEmbeddings(source, stored, fingerprint(clip.params))
+    return make_stage(config, source, clip)
+
+
+def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
+    """The stage over a source and a CLIP at hand; those of `config` are not looked at.
+
+    Examples with an `"embedding"` are taken by it; of others it is computed.
+    """
+    model, dtype = config.model, jnp.dtype(config.dtype)
+    text_tower, image_tower = text_encoder(clip), image_encoder(clip)
+    first = source[0]
+    if not first.get("captions"):
+        raise ValueError(f"{type(config.data).__name__} has no captions to train a decoder on")
+    _check_widths(model, clip)
+    empty = clip.tokenizer([""])[0]
+    start = _start(config)
+    frozen = {"text": {"text": clip.params["text"]}}
+    if "embedding" not in first:
+        frozen["image"] = {"vision": clip.params["vision"]}
+    transform = _Transform(model.image_size, config.flip, clip.tokenizer)
+    shown = first_examples(source, transform, config.preview_count)
+
+    def features(frozen, tokens):
+        return encode_texts(text_tower, dtype, frozen["text"], tokens)
+
+    def embeddings(frozen, batch):
+        if "embedding" in batch:
+            return batch["embedding"]
+        return encode_images(image_tower, dtype, frozen["image"], batch["image"])
+
+    def loss(params, frozen, batch, key):
+        x0 = batch["image"]
+        keys = jax.random.split(key, 5)
+        with_image = jax.random.bernoulli(keys[0], 1 - config.drop_image, x0.shape[:1])
+        with_text = jax.random.bernoulli(keys[1], 1 - config.drop_text, x0.shape[:1])
+        tokens = jnp.where(with_text[:, None], batch["tokens"], jnp.asarray(empty))
+        text, z = features(frozen, tokens), embeddings(frozen, batch)
+        cond = condition(model, dtype, params, z, text, with_image)
+        t = jax.random.randint(keys[2], x0.shape[:1], 0, model.schedule.num_steps)
+        eps = jax.random.normal(keys[3], x0.shape)
+        unet: Any = UNet(model.network, dtype=dtype)
+
+        def network(x_t, t, cond):
+            rngs = {"dropout": keys[4]}
+            return unet.apply({"params": params["unet"]}, x_t, t, cond, train=True, rngs=rngs)
+
+        value, metrics = noise_loss(
+            network,
+            model.schedule,
+            x0,
+            t,
+            eps,
+            cond,
+            prediction=model.prediction,
+            weighting=config.weighting,
+            learned_variance=model.learned_variance,
+            vlb_weight=config.vlb_weight,
+        )
+        return value, Aux(metrics)
+
+    def preview(params, frozen, key):
+        batch = jax.tree.map(jnp.asarray, shown)
+        times = even_grid(model.schedule.num_steps, config.preview_steps, "linspace")
+        nothing = jnp.broadcast_to(jnp.asarray(empty), batch["tokens"].shape)
+        texts = (features(frozen, batch["tokens"]), features(frozen, nothing))
+        start = jax.random.normal(key, batch["image"].shape)
+        noise = Noise(start, jnp.zeros((config.preview_steps, *start.shape)))
+        scale, eta = jnp.float32(config.preview_guidance), jnp.float32(0)
+        samples = run_decoder(
+            model,
+            dtype,
+            "ddim",
+            params,
+            embeddings(frozen, batch),
+            *texts,
+            scale,
+            eta,
+            times,
+            noise,
+        )
+        return {"samples": samples, "originals": batch["image"]}
+
+    def export(path: Path, params):
+        of, stored = fingerprint(clip.params), jnp.dtype(config.export_dtype)
+        save_stage(path, model, params, clip=of, dtype=stored)
+
+    return Stage(
+        init=partial(init_params, model),
+        loss=loss,
+        source=source,
+        transform=transform,
+        frozen=frozen,
+        start=start,
+        preview=preview,
+        export=export,
+    )
+
+
+class _WithEmbeddings:
+    """A source whose examples also have their stored `"embedding"`."""
+
+    def __init__(self, source: DataSource, stored: Embeddings, clip: str) -> None:
+        found, wanted = (stored.info.data, stored.info.clip), (source.fingerprint, clip)
+        if found != wanted:
+            raise ValueError(
+                "the embeddings are of data {} and CLIP {}, expected {} and {}: embed the data "
+                "again".format(*found, *wanted)
+            )
+        self._source, self._stored = source, stored
+        self.fingerprint = stored.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._source[index] | {"embedding": self._stored[index]["embedding"]}
+
+
+class _Transform:
+    """An example -> its image, the token ids of one of its captions, its embedding; pickles."""
+
+    def __init__(self, size: int, flip: bool, tokenizer: Tokenizer) -> None:
+        self._image, self._tokenizer = prepare(size, flip), tokenizer
+
+    def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        tokens = self._tokenizer([draw_caption(example, rng)])[0]
+        batch = self._image(example, rng) | {"tokens": tokens}
+        return batch | {k: example[k] for k in ("embedding",) if k in example}
+
+
+def _check_widths(model: Decoder, clip: Clip) -> None:
+    c, text = model.conditioning, clip.config.text
+    claims = {
+        "embedding_width": (c.embedding_width, clip.config.projection_dim),
+        "hidden_width": (c.text_width, text.width),
+    }
+    if c.text_encoder is not None:
+        del claims["hidden_width"]
+        claims["text_encoder.context_length"] = (
+            c.text_encoder.context_length,
+            text.context_length,
+        )
+    for name, (found, wanted) in claims.items():
+        if found != wanted:
+            raise ValueError(f"model.conditioning.{name} is {found}, but CLIP's is {wanted}")
+
+
+def _start(config: DecoderStage) -> Any:
+    """The parameters to start from; None for random ones."""
+    model = config.model
+    if config.start:
+        loaded, params = read_stage(config.start, "decoder")
+        if (loaded.network, loaded.conditioning) != (model.network, model.conditioning):
+            raise ValueError(f"'{config.start}' has the decoder {loaded}, not {model}")
+        return params
+    if not config.start_base:
+        return None
+    _, stored = read_diffusion(config.start_base)
+    fresh = jax.device_get(jit_once(partial(init_params, model))(jax.random.key(0)))
+    unet, new = take_fitting(stored, fresh["unet"], config.start_base)
+    print(f"not in '{config.start_base}', so new: {', '.join(new)}", file=sys.stderr)
+    return fresh | {"unet": unet}

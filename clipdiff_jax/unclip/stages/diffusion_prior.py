@@ -1,0 +1,170 @@
+"""Stage `diffusion_prior`: learn to draw CLIP image embeddings of texts.
+
+Ramesh et al. 2022, arXiv 2204.06125, section 2.2. With z the image embedding at mean 0 and
+deviation 1 in every dimension, y the text and f the network,
+
+    z_t = alpha_t z + sigma_t eps,    loss = E || f(z_t, t, y) - z ||^2
+
+on the un-noised embedding itself, rather than on eps (the paper's equation 2).
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from clipdiff_jax.data.embeddings import EmbeddingsData
+from clipdiff_jax.data.transforms import first_examples
+from clipdiff_jax.diffusion.analytic import estimate_gamma
+from clipdiff_jax.diffusion.losses import Weighting, noise_loss
+from clipdiff_jax.diffusion.prediction import make_denoise
+from clipdiff_jax.diffusion.sampler import even_grid
+from clipdiff_jax.models.diffusion_prior import DiffusionPrior
+from clipdiff_jax.models.unclip import Prior
+from clipdiff_jax.training.stage import Aux, Stage, StageConfig
+from clipdiff_jax.unclip.networks import GAMMA, init_params
+from clipdiff_jax.unclip.parts import save_stage
+from clipdiff_jax.unclip.stages.prior_inputs import (
+    UNITS,
+    PriorInputs,
+    all_but_units,
+    check_widths,
+    open_prior_inputs,
+    read_start,
+    standardise,
+)
+from clipdiff_jax.weights.folder import cast
+
+NETWORK = "prior"
+GAMMA_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionPriorStage(StageConfig):
+    """Describes the stage.
+
+    Attributes:
+      data: the embeddings, see `clipdiff embed`.
+      clip: the CLIP they are of, as `load_clip` takes it.
+      model: network and schedule. Karlo's schedule is that of the paper, squared-cosine betas.
+      start: unCLIP to start from, as `load_unclip` takes it, with a prior of the same network; its
+        units are kept. "" starts from random parameters.
+      drop_text: the share of texts replaced by "", for classifier-free guidance.
+      weighting: of the loss over time, see `diffusion.losses`.
+      gamma_times: Gamma of Analytic-DPM is estimated at each export at so many times, evenly
+        spread, and stored beside the network, for `sampler="analytic"`; 0 leaves it out. The
+        paper samples in 64 steps.
+      gamma_examples: embeddings, each with one of its captions, that it is estimated from.
+      remat: recompute the network's blocks in the backward pass.
+      dtype: what the networks compute in; parameters stay float32.
+      export_dtype: what the exported parameters are stored in.
+    """
+
+    data: EmbeddingsData
+    clip: str = "demo"
+    model: Prior = field(default_factory=Prior)
+    start: str = ""
+    drop_text: float = 0.1
+    weighting: Weighting = "uniform"
+    gamma_times: int = 0
+    gamma_examples: int = 512
+    remat: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    export_dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop_text <= 1:
+            raise ValueError(f"drop_text must be a share between 0 and 1, got {self.drop_text}")
+        if self.gamma_examples < 1:
+            raise ValueError(f"gamma_examples={self.gamma_examples}, expected at least 1")
+        if self.gamma_times:
+            even_grid(self.model.schedule.num_steps, self.gamma_times, "linspace")
+
+    def build(self, *, only_shapes: bool = False) -> Stage:
+        return build(self)
+
+
+def build(config: DiffusionPriorStage) -> Stage:
+    """Opens embeddings and CLIP and joins them with network and schedule.
+
+    Raises `ValueError` where CLIP's widths are not the network's or `start` holds another network,
+    and what opening the data and loading the models raises.
+    """
+    return make_stage(config, open_prior_inputs(config.data, config.clip))
+
+
+def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
+    """The stage over opened inputs; `config.data` and `config.clip` are not looked at."""
+    model, dtype = config.model, jnp.dtype(config.dtype)
+    check_widths(model.network, inputs)
+    start = read_start(config.start, "prior", model.network)
+    if start is not None:
+        start = {NETWORK: start[NETWORK]}  # without Gamma, which is another network's soon
+    network: Any = DiffusionPrior(model.network, remat=config.remat, dtype=dtype)
+
+    def init(key):
+        return {NETWORK: init_params(model, key)[NETWORK] | inputs.units}
+
+    def loss(params, frozen, batch, key):
+        time_key, noise_key, drop_key = jax.random.split(key, 3)
+        prior = params[NETWORK]
+        text = inputs.features(frozen, batch["tokens"], dtype, drop_key, config.drop_text)
+        z = standardise(batch["embedding"], *(jax.lax.stop_gradient(prior[u]) for u in UNITS))
+        t = jax.random.randint(time_key, z.shape[:1], 0, model.schedule.num_steps)
+        value, metrics = noise_loss(
+            partial(network.apply, {"params": prior}),
+            model.schedule,
+            z,
+            t,
+            jax.random.normal(noise_key, z.shape),
+            text._asdict(),
+            prediction="x0",
+            weighting=config.weighting,
+        )
+        return value, Aux(metrics)
+
+    def export(path: Path, params):
+        stored = jax.tree.map(lambda a: cast(a, jnp.dtype(config.export_dtype)), params)
+        if config.gamma_times:
+            stored |= {GAMMA: jax.device_get(estimate(config, inputs, params))}
+        save_stage(path, model, stored, clip=inputs.clip_fingerprint)
+
+    return Stage(
+        init=init,
+        loss=loss,
+        source=inputs.source,
+        transform=inputs.transform,
+        frozen=inputs.frozen,
+        start=start,
+        trainable=all_but_units(NETWORK),
+        export=export,
+    )
+
+
+def estimate(config: DiffusionPriorStage, inputs: PriorInputs, params: Any) -> dict[str, Array]:
+    """Gamma of Analytic-DPM for these parameters: `times` [S] from noise on, and `values` [S]."""
+    model, source = config.model, inputs.source
+    times = even_grid(model.schedule.num_steps, config.gamma_times, "linspace")[:-1]
+    count = min(config.gamma_examples, len(source))
+    batch = min(GAMMA_BATCH, count)
+    shape = (count // batch, batch)
+    examples = first_examples(source, inputs.transform, shape[0] * batch)
+    batches = {k: jnp.asarray(v.reshape(*shape, *v.shape[1:])) for k, v in examples.items()}
+
+    @jax.jit
+    def run(params: Any, frozen: Any, z: Array, tokens: Array) -> Array:
+        network: Any = DiffusionPrior(model.network, dtype=jnp.dtype(config.dtype))
+        denoise = make_denoise(
+            partial(network.apply, {"params": params[NETWORK]}), model.schedule, "x0"
+        )
+        features = inputs.features(frozen, tokens.reshape(-1, tokens.shape[-1]), config.dtype)
+        cond = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), features._asdict())
+        z = standardise(z, *(params[NETWORK][unit] for unit in UNITS))
+        return estimate_gamma(denoise, model.schedule, times, z, jax.random.key(0), cond)
+
+    values = run(params, inputs.frozen, batches["embedding"], batches["tokens"])
+    return {"times": jnp.asarray(times), "values": values}

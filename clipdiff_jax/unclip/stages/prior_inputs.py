@@ -1,0 +1,170 @@
+"""What the stages of all priors share: embeddings to predict, and texts to predict them from.
+
+Every example has the CLIP image embedding of a picture and captions, of which one is drawn each
+time. CLIP's text tower is frozen and runs inside of the loss. For classifier-free guidance a text
+is sometimes dropped, which here means replaced by the empty text, as in Karlo.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Key
+
+from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
+from clipdiff_jax.data.tokenize import Tokenizer
+from clipdiff_jax.data.transforms import draw_caption
+from clipdiff_jax.models.ar_prior import ARPriorConfig
+from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
+from clipdiff_jax.models.direct_prior import DirectPriorConfig
+from clipdiff_jax.models.unclip import Prior, TextEncoder, TextFeatures
+from clipdiff_jax.unclip.load import read_stage
+from clipdiff_jax.unclip.networks import encode_texts
+from clipdiff_jax.unclip.parts import text_encoder
+from clipdiff_jax.weights.folder import fingerprint
+
+UNITS = ("embedding_mean", "embedding_std")  # parameters set once from the data, never trained
+
+
+@dataclass(frozen=True, eq=False)
+class PriorInputs:
+    """Opened data and CLIP.
+
+    Attributes:
+      source, transform: for `Stage`; a batch is `{"embedding": [B, D], "tokens": [B, T]}`.
+      clip, clip_fingerprint: the model and the hash of its parameters.
+      text: the config of its text tower.
+      empty: the token ids [T] of the text "".
+      mean, std: [D] of the embeddings, by dimension.
+    """
+
+    source: Embeddings
+    transform: Callable[[dict[str, Any], np.random.Generator], dict[str, np.ndarray]]
+    clip: Clip
+    clip_fingerprint: str
+    text: TextEncoder
+    empty: Int[np.ndarray, " t"]
+    mean: Float32[np.ndarray, " d"]
+    std: Float32[np.ndarray, " d"]
+
+    @property
+    def frozen(self) -> dict[str, Any]:
+        """The parameters of the text tower."""
+        return {"text": self.clip.params["text"]}
+
+    @property
+    def units(self) -> dict[str, Array]:
+        """The parameters of a network that works on embeddings at mean 0 and deviation 1."""
+        return dict(zip(UNITS, (jnp.asarray(self.mean), jnp.asarray(self.std)), strict=True))
+
+    def features(
+        self,
+        frozen: Any,
+        tokens: Int[Array, "b t"],
+        dtype: Any,
+        key: Key[Array, ""] | None = None,
+        drop: float = 0.0,
+    ) -> TextFeatures:
+        """Features of the texts, of which a share of `drop` is replaced by ""."""
+        if key is not None:
+            dropped = jax.random.bernoulli(key, drop, tokens.shape[:1])
+            tokens = jnp.where(dropped[:, None], jnp.asarray(self.empty), tokens)
+        return encode_texts(self.text, dtype, frozen, tokens)
+
+
+def open_prior_inputs(data: EmbeddingsData, clip: str) -> PriorInputs:
+    """Opens the embeddings and loads CLIP, given as `load_clip` takes it.
+
+    Raises `ValueError` where the embeddings are another CLIP's or have no captions, and what
+    opening either raises.
+    """
+    source, model = open_embeddings(data), load_clip(clip)
+    found = fingerprint(model.params)
+    if source.info.clip != found:
+        raise ValueError(
+            f"the embeddings in '{data.path}' are of the CLIP {source.info.clip}, but '{clip}' is "
+            f"{found}: embed the data again with it"
+        )
+    if not source[0].get("captions"):
+        raise ValueError(f"the embeddings in '{data.path}' have no captions to learn from")
+    mean, std = moments(source)
+    return PriorInputs(
+        source=source,
+        transform=Transform(model.tokenizer),
+        clip=model,
+        clip_fingerprint=found,
+        text=text_encoder(model),
+        empty=model.tokenizer([""])[0],
+        mean=mean,
+        std=std,
+    )
+
+
+def all_but_units(network: str) -> str:
+    """The pattern (`Stage.trainable`) of a network's parameters without its units."""
+    return f"^(?!{network}/({'|'.join(UNITS)})$)"
+
+
+def read_start(source: str, stage: str, network: Any) -> Any:
+    """The parameters of a prior to start from; None for the source "".
+
+    Raises `ValueError` where it has another network.
+    """
+    if not source:
+        return None
+    loaded, params = read_stage(source, stage)
+    found = loaded.network if isinstance(loaded, Prior) else loaded
+    if found != network:
+        raise ValueError(f"'{source}' has the prior {found}, not {network}")
+    return params
+
+
+def moments(source: Embeddings) -> tuple[Float32[np.ndarray, " d"], Float32[np.ndarray, " d"]]:
+    """Mean and standard deviation of each dimension, in one pass; a constant one has deviation 1"""
+    total, squares = np.zeros(source.info.width), np.zeros(source.info.width)
+    origin = source[0]["embedding"].astype(np.float64)  # keeps the squares from cancelling
+    for index in range(len(source)):
+        shifted = source[index]["embedding"] - origin
+        total += shifted
+        squares += shifted**2
+    mean = total / len(source)
+    std = np.sqrt(np.maximum(squares / len(source) - mean**2, 0))
+    mean, std = (mean + origin).astype(np.float32), std.astype(np.float32)
+    return mean, np.where(std > 0, std, np.float32(1))
+
+
+def standardise(
+    z: Float[Array, "*b d"], mean: Float[Array, " d"], std: Float[Array, " d"]
+) -> Float[Array, "*b d"]:
+    """Embeddings at mean 0 and deviation 1, the units in which priors work."""
+    return (z - mean) / std
+
+
+def check_widths(
+    network: DiffusionPriorConfig | ARPriorConfig | DirectPriorConfig, inputs: PriorInputs
+) -> None:
+    """Raises `ValueError` where the network does not take what CLIP gives."""
+    text = inputs.text
+    claims = {
+        "embedding_width": (network.embedding_width, text.embedding_width),
+        "hidden_width": (network.hidden_width or network.embedding_width, text.tower.width),
+        "text_length": (network.text_length, text.tower.context_length),
+    }
+    for name, (found, wanted) in claims.items():
+        if found != wanted:
+            raise ValueError(f"{type(network).__name__}.{name} is {found}, but CLIP's is {wanted}")
+
+
+class Transform:
+    """An example -> its embedding and the token ids of one of its captions; pickles."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        tokens = self._tokenizer([draw_caption(example, rng)])[0]
+        return {"embedding": example["embedding"], "tokens": tokens}

@@ -1,0 +1,71 @@
+"""Checks of foreign `config.json`s: what a document says must be what our networks can be."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clipdiff_jax.core.config import nearest
+from clipdiff_jax.weights.folder import WeightsError
+
+
+def check_class(document: Mapping[str, Any], name: str) -> None:
+    """Raises `WeightsError` where the document describes another class than `name`."""
+    found = document.get("_class_name")
+    if found != name:
+        raise WeightsError(f"config.json describes {found!r}, expected '{name}'")
+
+
+def check_options(
+    document: Mapping[str, Any],
+    supported: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Raises `WeightsError` for an option whose value is not the supported one.
+
+    An option that is left out has its value in `defaults`, or the supported one where it has none.
+    """
+    for name, wanted in supported.items():
+        value = document.get(name, (defaults or {}).get(name, wanted))
+        if value != wanted:
+            raise WeightsError(f"config.json has {name} {value!r}, supported is {wanted!r}")
+
+
+def sample_size(document: Mapping[str, Any]) -> int:
+    """The side of a model's square images in pixels; `WeightsError` where there is no such one."""
+    size = document.get("sample_size")
+    if isinstance(size, list | tuple) and len(set(size)) == 1:
+        size = size[0]
+    if not isinstance(size, int):
+        raise WeightsError(f"config.json has sample_size {size!r}, expected the side of an image")
+    return size
+
+
+@contextmanager
+def named(folder: Path) -> Iterator[None]:
+    """Adds the folder to the message of a `ValueError` that does not name it."""
+    try:
+        yield
+    except ValueError as error:
+        if str(folder) in str(error):
+            raise
+        raise WeightsError(f"in '{folder}': {error}") from error
+
+
+def check_blocks(
+    down: Sequence[str], up: Sequence[str], known_down: Sequence[str], known_up: Sequence[str]
+) -> None:
+    """Raises `WeightsError` for an unknown block type and for halves that are no mirror images.
+
+    known_down, known_up: the types there are; equal places mirror each other.
+    """
+    for blocks, known in ((down, known_down), (up, known_up)):
+        for block in blocks:
+            if block not in known:
+                raise WeightsError(
+                    f"config.json has the block type '{block}', not one of {', '.join(known)}."
+                    f"{nearest(block, known)}"
+                )
+    mirrored = [known_up[known_down.index(block)] for block in reversed(down)]
+    if mirrored != list(up):
+        raise WeightsError(f"up_block_types {list(up)} do not mirror down_block_types {list(down)}")

@@ -1,0 +1,100 @@
+"""Where a model comes from: a path on this machine, or a repository of the Hugging Face Hub.
+
+Downloads go through huggingface_hub, so its cache, `HF_TOKEN` and `HF_HUB_OFFLINE` apply.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from clipdiff_jax.core.config import nearest
+from clipdiff_jax.weights.folder import WeightsError
+
+_REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+# Weights are looked for in this order, and the first kind that a repository has is downloaded.
+_WEIGHTS = (
+    ("*.safetensors", "*.safetensors.index.json"),
+    ("*.bin", "*.bin.index.json"),
+)
+_VARIANTS = ("*fp16*", "*non_ema*", "*openvino*", "*onnx*")
+
+
+def locate(
+    source: str | Path, others: Sequence[str] = ("*.json", "*.txt"), revision: str | None = None
+) -> Path:
+    """The local path of `source`: itself if it exists, else the downloaded repository of that id.
+
+    Args:
+      source: file, folder, or "organisation/name".
+      others: patterns of the files needed beside the weights.
+      revision: branch, tag or commit of the repository; None for its main branch.
+
+    Raises `WeightsError` that says what to do where there is no such path and no such repository,
+    where it may not be read, and where the network is out of reach.
+    """
+    path = _local(source)
+    if path is not None:
+        return path
+    name = str(source)
+    for weights in _WEIGHTS:
+        folder = _download(name, [*others, *weights], revision)
+        if any(file for pattern in weights for file in folder.rglob(pattern)):
+            return folder
+    raise WeightsError(f"the repository '{name}' holds no .safetensors and no .bin weights")
+
+
+def locate_files(source: str | Path, patterns: Sequence[str]) -> Path:
+    """The same for files that are no weights, such as a tokenizer."""
+    path = _local(source)
+    return _download(str(source), list(patterns), None) if path is None else path
+
+
+def _local(source: str | Path) -> Path | None:
+    """The path of what is there; None for the id of a repository; else raises `WeightsError`."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if not _REPOSITORY.fullmatch(str(source)) or path.is_absolute():
+        siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
+        raise WeightsError(f"no file or folder '{source}'.{nearest(path.name, siblings)}")
+    return None
+
+
+def _download(name: str, patterns: list[str], revision: str | None) -> Path:
+    at = f" at revision '{revision}'" if revision else ""
+    try:
+        return Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=patterns, ignore_patterns=list(_VARIANTS)
+            )
+        )
+    except GatedRepoError as error:
+        raise WeightsError(
+            f"'{name}' may only be read by those who accepted its terms: do so on its page at "
+            "huggingface.co, then set HF_TOKEN"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise WeightsError(f"the repository '{name}' has no revision '{revision}'") from error
+    except RepositoryNotFoundError as error:
+        raise WeightsError(
+            f"no folder '{name}' here and no such repository on the Hugging Face Hub (if it is "
+            "private, set HF_TOKEN)"
+        ) from error
+    except HfHubHTTPError as error:
+        raise WeightsError(f"downloading '{name}'{at} failed: {error}") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise WeightsError(
+            f"no folder '{name}' here; as a repository{at} it is not in the local cache, and the "
+            "Hugging Face Hub cannot be reached (offline, or HF_HUB_OFFLINE is set). Download it "
+            f"elsewhere with `hf download {name}` and give the folder's path."
+        ) from error

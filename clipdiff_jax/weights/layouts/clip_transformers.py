@@ -1,0 +1,223 @@
+"""transformers' `CLIPModel`: its `config.json` and its tensor names.
+
+Covers OpenAI's vision-transformer CLIPs and the OpenCLIP models published in that layout.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from clipdiff_jax.core.config import nearest
+from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
+from clipdiff_jax.models.transformer import Activation
+from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.tables import CONV, LINEAR, Rule, Table, norm
+
+_BICUBIC = 3  # Pillow's number
+# transformers' name -> ours
+_ACTIVATIONS: dict[str, Activation] = {
+    "quick_gelu": "quick_gelu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+
+def _tower(theirs: str, ours: str) -> list[Rule]:
+    """The rules of one transformer's blocks."""
+    layer, block = f"{theirs}.encoder.layers.{{i}}", f"{ours}/transformer/blocks"
+    rules = []
+    for their_name, our_name in (
+        ("self_attn.q_proj", "attention/query"),
+        ("self_attn.k_proj", "attention/key"),
+        ("self_attn.v_proj", "attention/value"),
+        ("self_attn.out_proj", "attention/out"),
+        ("mlp.fc1", "mlp_up"),
+        ("mlp.fc2", "mlp_down"),
+    ):
+        rules.append(Rule(f"{layer}.{their_name}.weight", f"{block}/{our_name}/kernel", LINEAR))
+        rules.append(Rule(f"{layer}.{their_name}.bias", f"{block}/{our_name}/bias"))
+    for their_name, our_name in (("layer_norm1", "norm1"), ("layer_norm2", "norm2")):
+        rules += norm(f"{layer}.{their_name}", f"{block}/{our_name}")
+    return rules
+
+
+TABLE = Table(
+    "CLIP of transformers",
+    (
+        Rule("logit_scale", "logit_scale"),
+        Rule("vision_model.embeddings.class_embedding", "vision/class_embedding"),
+        Rule(
+            "vision_model.embeddings.patch_embedding.weight", "vision/patch_embedding/kernel", CONV
+        ),
+        Rule("vision_model.embeddings.position_embedding.weight", "vision/position_embedding"),
+        *norm("vision_model.pre_layrnorm", "vision/pre_norm"),
+        *_tower("vision_model", "vision"),
+        *norm("vision_model.post_layernorm", "vision/post_norm"),
+        Rule("visual_projection.weight", "vision/projection/kernel", LINEAR),
+        Rule("text_model.embeddings.token_embedding.weight", "text/token_embedding/embedding"),
+        Rule("text_model.embeddings.position_embedding.weight", "text/position_embedding"),
+        *_tower("text_model", "text"),
+        *norm("text_model.final_layer_norm", "text/final_norm"),
+        Rule("text_projection.weight", "text/projection/kernel", LINEAR),
+    ),
+    ignored=("vision_model.embeddings.position_ids", "text_model.embeddings.position_ids"),
+)
+
+
+def read_config(
+    config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None = None
+) -> CLIPConfig:
+    """`config.json` (and `preprocessor_config.json`) of a transformers CLIP -> `CLIPConfig`.
+
+    Raises `WeightsError` for another model type and for options that CLIP does not have.
+    """
+    kind = config.get("model_type")
+    if kind != "clip":
+        raise WeightsError(f"config.json is of model_type {kind!r}, expected 'clip'")
+    vision, text = _tower_config(config, "vision_config"), _tower_config(config, "text_config")
+    preprocessor = preprocessor or {}
+    image_tower = read_vision(vision)
+    check_preprocessor(preprocessor, image_tower.image_size)
+    defaults = CLIPConfig()
+    return CLIPConfig(
+        image_tower,
+        read_text(text),
+        projection_dim=config.get("projection_dim", 512),
+        logit_scale_init=config.get("logit_scale_init_value", defaults.logit_scale_init),
+        image_mean=tuple(preprocessor.get("image_mean", defaults.image_mean)),
+        image_std=tuple(preprocessor.get("image_std", defaults.image_std)),
+    )
+
+
+def read_vision(vision: Mapping[str, Any]) -> VisionTransformerConfig:
+    """The `vision_config` of a CLIP, or the `config.json` of its image tower alone."""
+    return VisionTransformerConfig(
+        image_size=_square(vision, "image_size", 224),
+        patch_size=_square(vision, "patch_size", 32),
+        width=vision.get("hidden_size", 768),
+        depth=vision.get("num_hidden_layers", 12),
+        heads=vision.get("num_attention_heads", 12),
+        mlp_width=vision.get("intermediate_size", 3072),
+        activation=_activation(vision),
+        eps=vision.get("layer_norm_eps", 1e-5),
+    )
+
+
+def read_text(text: Mapping[str, Any]) -> TextConfig:
+    """The `text_config` of a CLIP, or the `config.json` of its text tower alone."""
+    return TextConfig(
+        vocab_size=text.get("vocab_size", 49408),
+        context_length=text.get("max_position_embeddings", 77),
+        width=text.get("hidden_size", 512),
+        depth=text.get("num_hidden_layers", 12),
+        heads=text.get("num_attention_heads", 8),
+        mlp_width=text.get("intermediate_size", 2048),
+        activation=_activation(text),
+        eps=text.get("layer_norm_eps", 1e-5),
+        eos_token_id=_end_of_text(text),
+    )
+
+
+def write_config(config: CLIPConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The inverse of `read_config` -> (config.json, preprocessor_config.json).
+
+    Raises `WeightsError` for the convolutional tower, which transformers' CLIP does not have.
+    """
+    vision, text = config.vision, config.text
+    if not isinstance(vision, VisionTransformerConfig):
+        raise WeightsError(f"transformers' CLIP has no {type(vision).__name__} tower")
+    ours_to_theirs = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
+
+    def tower(c: VisionTransformerConfig | TextConfig) -> dict[str, Any]:
+        return {
+            "hidden_size": c.width,
+            "num_hidden_layers": c.depth,
+            "num_attention_heads": c.heads,
+            "intermediate_size": c.mlp_width,
+            "hidden_act": ours_to_theirs[c.activation],
+            "layer_norm_eps": c.eps,
+            "projection_dim": config.projection_dim,
+        }
+
+    document = {
+        "model_type": "clip",
+        "architectures": ["CLIPModel"],
+        "projection_dim": config.projection_dim,
+        "logit_scale_init_value": config.logit_scale_init,
+        "vision_config": tower(vision)
+        | {"image_size": vision.image_size, "patch_size": vision.patch_size},
+        "text_config": tower(text)
+        | {
+            "vocab_size": text.vocab_size,
+            "max_position_embeddings": text.context_length,
+            "eos_token_id": text.eos_token_id,
+        },
+    }
+    size = vision.image_size
+    preprocessor = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": size},
+        "resample": _BICUBIC,
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(config.image_mean),
+        "image_std": list(config.image_std),
+        "do_convert_rgb": True,
+    }
+    return document, preprocessor
+
+
+def _tower_config(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    # Files of early transformers hold a second copy, `text_config_dict`. It counts alone: what it
+    # leaves out takes transformers' default, whatever `text_config` says.
+    second = config.get(f"{name}_dict")
+    return second if second is not None else config.get(name) or {}
+
+
+def check_preprocessor(preprocessor: Mapping[str, Any], size: int) -> None:
+    """Raises `WeightsError` for preprocessing other than: shorter side to `size`, middle square."""
+    resize, crop = preprocessor.get("size", size), preprocessor.get("crop_size", size)
+    if isinstance(resize, Mapping):
+        resize = resize.get("shortest_edge", resize)
+    if isinstance(crop, Mapping):
+        crop = crop["height"] if crop.get("height") == crop.get("width") else crop
+    found = {"size": resize, "crop_size": crop, "resample": preprocessor.get("resample", _BICUBIC)}
+    expected = {"size": size, "crop_size": size, "resample": _BICUBIC}
+    for name, value in expected.items():
+        if found[name] != value:
+            raise WeightsError(
+                f"preprocessor_config.json has {name} {preprocessor[name]}, expected {value}"
+            )
+
+
+def _square(tower: Mapping[str, Any], name: str, default: int) -> int:
+    value = tower.get(name, default)
+    sides = set(value) if isinstance(value, (list, tuple)) else {value}
+    if len(sides) != 1:
+        raise WeightsError(f"{name} is {value}: only square ones are supported")
+    return int(sides.pop())
+
+
+def _activation(tower: Mapping[str, Any]) -> Activation:
+    name = tower.get("hidden_act", "quick_gelu")
+    if name not in _ACTIVATIONS:
+        raise WeightsError(
+            f"hidden_act is '{name}', not one of {', '.join(_ACTIVATIONS)}."
+            f"{nearest(name, _ACTIVATIONS)}"
+        )
+    return _ACTIVATIONS[name]
+
+
+def _end_of_text(text: Mapping[str, Any]) -> int:
+    value = text.get("eos_token_id", 49407)
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise WeightsError(f"eos_token_id is {value}, expected one id")
+        value = value[0]
+    return int(value)

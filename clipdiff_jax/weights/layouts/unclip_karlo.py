@@ -1,0 +1,153 @@
+"""Reads Karlo from its own checkpoints: a folder with the five files of its release.
+
+    decoder-ckpt-step=01000000-of-01000000.ckpt     improved-sr-ckpt-step=1.2M.ckpt
+    prior-ckpt-step=01000000-of-01000000.ckpt       ViT-L-14_stats.th
+    ViT-L-14.pt (OpenAI's CLIP)
+
+and, since the release has its tokenizer in code, a folder `tokenizer/` of that CLIP. Schedules are
+those of the pipeline published in diffusers, which bounds the prior's x0 by 5 (Karlo's code by 10).
+"""
+
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from clipdiff_jax.models.unclip import (
+    Decoder,
+    ImageEncoder,
+    Prior,
+    StageConfig,
+    TextEncoder,
+    Upsampler,
+)
+from clipdiff_jax.pixel.model import on_device
+from clipdiff_jax.unclip.networks import init_params
+from clipdiff_jax.weights.documents import named
+from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.layouts import clip_openai, karlo_original, unet_guided
+from clipdiff_jax.weights.read import Tensors, open_tensors
+from clipdiff_jax.weights.tables import Shape, Table, import_params
+
+# Browsers keep `%3D` for the `=` of the names, hence patterns.
+_FILES = {
+    "clip": "ViT-*.pt",
+    "prior": "prior-ckpt-*.ckpt",
+    "statistics": "ViT-*_stats.th",
+    "decoder": "decoder-ckpt-*.ckpt",
+    "upsampler": "improved-sr-ckpt-*.ckpt",
+}
+_FILE_OF = {
+    "text": "clip",
+    "image": "clip",
+    "prior": "prior",
+    "decoder": "decoder",
+    "upsampler": "upsampler",
+}
+_ENLARGES = 4  # from 64 to 256 px
+
+
+def is_original_folder(path: str | Path) -> bool:
+    """Whether `path` is a folder with Karlo's own decoder."""
+    return any(Path(path).glob(_FILES["decoder"]))
+
+
+def read_configs(folder: Path) -> dict[str, StageConfig]:
+    """The configs of all stages, by name, from the shapes in the files.
+
+    Raises `WeightsError` that names the file and what was expected of it.
+    """
+    files = {name: _find(folder, name) for name in _FILES}
+    with named(files["clip"]):
+        clip = clip_openai.infer_config(_shapes(files["clip"]))
+        width = clip.projection_dim
+        image = ImageEncoder(clip.vision, width)
+    with named(files["prior"]):
+        prior = karlo_original.infer_prior(_shapes(files["prior"]))
+    with named(files["decoder"]):
+        unet, conditioning = karlo_original.infer_decoder(_shapes(files["decoder"]))
+        size = unet_guided.infer_size(unet)
+        decoder = Decoder(unet, conditioning, size)
+    with named(files["upsampler"]):
+        unet = karlo_original.infer_upsampler(_shapes(files["upsampler"]))
+        upsampler = Upsampler(unet, _ENLARGES * size, size)
+    widths = {"prior": prior.embedding_width, "decoder": conditioning.embedding_width}
+    for name, found in widths.items():
+        if found != width:
+            raise WeightsError(
+                f"'{files[name]}' is made for embeddings of {found} numbers, "
+                f"'{files['clip']}' has {width}"
+            )
+    return {
+        "text": TextEncoder(clip.text, width),
+        "image": image,
+        "prior": Prior(prior),
+        "decoder": decoder,
+        "upsampler": upsampler,
+    }
+
+
+def read_params(
+    folder: Path, configs: Mapping[str, Any], stages: Iterable[str], param_dtype: Any
+) -> dict[str, Any]:
+    """The parameters of some stages, on the device, floating-point ones as `param_dtype`.
+
+    Raises `WeightsError` for a file that is missing, incomplete or does not fit.
+    """
+    return {stage: _read_stage(folder, stage, configs[stage], param_dtype) for stage in stages}
+
+
+def table(config: StageConfig) -> Table:
+    """The names of a stage in its file."""
+    if isinstance(config, Prior):
+        return karlo_original.prior_table(config.network)
+    if isinstance(config, Decoder):
+        return karlo_original.decoder_table(config.network)
+    if isinstance(config, Upsampler):
+        return karlo_original.upsampler_table(config.network)
+    return clip_openai.VISION_TRANSFORMER
+
+
+def _read_stage(folder: Path, stage: str, config: StageConfig, param_dtype: Any) -> dict[str, Any]:
+    file = _find(folder, _FILE_OF[stage])
+    tensors = _open(file)
+    shapes: dict[str, Any] = jax.eval_shape(
+        functools.partial(init_params, config), jax.random.key(0)
+    )
+    if stage in ("text", "image"):  # one file for both, and for what neither has
+        wanted = stage == "image"
+        tensors = {n: a for n, a in tensors.items() if n.startswith("visual.") == wanted}
+        tensors.pop("logit_scale", None)
+    if stage == "prior":
+        tensors |= _statistics(folder)
+    with named(file):
+        return import_params(table(config), tensors, shapes, dtype=param_dtype, place=on_device)
+
+
+def _statistics(folder: Path) -> Tensors:
+    file = _find(folder, "statistics")
+    tensors = open_tensors(file)
+    if len(tensors) != len(karlo_original.STATISTICS):
+        raise WeightsError(
+            f"'{file}' holds {len(tensors)} tensors, expected a mean and a deviation"
+        )
+    return dict(zip(karlo_original.STATISTICS, tensors.values(), strict=True))
+
+
+def _open(file: Path) -> Tensors:
+    """Karlo's own files keep their tensors below `state_dict`, OpenAI's does not."""
+    return open_tensors(file, "state_dict" if file.suffix == ".ckpt" else None)
+
+
+def _shapes(file: Path) -> dict[str, Shape]:
+    return {name: array.shape for name, array in _open(file).items()}
+
+
+def _find(folder: Path, name: str) -> Path:
+    found = sorted(folder.glob(_FILES[name]))
+    if len(found) != 1:
+        listed = ", ".join(path.name for path in found) or "none"
+        raise WeightsError(f"expected one file '{_FILES[name]}' in '{folder}', found {listed}")
+    return found[0]

@@ -1,0 +1,168 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.tiny_models import pictures, stirred, tiny_base, tiny_clip
+
+from clipdiff_jax.diffusion.guidance import mix, strength
+from clipdiff_jax.diffusion.inversion import inversion_grid, invert
+from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.edit.api import (
+    Edit,
+    edit,
+    finetune_edit,
+    fit_square,
+    load_edit,
+    reconstruct,
+)
+from clipdiff_jax.edit.presets import DEFAULT
+from clipdiff_jax.edit.run import _edit
+from clipdiff_jax.edit.stage import EditObjective
+from clipdiff_jax.weights.folder import WeightsError, fingerprint
+
+BASE, IMAGES = tiny_base(), pictures(3)
+OBJECTIVE = EditObjective(
+    source_text="a face", target_text="a smiling face", t0=300, invert_steps=4, train_steps=3
+)
+STEPS = {"steps": 4}
+
+
+def tuned(seed: int, size: float = 0.02) -> Edit:
+    params = stirred(BASE.params, seed, size)
+    return Edit(BASE.config, params, OBJECTIVE, fingerprint(BASE.params))
+
+
+ONE, TWO = tuned(1), tuned(2)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPDIFF_JAX_CACHE", str(tmp_path / "cache"))
+
+
+def by_hand(model, t0=300, steps=4):
+    schedule = BASE.config.schedule
+    grid = inversion_grid(t0, steps)
+    latent = invert(BASE.denoise, schedule, grid, jnp.asarray(IMAGES))
+    out = sample(model, ddim(schedule), ddim_grid(t0, steps), latent, None, None)
+    return jnp.clip(out, -1, 1)
+
+
+def denoise(one: Edit):
+    return dataclasses.replace(BASE, params=one.params).denoise
+
+
+def test_edit_inverts_with_the_base_and_generates_with_the_mixture():
+    np.testing.assert_allclose(edit(IMAGES, BASE, ONE, **STEPS), by_hand(denoise(ONE)), atol=1e-4)
+    half = by_hand(strength(BASE.denoise, denoise(ONE), 0.5))
+    np.testing.assert_allclose(edit(IMAGES, BASE, ONE, 0.5, **STEPS), half, atol=1e-4)
+    both = by_hand(mix([denoise(ONE), denoise(TWO)], [0.75, 0.25]))
+    found = edit(IMAGES, BASE, [ONE, TWO], ratios=[3, 1], **STEPS)
+    np.testing.assert_allclose(found, both, atol=1e-4)
+    assert float(jnp.abs(found - by_hand(denoise(ONE))).max()) > 1e-3
+
+
+def test_strength_zero_is_the_reconstruction_and_one_value_a_picture_is_allowed():
+    plain = reconstruct(IMAGES, BASE, t0=300, steps=4)
+    np.testing.assert_allclose(edit(IMAGES, BASE, ONE, 0.0, **STEPS), plain, atol=1e-4)
+    mixed = edit(IMAGES, BASE, ONE, np.array([0.0, 1.0, 0.5], np.float32), **STEPS)
+    np.testing.assert_allclose(mixed[0], plain[0], atol=1e-4)
+    np.testing.assert_allclose(mixed[1], edit(IMAGES, BASE, ONE, **STEPS)[1], atol=1e-4)
+
+
+def test_fixed_point_inversion_reconstructs_closer():
+    error = lambda n: float(
+        jnp.abs(reconstruct(IMAGES, BASE, t0=300, steps=4, fixed_point=n) - IMAGES).mean()
+    )
+    assert error(8) < 0.2 * error(0)
+
+
+def test_coupled_inversion_reconstructs_exactly_and_edits():
+    exact = reconstruct(IMAGES, BASE, t0=300, steps=4, method="edict")
+    np.testing.assert_allclose(exact, IMAGES, atol=1e-4)
+    moved = edit(IMAGES, BASE, ONE, method="edict", **STEPS) - edit(IMAGES, BASE, ONE, **STEPS)
+    away = edit(IMAGES, BASE, ONE, method="edict", **STEPS) - exact
+    assert float(jnp.abs(away).max()) > 1e-3
+    assert float(jnp.abs(moved).mean()) < float(jnp.abs(away).mean())
+
+
+def test_methods_of_inversion_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="fixed_point=3 with method='edict': expected 0"):
+        reconstruct(IMAGES, BASE, fixed_point=3, method="edict")
+    with pytest.raises(ValueError, match="fixed_point=0 with method='fixed_point': expected 1"):
+        reconstruct(IMAGES, BASE, method="fixed_point")
+
+
+def test_random_inversion_depends_on_each_pictures_own_key():
+    keys = jax.random.split(jax.random.key(0), 3)
+    run = lambda images, key: edit(images, BASE, ONE, random_inversion=True, key=key, **STEPS)
+    whole = run(IMAGES, keys)
+    np.testing.assert_allclose(run(IMAGES[1:], keys[1:]), whole[1:], atol=1e-4)
+    assert float(jnp.abs(run(IMAGES, 0) - run(IMAGES, 1)).max()) > 1e-3
+    np.testing.assert_array_equal(run(IMAGES, 0), run(IMAGES, jax.random.key(0)))
+    assert float(jnp.abs(run(IMAGES, 0) - edit(IMAGES, BASE, ONE, **STEPS)).max()) > 1e-3
+
+
+def test_purifying_replaces_the_picture_by_the_models_own():
+    plain = edit(IMAGES, BASE, ONE, **STEPS)
+    once, twice = (edit(IMAGES, BASE, ONE, purify=n, **STEPS) for n in (1, 2))
+    assert float(jnp.abs(once - plain).max()) > 1e-3
+    assert float(jnp.abs(once - twice).max()) > 1e-3
+
+
+def test_turning_what_a_user_turns_compiles_nothing_new():
+    edit(IMAGES, BASE, [ONE, TWO], **STEPS)
+    compiled = _edit._cache_size()
+    edit(IMAGES, BASE, [TWO, ONE], 0.3, **STEPS)
+    edit(IMAGES, BASE, [ONE, TWO], 1.7, ratios=[1, 4], key=5, **STEPS)
+    edit(IMAGES, BASE, [ONE, TWO], t0=200, purify=3, **STEPS)
+    assert _edit._cache_size() == compiled
+
+
+def test_pictures_of_any_size_become_squares_of_the_models_size():
+    assert edit(pictures(2, 40)[:, :, :30], BASE, ONE, **STEPS).shape == (2, 16, 16, 3)
+    constant = np.full((1, 24, 50, 3), 0.25, np.float32)
+    np.testing.assert_allclose(fit_square(constant, 16), 0.25, atol=1e-5)
+    np.testing.assert_array_equal(fit_square(IMAGES, 16), IMAGES)
+
+
+def test_what_cannot_be_edited_is_refused():
+    other = dataclasses.replace(ONE, config=tiny_base(prediction="v").config)
+    with pytest.raises(ValueError, match="another config"):
+        edit(IMAGES, BASE, other)
+    with pytest.raises(ValueError, match="2 edits need as many ratios"):
+        edit(IMAGES, BASE, [ONE, TWO], ratios=[1])
+    with pytest.raises(ValueError, match="positive sum"):
+        edit(IMAGES, BASE, [ONE, TWO], ratios=[1, -1])
+    with pytest.raises(ValueError, match="no edit"):
+        edit(IMAGES, BASE, [])
+
+
+def test_an_edit_is_saved_and_loaded(tmp_path):
+    ONE.save(tmp_path / "run" / "model")
+    for path in (tmp_path / "run", tmp_path / "run" / "model"):
+        loaded = load_edit(path)
+        assert loaded.objective == OBJECTIVE
+        assert loaded.config == BASE.config
+        assert loaded.base_fingerprint == ONE.base_fingerprint
+        for a, b in zip(jax.tree.leaves(loaded.params), jax.tree.leaves(ONE.params), strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(WeightsError):
+        load_edit(tmp_path / "nothing")
+
+
+def test_finetune_in_one_call():
+    learned = finetune_edit(
+        IMAGES, BASE, tiny_clip(), "a face", "a smiling face",
+        passes=3, batch_size=2, learning_rate=1e-3, progress=False,
+        t0=300, invert_steps=4, train_steps=3,
+    )  # fmt: skip
+    settings = DEFAULT | {"t0": 300, "invert_steps": 4, "train_steps": 3}
+    assert learned.objective == dataclasses.replace(OBJECTIVE, **settings)
+    assert learned.base_fingerprint == fingerprint(BASE.params)
+    moved = jnp.abs(
+        edit(IMAGES, BASE, learned, **STEPS) - reconstruct(IMAGES, BASE, t0=300, **STEPS)
+    )
+    assert float(moved.max()) > 1e-3

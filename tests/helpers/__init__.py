@@ -1,0 +1,1 @@
+"""What several tests share: tiny models, exact cases, scripts run in processes of their own."""

@@ -1,0 +1,120 @@
+"""Model folders: what is written comes back, all or nothing."""
+
+import json
+
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from clipdiff_jax.weights.folder import (
+    WeightsError,
+    flatten,
+    load_folder,
+    read_safetensors,
+    save_folder,
+    unflatten,
+)
+from clipdiff_jax.weights.folder import folder as weights
+
+CONFIG = {"kind": "toy", "width": 3}
+PARAMS = {
+    "a": {"kernel": jnp.arange(6.0).reshape(2, 3) / 7, "steps": jnp.arange(3)},
+    "scale": jnp.float32(0.1),
+}
+
+
+def test_flatten_and_unflatten_are_inverse():
+    flat = flatten(PARAMS)
+    assert list(flat) == ["a/kernel", "a/steps", "scale"]
+    assert flatten(unflatten(flat)) == flat
+    with pytest.raises(ValueError, match="'a/b' runs through 'a', which is an array"):
+        unflatten({"a": 1, "a/b": 2})
+    with pytest.raises(ValueError, match="'a' is both an array and a branch"):
+        unflatten({"a/b": 2, "a": 1})
+    with pytest.raises(ValueError, match="'a/b' in a parameter tree contains '/'"):
+        flatten({"a/b": 1})
+
+
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16])
+def test_round_trip(tmp_path, dtype):
+    path = save_folder(tmp_path / "new" / "m", CONFIG, PARAMS, dtype, {"note.txt": b"hello"})
+    config, params = load_folder(path)
+    assert config == {"version": 1, **CONFIG}
+    assert (path / "note.txt").read_bytes() == b"hello"
+    kernel = params["a"]["kernel"]
+    assert kernel.dtype == (ml_dtypes.bfloat16 if dtype else np.float32)
+    np.testing.assert_array_equal(kernel, np.asarray(PARAMS["a"]["kernel"]).astype(kernel.dtype))
+    assert params["a"]["steps"].dtype == np.int32
+    assert params["scale"].shape == ()
+    assert not kernel.flags.writeable  # a view of the file
+    _, wide = load_folder(path, np.float32)
+    assert wide["a"]["kernel"].dtype == np.float32
+    assert wide["a"]["steps"].dtype == np.int32
+
+
+def test_other_readers_understand_the_file(tmp_path):
+    path = save_folder(tmp_path / "m", CONFIG, PARAMS)
+    np.testing.assert_array_equal(
+        load_file(path / "model.safetensors")["a/kernel"], PARAMS["a"]["kernel"]
+    )
+
+
+def test_replacing_leaves_nothing_behind(tmp_path):
+    save_folder(tmp_path / "m", CONFIG, PARAMS, extra_files={"old.txt": b""})
+    save_folder(tmp_path / "m", {"kind": "other"}, {"b": jnp.zeros(1)})
+    config, params = load_folder(tmp_path / "m")
+    assert config["kind"] == "other"
+    assert list(params) == ["b"]
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    assert not (tmp_path / "m" / "old.txt").exists()
+
+
+def test_a_failed_write_leaves_the_old_folder(tmp_path):
+    save_folder(tmp_path / "m", CONFIG, PARAMS)
+    with pytest.raises(TypeError):
+        save_folder(tmp_path / "m", CONFIG, PARAMS, extra_files={"x": 3})
+    assert load_folder(tmp_path / "m")[0]["kind"] == "toy"
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    with pytest.raises(ValueError, match="needs a 'kind', got keys"):
+        save_folder(tmp_path / "n", {"a": 1}, PARAMS)
+
+
+def test_what_is_no_model_folder(tmp_path):
+    path = save_folder(tmp_path / "model", CONFIG, PARAMS)
+    with pytest.raises(WeightsError, match=r"no 'config.json' in .*modle.* mean 'model'"):
+        load_folder(tmp_path / "modle")
+    (path / "config.json").write_text(json.dumps({"kind": "toy", "version": 2}))
+    with pytest.raises(WeightsError, match=r"version 2; expected .* version 1"):
+        load_folder(path)
+    (path / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match="is not JSON"):
+        load_folder(path)
+
+
+def test_damaged_safetensors(tmp_path):
+    file = tmp_path / "x.safetensors"
+    save_file({"a": np.arange(8, dtype=np.float32)}, file)
+    whole = file.read_bytes()
+    for content, message in [
+        (whole[:-1], "cut short: 'a' ends at 32 of 31 bytes"),
+        (whole[:20], "not a complete safetensors file"),
+        (b"", "not a complete safetensors file"),
+        (b"\x02" + bytes(7) + b"<>" + bytes(9), "no safetensors header"),
+        (whole.replace(b"[0,32]", b"[0,28]"), r"28 bytes for F32\(8,\)"),
+        (whole.replace(b'"F32"', b'"F99"'), "type 'F99'"),
+    ]:
+        file.write_bytes(content)
+        with pytest.raises(WeightsError, match=message):
+            read_safetensors(file)
+
+
+def test_demo_folders_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    with pytest.raises(WeightsError, match="no built-in model 'clip'; there is: none"):
+        weights.demo_folder("clip")
+    save_folder(tmp_path / "base", CONFIG, PARAMS)
+    assert weights.demo_folder("base") == tmp_path / "base"
+    with pytest.raises(WeightsError, match="there is: base"):
+        weights.demo_folder("clip")
