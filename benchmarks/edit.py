@@ -27,18 +27,17 @@ def ours(args: argparse.Namespace) -> dict:
     from clipdiff_jax.data.tokenize import train_tokenizer
     from clipdiff_jax.edit.stage import EditObjective, make_stage
     from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
+    from clipdiff_jax.models.pixel import DiffusionConfig, init_params
     from clipdiff_jax.models.unet import UNetConfig
-    from clipdiff_jax.pixel import model as diffusion
+    from clipdiff_jax.pixel.model import Diffusion
     from clipdiff_jax.training.optim import OptimConfig, make_optimizer
     from clipdiff_jax.training.state import new_state
     from clipdiff_jax.training.step import make_train_step
 
     texts = ("a face", "a smiling face")
     unet = UNetConfig(channels=tuple(int(c * args.width) for c in CHANNELS))
-    config = diffusion.DiffusionConfig(unet=unet, image_size=args.size)
-    base = diffusion.Diffusion(
-        config, jit_once(partial(diffusion.init_params, config))(jax.random.key(0))
-    )
+    config = DiffusionConfig(unet=unet, image_size=args.size)
+    base = Diffusion(config, jit_once(partial(init_params, config))(jax.random.key(0)))
     width = int(CLIP_WIDTH * args.width)
     vision = VisionTransformerConfig(
         image_size=CLIP_SIZE,
@@ -89,7 +88,7 @@ def pytorch(args: argparse.Namespace) -> dict:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
     from unet import torch_unet
 
-    from clipdiff_jax.diffusion.sampler import ddim_grid
+    from clipdiff_jax.diffusion.grids import ddim_grid
     from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,8 +12,11 @@ import jax
 import jax.numpy as jnp
 from side_by_side import median
 
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
-from clipdiff_jax.pixel.model import denoiser, load_diffusion
+from clipdiff_jax.diffusion.grids import ddim_grid
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
+from clipdiff_jax.pixel.load import load_diffusion
+from clipdiff_jax.pixel.model import Diffusion
 
 
 def main() -> None:
@@ -29,7 +32,7 @@ def main() -> None:
 
     def seconds(unroll: bool) -> float:
         def loss(params):
-            denoise = denoiser(base.config, params)
+            denoise = Diffusion(base.config, params).denoise
             made = sample(denoise, step, times, x, None, None, remat=True, unroll=unroll)
             return jnp.sum(made**2)
 

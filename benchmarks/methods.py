@@ -57,7 +57,8 @@ from clipdiff_jax.metrics.avatars.counterfactual import (
 )
 from clipdiff_jax.perceptual.directional import change, text_direction
 from clipdiff_jax.pictures.grid import show
-from clipdiff_jax.pixel.model import Diffusion, load_diffusion
+from clipdiff_jax.pixel.load import load_diffusion
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.weights.folder import fingerprint

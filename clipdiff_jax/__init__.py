@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from clipdiff_jax.edit.api import finetune_edit as finetune_edit
     from clipdiff_jax.edit.api import load_edit as load_edit
     from clipdiff_jax.pictures.grid import show as show
-    from clipdiff_jax.pixel.model import load_diffusion as load_diffusion
+    from clipdiff_jax.pixel.load import load_diffusion as load_diffusion
     from clipdiff_jax.unclip.load import load_unclip as load_unclip
 
 _HOMES = {
     "load_clip": "clipdiff_jax.clip.model",
-    "load_diffusion": "clipdiff_jax.pixel.model",
+    "load_diffusion": "clipdiff_jax.pixel.load",
     "load_edit": "clipdiff_jax.edit.api",
     "load_unclip": "clipdiff_jax.unclip.load",
     "edit": "clipdiff_jax.edit.api",

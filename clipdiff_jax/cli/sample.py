@@ -19,7 +19,7 @@ from clipdiff_jax.cli.unclip_model import INVERTED_STEPS, steps_of
 from clipdiff_jax.cli.unclip_model import STEPS as DECODER_STEPS
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.pictures.records import Record, RecordError, read_records
-from clipdiff_jax.pixel.model import DEMO
+from clipdiff_jax.pixel.load import DEMO
 from clipdiff_jax.unclip.parts import unclip_root
 from clipdiff_jax.weights.layouts.unclip_diffusers import is_unclip_folder
 from clipdiff_jax.weights.layouts.unclip_karlo import is_original_folder

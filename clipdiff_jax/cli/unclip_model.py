@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from clipdiff_jax.diffusion.sampler import Steps
+from clipdiff_jax.diffusion.grids import Steps
 from clipdiff_jax.models.unclip import ImageEncoder
 from clipdiff_jax.pictures.records import Record
 from clipdiff_jax.unclip.load import load_unclip

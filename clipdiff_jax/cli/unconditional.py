@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from clipdiff_jax.cli.make import Kind
 from clipdiff_jax.pictures.records import Record, record_keys
-from clipdiff_jax.pixel.model import Diffusion, load_diffusion
+from clipdiff_jax.pixel.load import load_diffusion
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.folder import fingerprint
 
 STEPS, COUNT = 40, 16
@@ -52,7 +53,7 @@ def base_fingerprint(source: str, dtype: str) -> str:
 def _compute(records: Sequence[Record]) -> jax.Array:
     one = records[0]
     base = base_model(one["model"], one["dtype"])
-    return base.generate(record_keys(records), steps=one["steps"], eta=one["eta"])
+    return base.generate(key=record_keys(records), steps=one["steps"], eta=one["eta"])
 
 
 KIND = Kind(_compute, base_fingerprint, own=("file", "index"))

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from clipdiff_jax.core.config import from_dict, to_dict
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer
 from clipdiff_jax.models.clip import CLIP, CLIPConfig, normalise
-from clipdiff_jax.pixel.model import model_folder, on_device
+from clipdiff_jax.pixel.load import model_folder, on_device
 from clipdiff_jax.weights.folder import (
     WeightsError,
     demo_folder,

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, match
-from clipdiff_jax.diffusion.sampler import Step, ddim
+from clipdiff_jax.diffusion.sampler import Step
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
+from clipdiff_jax.diffusion.steps.ddim import ddim
 
 
 def asymmetric(base: Denoise, shifted: Denoise, t_edit: int | Int[Array, ""] = 0) -> Denoise:

@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, from_eps
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
+from clipdiff_jax.diffusion.steps.ddim import ddim
 
 
 def invert(

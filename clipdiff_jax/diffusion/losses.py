@@ -30,8 +30,8 @@ from clipdiff_jax.diffusion.prediction import (
     split_variance,
     to_target,
 )
-from clipdiff_jax.diffusion.sampler import learned_log_variance, posterior_mean
 from clipdiff_jax.diffusion.schedule import NoiseSchedule, posterior_variance
+from clipdiff_jax.diffusion.steps.ancestral import learned_log_variance, posterior_mean
 
 Weighting = Literal["uniform", "min_snr"]
 

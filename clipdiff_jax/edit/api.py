@@ -18,13 +18,15 @@ from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.config import from_dict
-from clipdiff_jax.diffusion.sampler import picture_keys
+from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.edit.presets import DEFAULT, default_rate
 from clipdiff_jax.edit.run import Learned, Method, run, run_from_latents
 from clipdiff_jax.edit.stage import KIND, EditObjective, make_stage, save_edit
 from clipdiff_jax.edit.t0 import with_t0
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.perceptual.face_encoder import FaceEncoder
-from clipdiff_jax.pixel.model import Diffusion, DiffusionConfig, model_folder
+from clipdiff_jax.pixel.load import model_folder
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig

@@ -7,7 +7,8 @@ from jaxtyping import Array, Float
 
 from clipdiff_jax.diffusion.prediction import Denoise, make_denoise, match
 from clipdiff_jax.models.h_space import HSpaceShift
-from clipdiff_jax.pixel.model import DiffusionConfig, apply
+from clipdiff_jax.models.pixel import DiffusionConfig
+from clipdiff_jax.pixel.model import Diffusion
 
 
 def init_h_space(config: DiffusionConfig, key: Array) -> Any:
@@ -33,6 +34,6 @@ def shifted_denoiser(
         return scale * network.apply({"params": params}, h, emb)
 
     def shifted(x_t: Array, t: Array, cond: Any) -> Array:
-        return apply(config, base_params, x_t, t, dtype=dtype, bottleneck_shift=shift)
+        return Diffusion(config, base_params, dtype).apply(x_t, t, bottleneck_shift=shift)
 
     return make_denoise(shifted, config.schedule, config.prediction, config.learned_variance)

@@ -23,9 +23,10 @@ from tqdm.auto import tqdm
 
 from clipdiff_jax.core.config import to_dict
 from clipdiff_jax.core.files import cache_dir, write_whole
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
-from clipdiff_jax.diffusion.sampler import ddim_grid
-from clipdiff_jax.pixel.model import Diffusion, DiffusionConfig, denoiser
+from clipdiff_jax.models.pixel import DiffusionConfig
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.folder import fingerprint
 
 Images = Float32[np.ndarray, "n h w c"]
@@ -97,7 +98,7 @@ def _invert_all(
 def _invert_batch(
     config: DiffusionConfig, dtype: Any, fixed_point: int, params: Any, times: Array, x0: Array
 ) -> Array:
-    denoise = denoiser(config, params, dtype=dtype)
+    denoise = Diffusion(config, params, dtype).denoise
     return invert(denoise, config.schedule, times, x0, fixed_point=fixed_point)
 
 

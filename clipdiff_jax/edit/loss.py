@@ -30,15 +30,18 @@ from jaxtyping import Array, Float
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.compilation import loops_are_slow
 from clipdiff_jax.diffusion.asymmetric import asymmetric
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.losses import noise_loss, q_sample
 from clipdiff_jax.diffusion.prediction import Denoise, Prediction
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.objective import EditObjective
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.perceptual.directional import change, direction_term, length_term
 from clipdiff_jax.perceptual.face_encoder import FaceEncoder
 from clipdiff_jax.perceptual.identity import identity_loss
-from clipdiff_jax.pixel.model import DiffusionConfig, apply, denoiser
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.stage import Aux
 
 Loss = Callable[[Any, Any, dict[str, Array], Array], tuple[Array, Aux]]
@@ -60,7 +63,7 @@ def make_loss(
 
     def unrolled(params, frozen, batch, key):
         generated = sample(
-            denoiser(config, params, dtype=dtype),
+            Diffusion(config, params, dtype).denoise,
             step,
             times,
             batch["latent"],
@@ -73,7 +76,7 @@ def make_loss(
 
     def single_step(params, frozen, batch, key):
         t, t_next = _ends(times, batch)
-        prediction = denoiser(config, params, dtype=dtype)(batch["latent"], t, None)
+        prediction = Diffusion(config, params, dtype).denoise(batch["latent"], t, None)
         moved = step(batch["latent"], prediction, t, t_next, None)
         return prediction.x0, batch["image"], _onwards(batch, moved)
 
@@ -82,11 +85,11 @@ def make_loss(
         x0 = batch["image"]
         t = jax.random.randint(time_key, x0.shape[:1], 0, objective.t0 + 1)
         x_t = q_sample(config.schedule, x0, t, jax.random.normal(eps_key, x0.shape))
-        return denoiser(config, params, dtype=dtype)(x_t, t, None).x0, x0, None
+        return Diffusion(config, params, dtype).denoise(x_t, t, None).x0, x0, None
 
     def h_space(params, frozen, batch, key):
         t, t_next = _ends(times, batch)
-        plain = denoiser(config, frozen["base"], dtype=dtype)(batch["latent"], t, None)
+        plain = Diffusion(config, frozen["base"], dtype).denoise(batch["latent"], t, None)
         shift = shifted_denoiser(config, frozen["base"], params, dtype=dtype)
         shifted = shift(batch["latent"], t, None)
         moved = step(batch["latent"], Prediction(shifted.x0, plain.eps), t, t_next, None)
@@ -145,7 +148,7 @@ def _noise_loss(
 
     def network(x_t, t, cond):
         del cond
-        return apply(config, params, x_t, t, dtype=dtype)
+        return Diffusion(config, params, dtype).apply(x_t, t)
 
     return noise_loss(
         network,
@@ -163,8 +166,8 @@ def trained_denoiser(
 ) -> Denoise:
     """The model as it edits, with what is being trained."""
     if objective.mode != "h_space":
-        return denoiser(config, params, dtype=dtype)
-    base = denoiser(config, frozen["base"], dtype=dtype)
+        return Diffusion(config, params, dtype).denoise
+    base = Diffusion(config, frozen["base"], dtype).denoise
     shifted = shifted_denoiser(config, frozen["base"], params, dtype=dtype)
     return asymmetric(base, shifted, objective.t_edit)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.diffusion.sampler import ddim_grid
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.perceptual.directional import Form
 from clipdiff_jax.perceptual.templates import PLAIN
 

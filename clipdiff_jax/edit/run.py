@@ -10,15 +10,18 @@ from jaxtyping import Array
 
 from clipdiff_jax.diffusion.asymmetric import asymmetric, boosted
 from clipdiff_jax.diffusion.edict import Pair, invert_coupled, sample_coupled
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.guidance import mix
 from clipdiff_jax.diffusion.guidance import strength as at_strength
 from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.losses import q_sample
 from clipdiff_jax.diffusion.prediction import Denoise
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample, step_noise
+from clipdiff_jax.diffusion.sampler import sample, step_noise
+from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.latents import time_grid
-from clipdiff_jax.pixel.model import Diffusion, DiffusionConfig, denoiser
+from clipdiff_jax.models.pixel import DiffusionConfig
+from clipdiff_jax.pixel.model import Diffusion
 
 Method = Literal["ddim", "fixed_point", "edict"]
 PURIFY_STEPS = 6
@@ -121,7 +124,7 @@ def _edit(
 ) -> Array:
     schedule, step = config.schedule, ddim(config.schedule)
     up, down, few = grids
-    base = denoiser(config, base_params, dtype=dtype)
+    base = Diffusion(config, base_params, dtype).denoise
 
     def noised(x, index):
         return q_sample(schedule, x, down[0], step_noise(keys, index, x.shape))
@@ -170,10 +173,10 @@ def _edited(
     config: DiffusionConfig, dtype: Any, base_params: Any, learned: Learned, weights: Array
 ) -> Denoise:
     """The mixture of all edits at their strengths, or the base model where there are none."""
-    base = denoiser(config, base_params, dtype=dtype)
+    base = Diffusion(config, base_params, dtype).denoise
     parts, shares = [], []
     if learned.tuned:
-        tuned = [denoiser(config, params, dtype=dtype) for params in learned.tuned]
+        tuned = [Diffusion(config, params, dtype).denoise for params in learned.tuned]
         together = tuned[0] if len(tuned) == 1 else mix(tuned, learned.tuned_shares)
         parts.append(at_strength(base, together, weights))
         shares.append(jnp.sum(learned.tuned_shares))

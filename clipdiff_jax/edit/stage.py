@@ -23,21 +23,20 @@ from clipdiff_jax.core.config import to_dict
 from clipdiff_jax.data.select import matching
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.losses import q_sample
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.latents import invert_images
 from clipdiff_jax.edit.loss import make_loss, trained_denoiser
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.edit.t0 import with_t0
+from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.perceptual.directional import text_direction
 from clipdiff_jax.perceptual.face_encoder import FaceEncoder, load_face
-from clipdiff_jax.pixel.model import (
-    Diffusion,
-    DiffusionConfig,
-    init_params,
-    load_diffusion,
-)
+from clipdiff_jax.pixel.load import load_diffusion
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.stage import Stage, StageConfig
 from clipdiff_jax.weights.folder import fingerprint, save_folder
 

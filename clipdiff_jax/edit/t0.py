@@ -27,8 +27,9 @@ from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.diffusion.losses import q_sample
 from clipdiff_jax.edit.objective import AUTOMATIC, EditObjective
 from clipdiff_jax.models.clip import unit
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.perceptual.directional import text_direction
-from clipdiff_jax.pixel.model import Diffusion, DiffusionConfig, denoiser
+from clipdiff_jax.pixel.model import Diffusion
 
 SHARE = 0.6
 TIMES = tuple(range(200, 801, 50))
@@ -84,4 +85,4 @@ def _guess(
 ) -> Float[Array, "b h w 3"]:
     """P_t, with the same noise at all times."""
     x_t = q_sample(config.schedule, x0, t, jax.random.normal(jax.random.key(0), x0.shape))
-    return jnp.clip(denoiser(config, params, dtype=dtype)(x_t, t, None).x0, -1, 1)
+    return jnp.clip(Diffusion(config, params, dtype).denoise(x_t, t, None).x0, -1, 1)

@@ -1,22 +1,35 @@
-"""What the stages of an unCLIP are: networks, each with what it was trained with.
+"""What an unCLIP consists of: networks, each with the schedule and target it was trained with.
 
-Ramesh et al. 2022, arXiv 2204.06125. A stage is one of these configs and a parameter pytree; what
-they compute is in `unclip_networks.py`. `Noise` and `TextFeatures` are what passes between them.
+Ramesh et al. 2022, arXiv 2204.06125. A part of an unCLIP is one of these configs and a parameter
+pytree (`init_params`); `clipdiff_jax.unclip` is what they compute. `Noise` and `TextFeatures` are
+what passes between them.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.karlo import KarloSchedule
 from clipdiff_jax.diffusion.prediction import Target
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
-from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
-from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
-from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
-from clipdiff_jax.models.resnet import ModifiedResNetConfig
-from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.models.clip import (
+    CLIPConfig,
+    TextConfig,
+    TextTransformer,
+    VisionTransformer,
+    VisionTransformerConfig,
+)
+from clipdiff_jax.models.decoder_conditioning import (
+    DecoderConditioning,
+    DecoderConditioningConfig,
+)
+from clipdiff_jax.models.diffusion_prior import DiffusionPrior, DiffusionPriorConfig
+from clipdiff_jax.models.resnet import ModifiedResNet, ModifiedResNetConfig
+from clipdiff_jax.models.unet import UNet, UNetConfig
 
 
 class Noise(NamedTuple):
@@ -157,4 +170,61 @@ def _check_channels(network: UNetConfig, channels: int, learned_variance: bool) 
         )
 
 
-StageConfig = TextEncoder | ImageEncoder | Prior | Decoder | Upsampler
+PartConfig = TextEncoder | ImageEncoder | Prior | Decoder | Upsampler
+
+
+def init_params(config: PartConfig, key: Array) -> Params:
+    """New parameters (float32) of one part, by the name of each of its networks."""
+    t = jnp.zeros((1,), jnp.int32)
+    if isinstance(config, TextEncoder):
+        ids = jnp.zeros((1, config.tower.context_length), jnp.int32)
+        return {"text": text_tower(config).init(key, ids)["params"]}
+    if isinstance(config, ImageEncoder):
+        size = config.tower.image_size
+        return {"vision": image_tower(config).init(key, jnp.zeros((1, size, size, 3)))["params"]}
+    if isinstance(config, Prior):
+        c = config.network
+        text = empty_features(c.embedding_width, c.text_width, c.text_length)
+        prior = DiffusionPrior(c).init(key, jnp.zeros((1, c.embedding_width)), t, text._asdict())
+        return {"prior": prior["params"]}
+    if isinstance(config, Decoder):
+        d = config.conditioning
+        length = 1 if d.text_encoder is None else d.text_encoder.context_length
+        text = empty_features(d.embedding_width, d.text_width, length)
+        conditioning = DecoderConditioning(d)
+        image = jnp.zeros((1, d.embedding_width))
+        cond, params = conditioning.init_with_output(key, image, *text)
+        x = _blank(config.network)
+        unet = UNet(config.network).init(jax.random.fold_in(key, 1), x, t, cond)
+        return {"conditioning": params["params"], "unet": unet["params"]}
+    x = _blank(config.network)
+    keys = jax.random.split(key, len(networks_of(config)))
+    unets = (UNet(config.network).init(k, x, t)["params"] for k in keys)
+    return dict(zip(networks_of(config), unets, strict=True))
+
+
+def networks_of(config: Upsampler) -> tuple[str, ...]:
+    """The names of an upsampler's networks; the last one takes the last step."""
+    return ("first", "last") if config.last else ("unet",)
+
+
+def text_tower(config: TextEncoder, dtype: DType | None = None) -> Any:
+    return TextTransformer(config.tower, config.embedding_width, dtype=dtype)
+
+
+def image_tower(config: ImageEncoder, dtype: DType | None = None) -> Any:
+    tower = config.tower
+    if isinstance(tower, ModifiedResNetConfig):
+        return ModifiedResNet(tower, config.embedding_width, dtype=dtype)
+    return VisionTransformer(tower, config.embedding_width, dtype=dtype)
+
+
+def empty_features(embedding_width: int, hidden_width: int, length: int) -> TextFeatures:
+    """Features of one text in the right shapes, all zero: for initialisation."""
+    hidden = jnp.zeros((1, length, hidden_width))
+    mask, ids = jnp.ones((1, length), bool), jnp.zeros((1, length), jnp.int32)
+    return TextFeatures(jnp.zeros((1, embedding_width)), hidden, mask, ids)
+
+
+def _blank(config: UNetConfig) -> Array:
+    return jnp.zeros((1, config.stride, config.stride, config.in_channels))

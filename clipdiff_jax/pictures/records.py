@@ -18,9 +18,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.data.folder import read_image
 from clipdiff_jax.data.transforms import square, to_float, to_uint8
-from clipdiff_jax.diffusion.sampler import picture_keys
 
 PNG_KEY = "clipdiff_jax"
 MANIFEST = "manifest.jsonl"

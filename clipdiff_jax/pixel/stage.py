@@ -15,14 +15,9 @@ import jax.numpy as jnp
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
-from clipdiff_jax.pixel.model import (
-    Diffusion,
-    DiffusionConfig,
-    apply,
-    init_params,
-    read_diffusion,
-    save_diffusion,
-)
+from clipdiff_jax.models.pixel import DiffusionConfig, init_params
+from clipdiff_jax.pixel.load import read_diffusion, save_diffusion
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
 
 
@@ -82,7 +77,7 @@ def make_stage(config: BaseStage, source: DataSource) -> Stage:
 
         def network(x_t, t, cond):
             del cond
-            return apply(model, params, x_t, t, dtype=dtype, dropout_key=dropout_key)
+            return Diffusion(model, params, dtype).apply(x_t, t, dropout_key=dropout_key)
 
         value, metrics = noise_loss(
             network,
@@ -100,7 +95,7 @@ def make_stage(config: BaseStage, source: DataSource) -> Stage:
         del frozen
         diffusion = Diffusion(model, params, dtype)
         return {
-            "samples": diffusion.generate(key, config.preview_count, steps=config.preview_steps)
+            "samples": diffusion.generate(config.preview_count, key=key, steps=config.preview_steps)
         }
 
     def export(path: Path, params):

@@ -18,8 +18,10 @@ from jaxtyping import Array, Bool, Float, Key
 
 from clipdiff_jax.clip.model import check_floats
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.data.tokenize import Tokenizer
-from clipdiff_jax.diffusion.sampler import Steps, picture_keys, step_grid, step_noise
+from clipdiff_jax.diffusion.grids import Steps, step_grid
+from clipdiff_jax.diffusion.sampler import step_noise
 from clipdiff_jax.models.unclip import Decoder, Noise, Prior, TextFeatures
 from clipdiff_jax.unclip import networks
 from clipdiff_jax.unclip.ar_prior import dot_products, run_ar_prior

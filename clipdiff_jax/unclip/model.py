@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.keys import picture_keys
+from clipdiff_jax.diffusion.grids import Steps, step_grid
 from clipdiff_jax.diffusion.interpolation import slerp
-from clipdiff_jax.diffusion.sampler import Steps, picture_keys, step_grid
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pca import PCA, reconstruct
 from clipdiff_jax.models.unclip import Noise

@@ -16,35 +16,37 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from clipdiff_jax.clip.model import preprocess
-from clipdiff_jax.diffusion.analytic import analytic
-from clipdiff_jax.diffusion.dpm_solver import dpm_solver
 from clipdiff_jax.diffusion.guidance import classifier_free, clip_x0, dynamic_threshold
 from clipdiff_jax.diffusion.inversion import invert
-from clipdiff_jax.diffusion.karlo import KarloSchedule, karlo_step
+from clipdiff_jax.diffusion.karlo import KarloSchedule
 from clipdiff_jax.diffusion.prediction import Denoise, make_denoise
-from clipdiff_jax.diffusion.sampler import Multistep, Step, ancestral, ddim, sample
+from clipdiff_jax.diffusion.sampler import Multistep, Step, sample
+from clipdiff_jax.diffusion.steps.analytic import analytic
+from clipdiff_jax.diffusion.steps.ancestral import ancestral
+from clipdiff_jax.diffusion.steps.ddim import ddim
+from clipdiff_jax.diffusion.steps.dpm_solver import dpm_solver
+from clipdiff_jax.diffusion.steps.karlo import karlo_step
 from clipdiff_jax.models.clip import (
     CLIPConfig,
-    TextTransformer,
-    VisionTransformer,
     end_of_text,
     normalise,
 )
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioning
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior
-from clipdiff_jax.models.resnet import ModifiedResNet, ModifiedResNetConfig
 from clipdiff_jax.models.unclip import (
     Decoder,
     ImageEncoder,
     Noise,
     Prior,
     Schedule,
-    StageConfig,
     TextEncoder,
     TextFeatures,
     Upsampler,
+    image_tower,
+    networks_of,
+    text_tower,
 )
-from clipdiff_jax.models.unet import UNet, UNetConfig
+from clipdiff_jax.models.unet import UNet
 
 Dtype = Any
 
@@ -58,47 +60,12 @@ _compiled = functools.partial(jax.jit, static_argnums=(0, 1))
 _sampled = functools.partial(jax.jit, static_argnums=(0, 1, 2))
 
 
-def init_params(config: StageConfig, key: Array) -> dict[str, Any]:
-    """New parameters (float32) of one stage, by the name of each of its networks."""
-    t = jnp.zeros((1,), jnp.int32)
-    if isinstance(config, TextEncoder):
-        ids = jnp.zeros((1, config.tower.context_length), jnp.int32)
-        return {"text": _text(config).init(key, ids)["params"]}
-    if isinstance(config, ImageEncoder):
-        size = config.tower.image_size
-        return {"vision": _vision(config).init(key, jnp.zeros((1, size, size, 3)))["params"]}
-    if isinstance(config, Prior):
-        c = config.network
-        text = empty_features(c.embedding_width, c.text_width, c.text_length)
-        prior = DiffusionPrior(c).init(key, jnp.zeros((1, c.embedding_width)), t, text._asdict())
-        return {"prior": prior["params"]}
-    if isinstance(config, Decoder):
-        d = config.conditioning
-        length = 1 if d.text_encoder is None else d.text_encoder.context_length
-        text = empty_features(d.embedding_width, d.text_width, length)
-        conditioning = DecoderConditioning(d)
-        image = jnp.zeros((1, d.embedding_width))
-        cond, params = conditioning.init_with_output(key, image, *text)
-        x = _image(config.network)
-        unet = UNet(config.network).init(jax.random.fold_in(key, 1), x, t, cond)
-        return {"conditioning": params["params"], "unet": unet["params"]}
-    x = _image(config.network)
-    keys = jax.random.split(key, len(networks_of(config)))
-    unets = (UNet(config.network).init(k, x, t)["params"] for k in keys)
-    return dict(zip(networks_of(config), unets, strict=True))
-
-
-def networks_of(config: Upsampler) -> tuple[str, ...]:
-    """The names of an upsampler's networks; the last one takes the last step."""
-    return ("first", "last") if config.last else ("unet",)
-
-
 @_compiled
 def encode_texts(
     config: TextEncoder, dtype: Dtype, params: Any, ids: Int[Array, "b t"]
 ) -> TextFeatures:
     """Token ids -> the features of the texts."""
-    embedding, hidden = _text(config, dtype).apply({"params": params["text"]}, ids)
+    embedding, hidden = text_tower(config, dtype).apply({"params": params["text"]}, ids)
     end = end_of_text(ids, config.tower.eos_token_id)
     mask = jnp.arange(ids.shape[1]) <= end[:, None]
     return TextFeatures(embedding.astype(jnp.float32), hidden.astype(jnp.float32), mask, ids)
@@ -111,7 +78,9 @@ def encode_images(
     """Images in [-1, 1] of any size -> embeddings as projected, not normalised."""
     clip = CLIPConfig(config.tower, image_mean=config.mean, image_std=config.std)
     pixels = normalise(preprocess(images, config.tower.image_size), clip)
-    return _vision(config, dtype).apply({"params": params["vision"]}, pixels).astype(jnp.float32)
+    return (
+        image_tower(config, dtype).apply({"params": params["vision"]}, pixels).astype(jnp.float32)
+    )
 
 
 @_sampled
@@ -320,25 +289,3 @@ def _walk(
     else:
         bounded = dynamic_threshold(denoise, config.schedule, threshold)
     return sample(bounded, step, times, noise.start, cond, None, noise=noise.steps)
-
-
-def _text(config: TextEncoder, dtype: Dtype = None) -> Any:
-    return TextTransformer(config.tower, config.embedding_width, dtype=dtype)
-
-
-def _vision(config: ImageEncoder, dtype: Dtype = None) -> Any:
-    tower = config.tower
-    if isinstance(tower, ModifiedResNetConfig):
-        return ModifiedResNet(tower, config.embedding_width, dtype=dtype)
-    return VisionTransformer(tower, config.embedding_width, dtype=dtype)
-
-
-def empty_features(embedding_width: int, hidden_width: int, length: int) -> TextFeatures:
-    """Features of one text in the right shapes, all zero: for initialisation."""
-    hidden = jnp.zeros((1, length, hidden_width))
-    mask, ids = jnp.ones((1, length), bool), jnp.zeros((1, length), jnp.int32)
-    return TextFeatures(jnp.zeros((1, embedding_width)), hidden, mask, ids)
-
-
-def _image(config: UNetConfig) -> Array:
-    return jnp.zeros((1, config.stride, config.stride, config.in_channels))

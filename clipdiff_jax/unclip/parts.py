@@ -21,12 +21,12 @@ from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.models.unclip import (
     Decoder,
     ImageEncoder,
+    PartConfig,
     Prior,
-    StageConfig,
     TextEncoder,
     Upsampler,
 )
-from clipdiff_jax.pixel.model import DEMO, model_folder
+from clipdiff_jax.pixel.load import DEMO, model_folder
 from clipdiff_jax.weights.folder import (
     ASSETS,
     WeightsError,
@@ -37,7 +37,7 @@ from clipdiff_jax.weights.folder import (
     save_folder,
 )
 
-Config = StageConfig | ARPriorConfig | DirectPriorConfig
+Config = PartConfig | ARPriorConfig | DirectPriorConfig
 
 CLIP = "clip"
 # The folders of an unCLIP beside CLIP's, in the order in which they are used; which config each

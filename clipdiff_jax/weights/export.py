@@ -10,7 +10,8 @@ from typing import Any
 from clipdiff_jax.clip.model import PREPROCESSOR
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.models.clip import CLIPConfig
-from clipdiff_jax.pixel.model import SCHEDULER, DiffusionConfig
+from clipdiff_jax.models.pixel import DiffusionConfig
+from clipdiff_jax.pixel.load import SCHEDULER
 from clipdiff_jax.weights.folder import CONFIG_NAME, WEIGHTS_NAME, json_bytes, write_folder
 from clipdiff_jax.weights.layouts import clip_transformers, unet_diffusers
 from clipdiff_jax.weights.layouts.schedule_diffusers import write_schedule

@@ -9,8 +9,8 @@ falling. Inversion keeps pictures all the same, and edits are learned from it: s
 """
 
 from clipdiff_jax.data.sources import AvatarsData
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pixel.model import DiffusionConfig
 from clipdiff_jax.pixel.stage import BaseStage
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig

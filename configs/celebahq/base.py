@@ -10,8 +10,8 @@ parameters too, add --config.train.mesh.fsdp=8.
 """
 
 from clipdiff_jax.data.tfds_source import TfdsData
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pixel.model import DiffusionConfig
 from clipdiff_jax.pixel.stage import BaseStage
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig

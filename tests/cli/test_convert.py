@@ -13,14 +13,10 @@ from safetensors.numpy import save_file
 from clipdiff_jax.cli.convert import main
 from clipdiff_jax.clip.model import load_clip, save_clip
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pixel.model import (
-    Diffusion,
-    DiffusionConfig,
-    init_params,
-    load_diffusion,
-    save_diffusion,
-)
+from clipdiff_jax.pixel.load import load_diffusion, save_diffusion
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.folder import save_folder
 from clipdiff_jax.weights.layouts import clip_openai
 from clipdiff_jax.weights.tables import export_params

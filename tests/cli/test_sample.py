@@ -13,7 +13,7 @@ from clipdiff_jax.edit.api import Edit
 from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.stage import EditObjective
 from clipdiff_jax.pictures.records import read_records
-from clipdiff_jax.pixel.model import save_diffusion
+from clipdiff_jax.pixel.load import save_diffusion
 from clipdiff_jax.weights.folder import fingerprint
 
 OBJECTIVE = EditObjective(

@@ -9,7 +9,7 @@ from clipdiff_jax.cli.train import main
 RECIPE = """
 from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pixel.model import DiffusionConfig
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.pixel.stage import BaseStage
 from clipdiff_jax.training.config import RunConfig
 from clipdiff_jax.training.config import TrainConfig

@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 import clipdiff_jax as cd
 from clipdiff_jax.cli.train import main
 from clipdiff_jax.clip.model import save_clip
+from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pixel.model import DiffusionConfig, init_params
 from clipdiff_jax.weights.layouts import unet_diffusers
 from clipdiff_jax.weights.tables import export_params
 

@@ -8,8 +8,8 @@ from helpers.paths import CONFIGS
 
 from clipdiff_jax.clip import model as clip_pipeline
 from clipdiff_jax.core.config import load_config
+from clipdiff_jax.models.unclip import init_params
 from clipdiff_jax.training.config import RunConfig
-from clipdiff_jax.unclip.networks import init_params
 
 UNCLIP = CONFIGS / "unclip"
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
-from clipdiff_jax.diffusion.analytic import analytic, estimate_gamma
+from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.prediction import Prediction, make_denoise
-from clipdiff_jax.diffusion.sampler import even_grid, sample
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.analytic import analytic, estimate_gamma
 
 GRID = even_grid(1000, 5)
 TARGETS = ["eps", "x0", "v"]

@@ -4,8 +4,10 @@ import numpy as np
 from helpers.gaussian import SCHEDULE, ideal_network, table
 
 from clipdiff_jax.diffusion.asymmetric import asymmetric, boosted
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.prediction import make_denoise
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
 
 IDEAL = make_denoise(ideal_network("eps"), SCHEDULE)
 GRID = ddim_grid(400, 5)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
-from clipdiff_jax.diffusion.dpm_solver import dpm_solver
+from clipdiff_jax.diffusion.grids import ddim_grid, even_grid
 from clipdiff_jax.diffusion.prediction import make_denoise
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, even_grid, sample
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
+from clipdiff_jax.diffusion.steps.dpm_solver import dpm_solver
 
 STEP = dpm_solver(SCHEDULE)
 X = jnp.linspace(-2, 2, 9)[:, None]

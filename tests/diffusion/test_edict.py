@@ -5,9 +5,11 @@ import pytest
 from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
 from clipdiff_jax.diffusion.edict import Pair, invert_coupled, sample_coupled
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.prediction import from_eps, make_denoise
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
 
 IDEAL = make_denoise(ideal_network("eps"), SCHEDULE)
 

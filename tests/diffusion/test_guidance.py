@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.gaussian import SCHEDULE
 
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.guidance import (
     classifier_free,
     clip_x0,
@@ -13,7 +14,8 @@ from clipdiff_jax.diffusion.guidance import (
 )
 from clipdiff_jax.diffusion.losses import q_sample
 from clipdiff_jax.diffusion.prediction import make_denoise
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
 
 X = jax.random.normal(jax.random.key(0), (3, 4, 4, 2))
 T = jnp.array([10, 500, 900])

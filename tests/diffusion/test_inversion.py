@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.prediction import make_denoise
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
 
 DENOISE = make_denoise(ideal_network("eps"), SCHEDULE)
 X0 = MEAN + STD * jax.random.normal(jax.random.key(0), (64, 3))

@@ -4,11 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.guidance import clip_x0
-from clipdiff_jax.diffusion.karlo import KarloSchedule, karlo_step
+from clipdiff_jax.diffusion.karlo import KarloSchedule
 from clipdiff_jax.diffusion.prediction import Prediction, make_denoise
-from clipdiff_jax.diffusion.sampler import ancestral, even_grid
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule, NoiseSchedule
+from clipdiff_jax.diffusion.steps.ancestral import ancestral
+from clipdiff_jax.diffusion.steps.karlo import karlo_step
 
 SCHEDULE = KarloSchedule()
 EXACT = DiscreteSchedule("squared_cosine")

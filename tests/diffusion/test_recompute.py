@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.prediction import Prediction
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.diffusion.steps.ddim import ddim
 
 SCHEDULE = DiscreteSchedule()
 BATCH, WIDTH, HIDDEN = 64, 16, 512

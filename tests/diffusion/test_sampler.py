@@ -6,19 +6,11 @@ import numpy as np
 import pytest
 from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, moments, posterior_std, table
 
+from clipdiff_jax.diffusion.grids import ddim_grid, even_grid, glide_grid, section_grid, step_grid
 from clipdiff_jax.diffusion.prediction import Prediction, make_denoise
-from clipdiff_jax.diffusion.sampler import (
-    ancestral,
-    ddim,
-    ddim_grid,
-    even_grid,
-    glide_grid,
-    learned_log_variance,
-    posterior_mean,
-    sample,
-    section_grid,
-    step_grid,
-)
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ancestral import ancestral, learned_log_variance, posterior_mean
+from clipdiff_jax.diffusion.steps.ddim import ddim
 
 
 def drawn(step, times, target, count=40_000):

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from helpers.tiny_models import pictures, stirred, tiny_base, tiny_clip
 
+from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.guidance import mix, strength
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.api import (
     Edit,
     edit,

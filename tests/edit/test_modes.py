@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from helpers.tiny_models import pictures, stirred, tiny_base, tiny_clip
 
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.diffusion.grids import ddim_grid
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.api import Edit, _learned, edit, generate_edited, load_edit
 from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.run import _edited

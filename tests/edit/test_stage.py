@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from helpers.tiny_models import pictures, tiny_base, tiny_clip, tiny_face
 
-from clipdiff_jax.diffusion.sampler import ddim, ddim_grid, sample
+from clipdiff_jax.diffusion.grids import ddim_grid
+from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.stage import EditObjective, make_stage, select_images
 from clipdiff_jax.perceptual.directional import change, direction_term, text_direction
 from clipdiff_jax.training.config import TrainConfig
@@ -87,7 +89,7 @@ def test_noise_loss_of_a_model_that_learned_its_variance():
     unet = dataclasses.replace(BASE.config.unet, out_channels=6)
     base = tiny_base()
     config = dataclasses.replace(base.config, unet=unet, learned_variance=True)
-    from clipdiff_jax.pixel.model import init_params
+    from clipdiff_jax.models.pixel import init_params
 
     base = dataclasses.replace(base, config=config, params=init_params(config, jax.random.key(0)))
     stage = make_stage(objective(noise=1.0), base, CLIP, IMAGES, progress=False)

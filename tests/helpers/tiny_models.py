@@ -11,19 +11,19 @@ from clipdiff_jax.clip import model as clip_pipeline
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.data.tokenize import Tokenizer, train_tokenizer
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
-from clipdiff_jax.models import pca
+from clipdiff_jax.models import pca, pixel
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.arcface import ArcFaceConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unclip import Decoder, Prior, Upsampler
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.perceptual import face_encoder as face_pipeline
 from clipdiff_jax.perceptual.face_encoder import FaceEncoder
-from clipdiff_jax.pixel import model as diffusion_pipeline
-from clipdiff_jax.pixel.model import Diffusion, DiffusionConfig
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.unclip import ar_prior as ar_pipeline
 from clipdiff_jax.unclip import direct_prior as direct_pipeline
 from clipdiff_jax.unclip import networks as unclip_networks
@@ -40,7 +40,7 @@ def tiny_base(seed: int = 0, **changes) -> Diffusion:
         "norm_groups": 4, "patch": 2,
     }  # fmt: skip
     config = DiffusionConfig(unet=UNetConfig(**network), image_size=SIZE, **changes)
-    params = drawn(functools.partial(diffusion_pipeline.init_params, config), seed)
+    params = drawn(functools.partial(pixel.init_params, config), seed)
     return Diffusion(config, params)
 
 

@@ -19,11 +19,12 @@ from clipdiff_jax.models.clip import CLIPConfig, TextConfig
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
+from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
 from clipdiff_jax.models.unclip import Decoder, Prior, Upsampler
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pixel import stage as base
-from clipdiff_jax.pixel.model import Diffusion, DiffusionConfig, init_params
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.unclip.stages import ar_prior, decoder, diffusion_prior, direct_prior, upsampler
 from helpers.prior_toy import open_toy
 from helpers.tiny_models import drawn, tiny_clip

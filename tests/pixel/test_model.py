@@ -11,8 +11,9 @@ from safetensors.numpy import save_file
 
 import clipdiff_jax as cd
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pixel.model import DiffusionConfig, init_params, save_diffusion
+from clipdiff_jax.pixel.load import save_diffusion
 from clipdiff_jax.weights.folder import WeightsError
 from clipdiff_jax.weights.layouts import unet_ddpm, unet_guided
 from clipdiff_jax.weights.layouts.schedule_diffusers import read_schedule, write_schedule
@@ -51,7 +52,7 @@ def test_a_diffusers_folder_gives_diffusers_numbers(tmp_path, stored, parts):
     assert np.linalg.norm(ours - out) / np.linalg.norm(out) < 1e-4
     assert model.config.schedule == DiscreteSchedule(num_steps=500, beta_end=0.01)
     assert model.config.image_size == stored[0]["sample_size"]
-    assert model.generate(jax.random.key(0), 1, steps=2).shape[0] == 1
+    assert model.generate(1, key=jax.random.key(0), steps=2).shape[0] == 1
 
 
 def test_without_a_scheduler_the_schedule_is_that_of_ddpm(tmp_path, stored):
@@ -114,13 +115,15 @@ def test_a_class_conditional_file_with_its_flags(tmp_path):
     assert np.abs(ours - model.predict(x, 400, 0))[1].max() > 0.01
 
     keys = jax.random.split(jax.random.key(0), 2)
-    images = model.generate(keys, classes=[0, 2], steps=2)
-    np.testing.assert_allclose(model.generate(keys, classes=0, steps=2)[0], images[0], atol=1e-5)
+    images = model.generate(key=keys, classes=[0, 2], steps=2)
+    np.testing.assert_allclose(
+        model.generate(key=keys, classes=0, steps=2)[0], images[0], atol=1e-5
+    )
     for classes, message in (
         (None, "3 classes: give"), ([0], "one class or 2"), (3, r"0 \.\. 2, got 3"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
-            model.generate(keys, classes=classes, steps=2)
+            model.generate(key=keys, classes=classes, steps=2)
 
 
 def test_flags_are_for_files_that_need_them(tmp_path, stored):

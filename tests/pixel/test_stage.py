@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from clipdiff_jax.data.avatars.source import AvatarsData
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pixel.model import DiffusionConfig, load_diffusion
+from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.stage import BaseStage, make_stage
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
@@ -46,11 +47,11 @@ def test_loss_falls_and_the_export_is_the_moving_average(tmp_path):
     model = load_diffusion(tmp_path)
     assert model.config == MODEL
     np.testing.assert_array_equal(model.params["conv_out"]["bias"], state.ema["conv_out"]["bias"])
-    images = model.generate(jax.random.key(0), 2, steps=3)
+    images = model.generate(2, key=jax.random.key(0), steps=3)
     assert images.shape == (2, 8, 8, 3)
     # Each picture depends on its own key alone.
     np.testing.assert_allclose(
-        model.generate(jax.random.key(0), 1, steps=3)[0], images[0], atol=1e-5
+        model.generate(1, key=jax.random.key(0), steps=3)[0], images[0], atol=1e-5
     )
 
 

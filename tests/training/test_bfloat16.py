@@ -11,9 +11,9 @@ from test_decoder import CONDITIONING, UNET, Pictures
 
 from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unclip import Decoder, Upsampler
 from clipdiff_jax.pixel import stage as base
-from clipdiff_jax.pixel.model import DiffusionConfig
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig

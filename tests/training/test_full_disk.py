@@ -14,7 +14,7 @@ SCRIPT = ("-m", "helpers.full_disk_run")
 RECIPE = """
 from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.pixel.model import DiffusionConfig
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.pixel.stage import BaseStage
 from clipdiff_jax.training.config import RunConfig
 from clipdiff_jax.training.checkpoint import CheckpointConfig

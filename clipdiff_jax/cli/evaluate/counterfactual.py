@@ -17,7 +17,7 @@ from clipdiff_jax.metrics.avatars.counterfactual import (
     score_edit,
 )
 from clipdiff_jax.pictures.grid import show
-from clipdiff_jax.pixel.model import load_diffusion
+from clipdiff_jax.pixel.load import load_diffusion
 
 
 def add(commands: Any) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.evaluate.results import SHOWN, add_model_options, write_results
+from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.data.avatars.faces import render
 from clipdiff_jax.data.transforms import to_float
-from clipdiff_jax.diffusion.sampler import picture_keys
 from clipdiff_jax.metrics.avatars.attributes import load_attributes
 from clipdiff_jax.metrics.avatars.counterfactual import Classifier
 from clipdiff_jax.metrics.avatars.generation import (

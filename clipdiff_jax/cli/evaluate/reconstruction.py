@@ -20,7 +20,8 @@ from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.edit.api import Method, reconstruct
 from clipdiff_jax.metrics.uncertainty import bootstrap
 from clipdiff_jax.pictures.grid import show
-from clipdiff_jax.pixel.model import Diffusion, load_diffusion
+from clipdiff_jax.pixel.load import load_diffusion
+from clipdiff_jax.pixel.model import Diffusion
 
 METHODS: tuple[Method, ...] = get_args(Method)
 

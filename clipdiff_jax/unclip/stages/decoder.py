@@ -22,20 +22,14 @@ from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embedd
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption, first_examples, prepare
+from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
-from clipdiff_jax.diffusion.sampler import even_grid
-from clipdiff_jax.models.unclip import Decoder, Noise
+from clipdiff_jax.models.unclip import Decoder, Noise, init_params
 from clipdiff_jax.models.unet import UNet
-from clipdiff_jax.pixel.model import read_diffusion
+from clipdiff_jax.pixel.load import read_diffusion
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
 from clipdiff_jax.unclip.load import read_stage
-from clipdiff_jax.unclip.networks import (
-    condition,
-    encode_images,
-    encode_texts,
-    init_params,
-    run_decoder,
-)
+from clipdiff_jax.unclip.networks import condition, encode_images, encode_texts, run_decoder
 from clipdiff_jax.unclip.parts import image_encoder, save_stage, text_encoder
 from clipdiff_jax.weights.folder import fingerprint, take_fitting
 

@@ -19,14 +19,14 @@ from jaxtyping import Array
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.data.transforms import first_examples
-from clipdiff_jax.diffusion.analytic import estimate_gamma
+from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
 from clipdiff_jax.diffusion.prediction import make_denoise
-from clipdiff_jax.diffusion.sampler import even_grid
+from clipdiff_jax.diffusion.steps.analytic import estimate_gamma
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior
-from clipdiff_jax.models.unclip import Prior
+from clipdiff_jax.models.unclip import Prior, init_params
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
-from clipdiff_jax.unclip.networks import GAMMA, init_params
+from clipdiff_jax.unclip.networks import GAMMA
 from clipdiff_jax.unclip.parts import save_stage
 from clipdiff_jax.unclip.stages.prior_inputs import (
     UNITS,

@@ -18,17 +18,12 @@ import numpy as np
 from clipdiff_jax.data.degrade import Blur, Degradation, Resampling, degrade
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import first_examples, square, to_float
+from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
-from clipdiff_jax.diffusion.sampler import even_grid
-from clipdiff_jax.models.unclip import Noise, Upsampler
+from clipdiff_jax.models.unclip import Noise, Upsampler, init_params
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
 from clipdiff_jax.unclip.load import read_stage
-from clipdiff_jax.unclip.networks import (
-    enlarge,
-    init_params,
-    run_upsampler,
-    upsampler_output,
-)
+from clipdiff_jax.unclip.networks import enlarge, run_upsampler, upsampler_output
 from clipdiff_jax.unclip.parts import save_stage
 
 

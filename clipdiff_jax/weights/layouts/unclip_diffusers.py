@@ -16,13 +16,13 @@ from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.unclip import (
     Decoder,
     ImageEncoder,
+    PartConfig,
     Prior,
-    StageConfig,
     TextEncoder,
     Upsampler,
+    init_params,
 )
-from clipdiff_jax.pixel.model import on_device
-from clipdiff_jax.unclip.networks import init_params
+from clipdiff_jax.pixel.load import on_device
 from clipdiff_jax.weights.documents import named, sample_size
 from clipdiff_jax.weights.folder import WeightsError, read_config
 from clipdiff_jax.weights.layouts import (
@@ -42,7 +42,7 @@ _STAGES_OF = {
     TEXT_TO_IMAGE: ("text", "prior", "decoder", "upsampler"),
     VARIATIONS: ("text", "image", "decoder", "upsampler"),
 }
-Configs = dict[str, StageConfig]
+Configs = dict[str, PartConfig]
 T = TypeVar("T")
 
 
@@ -64,7 +64,7 @@ def read_configs(folder: Path) -> Configs:
         raise WeightsError(
             f"'{folder / INDEX}' describes {kind!r}, expected one of {', '.join(_STAGES_OF)}"
         )
-    readers: dict[str, Callable[[Path], StageConfig]] = {
+    readers: dict[str, Callable[[Path], PartConfig]] = {
         "text": _read_text,
         "image": _read_image,
         "prior": _read_prior,
@@ -86,7 +86,7 @@ def read_params(
     return {stage: _read_stage(folder, configs[stage], param_dtype) for stage in stages}
 
 
-def tables(config: StageConfig) -> dict[str, tuple[str, Table]]:
+def tables(config: PartConfig) -> dict[str, tuple[str, Table]]:
     """Of each network of a stage: the folder its weights are in and the table of their names."""
     if isinstance(config, TextEncoder):
         return {"text": ("text_encoder", clip_transformers.TABLE)}
@@ -103,7 +103,7 @@ def tables(config: StageConfig) -> dict[str, tuple[str, Table]]:
     return {"first": ("super_res_first", names), "last": ("super_res_last", names)}
 
 
-def network_shapes(config: StageConfig) -> dict[str, Any]:
+def network_shapes(config: PartConfig) -> dict[str, Any]:
     """The parameters of each network of a stage as `ShapeDtypeStruct`s, as its table takes them.
 
     Towers of CLIP keep their name as a branch: the table is that of both.
@@ -113,7 +113,7 @@ def network_shapes(config: StageConfig) -> dict[str, Any]:
     return {name: {name: tree} if towers else tree for name, tree in shapes.items()}
 
 
-def _read_stage(folder: Path, config: StageConfig, param_dtype: Any) -> dict[str, Any]:
+def _read_stage(folder: Path, config: PartConfig, param_dtype: Any) -> dict[str, Any]:
     params: dict[str, Any] = {}
     shapes = network_shapes(config)
     for name, (component, table) in tables(config).items():

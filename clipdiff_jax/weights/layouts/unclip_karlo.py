@@ -18,13 +18,13 @@ import jax
 from clipdiff_jax.models.unclip import (
     Decoder,
     ImageEncoder,
+    PartConfig,
     Prior,
-    StageConfig,
     TextEncoder,
     Upsampler,
+    init_params,
 )
-from clipdiff_jax.pixel.model import on_device
-from clipdiff_jax.unclip.networks import init_params
+from clipdiff_jax.pixel.load import on_device
 from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.folder import WeightsError
 from clipdiff_jax.weights.layouts import clip_openai, karlo_original, unet_guided
@@ -54,7 +54,7 @@ def is_original_folder(path: str | Path) -> bool:
     return any(Path(path).glob(_FILES["decoder"]))
 
 
-def read_configs(folder: Path) -> dict[str, StageConfig]:
+def read_configs(folder: Path) -> dict[str, PartConfig]:
     """The configs of all stages, by name, from the shapes in the files.
 
     Raises `WeightsError` that names the file and what was expected of it.
@@ -99,7 +99,7 @@ def read_params(
     return {stage: _read_stage(folder, stage, configs[stage], param_dtype) for stage in stages}
 
 
-def table(config: StageConfig) -> Table:
+def table(config: PartConfig) -> Table:
     """The names of a stage in its file."""
     if isinstance(config, Prior):
         return karlo_original.prior_table(config.network)
@@ -110,7 +110,7 @@ def table(config: StageConfig) -> Table:
     return clip_openai.VISION_TRANSFORMER
 
 
-def _read_stage(folder: Path, stage: str, config: StageConfig, param_dtype: Any) -> dict[str, Any]:
+def _read_stage(folder: Path, stage: str, config: PartConfig, param_dtype: Any) -> dict[str, Any]:
     file = _find(folder, _FILE_OF[stage])
     tensors = _open(file)
     shapes: dict[str, Any] = jax.eval_shape(

@@ -10,7 +10,7 @@ from clipdiff_jax.cli.evaluate import command as evaluate_command
 from clipdiff_jax.cli.evaluate import counterfactual
 from clipdiff_jax.edit.api import Edit
 from clipdiff_jax.edit.stage import EditObjective
-from clipdiff_jax.pixel.model import save_diffusion
+from clipdiff_jax.pixel.load import save_diffusion
 from clipdiff_jax.weights.folder import fingerprint
 
 OBJECTIVE = EditObjective(

@@ -13,12 +13,11 @@ from clipdiff_jax.data.avatars.source import AvatarsData
 from clipdiff_jax.data.degrade import BSR, Blur, degrade
 from clipdiff_jax.data.transforms import to_float, to_uint8
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
-from clipdiff_jax.models.unclip import Upsampler
+from clipdiff_jax.models.unclip import Upsampler, init_params
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.unclip.networks import init_params
 from clipdiff_jax.unclip.parts import read_stage_folder, save_stage
 from clipdiff_jax.unclip.stages.upsampler import LargeAndSmall, UpsamplerStage, make_stage
 

@@ -19,9 +19,9 @@ from clipdiff_jax.models.unclip import (
     Prior,
     TextEncoder,
     Upsampler,
+    init_params,
 )
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.unclip.networks import init_params
 from clipdiff_jax.weights.folder import WeightsError, flatten
 from clipdiff_jax.weights.layouts import (
     clip_openai,

@@ -1,0 +1,53 @@
+"""What a pixel diffusion model is: a UNet with the schedule and the target it was trained with."""
+
+from dataclasses import dataclass, field
+
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from clipdiff_jax.core.types import Params
+from clipdiff_jax.diffusion.prediction import Target
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.unet import UNet, UNetConfig
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Describes a pixel diffusion model without text; `unet.num_classes` says if it takes classes.
+
+    Attributes:
+      unet: the network.
+      image_size: side of the square images it was trained on, in pixels.
+      schedule: the noise schedule.
+      prediction: what the network outputs.
+      learned_variance: whether the second half of the output is the variance.
+      time_scale: times the index, it is what the network is told for the time.
+    """
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    image_size: int = 256
+    schedule: DiscreteSchedule = field(default_factory=DiscreteSchedule)
+    prediction: Target = "eps"
+    learned_variance: bool = False
+    time_scale: float = 1.0
+
+    def __post_init__(self):
+        if self.image_size % self.unet.stride:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of the network's stride "
+                f"{self.unet.stride}"
+            )
+        expected = self.unet.in_channels * (2 if self.learned_variance else 1)
+        if self.unet.out_channels != expected:
+            raise ValueError(
+                f"unet.out_channels is {self.unet.out_channels}, expected {expected} with "
+                f"learned_variance={self.learned_variance}"
+            )
+
+
+def init_params(config: DiffusionConfig, key: Key[Array, ""]) -> Params:
+    """New parameters (float32)."""
+    size, channels = config.image_size, config.unet.in_channels
+    x, t = jnp.zeros((1, size, size, channels)), jnp.zeros((1,), jnp.int32)
+    cond = None if config.unet.num_classes is None else {"classes": t}
+    return UNet(config.unet).init(key, x, t, cond)["params"]
