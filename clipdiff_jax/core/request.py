@@ -23,7 +23,8 @@ from jaxtyping import Array, Float
 
 from clipdiff_jax.core.config import from_dict, nearest, to_dict
 
-Scale = float | Float[Array | np.ndarray, "..."]  # one number, or one for each picture
+Number = int | float
+Scale = Number | Float[Array | np.ndarray, "..."]  # one number, or one for each picture
 R = TypeVar("R", bound="Request")
 
 
@@ -31,9 +32,9 @@ def option(
     default: Any,
     help: str,
     *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
+    low: Number | None = None,
+    high: Number | None = None,
+    above: Number | None = None,
     unit: str = "",
 ) -> Any:
     """A field of a request: its default, what it is, its bounds (inclusive, or strictly `above`).
@@ -93,9 +94,9 @@ def check_number(
     name: str,
     value: Any,
     *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
+    low: Number | None = None,
+    high: Number | None = None,
+    above: Number | None = None,
 ) -> None:
     """Raises `ValueError` for a number, or an array of them, that is not finite or out of bounds.
 
@@ -121,7 +122,7 @@ def check_number(
             raise ValueError(f"{name}={number:g}, expected {_expected(low, high, above)}")
 
 
-def _expected(low: float | None, high: float | None, above: float | None) -> str:
+def _expected(low: Number | None, high: Number | None, above: Number | None) -> str:
     if above is not None:
         return f"a number above {above:g}" + ("" if high is None else f", to {high:g}")
     if low is not None and high is not None:
