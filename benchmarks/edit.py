@@ -22,11 +22,12 @@ def ours(args: argparse.Namespace) -> dict:
     import jax
     import numpy as np
 
-    from clipdiff_jax.clip import model as clips
+    from clipdiff_jax.clip.model import Clip
     from clipdiff_jax.core.compilation import jit_once
     from clipdiff_jax.data.tokenize import train_tokenizer
     from clipdiff_jax.edit.stage import EditObjective, make_stage
     from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
+    from clipdiff_jax.models.clip import init_params as init_clip
     from clipdiff_jax.models.pixel import DiffusionConfig, init_params
     from clipdiff_jax.models.unet import UNetConfig
     from clipdiff_jax.pixel.model import Diffusion
@@ -53,8 +54,8 @@ def ours(args: argparse.Namespace) -> dict:
         mlp_width=64, eos_token_id=tokenizer.end_id,
     )  # fmt: skip
     clip_config = CLIPConfig(vision, text, projection_dim=PROJECTION)
-    clip = clips.Clip(
-        clip_config, jit_once(partial(clips.init_params, clip_config))(jax.random.key(1)), tokenizer
+    clip = Clip(
+        clip_config, jit_once(partial(init_clip, clip_config))(jax.random.key(1)), tokenizer
     )
     images = np.zeros((args.batch, args.size, args.size, 3), np.float32)
     batch = {"image": images, "latent": images, "index": np.zeros(args.batch, np.int32)}

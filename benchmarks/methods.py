@@ -61,7 +61,7 @@ from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 NO_NOISE, AUTO_T0, OUR_RATE, FULL = "-no_noise", "-auto_t0", "-our_rate", "-full"
 METHODS = (*MODE_RATES, *(f"{m}{NO_NOISE}" for m in MODE_RATES if m != "h_space"))

@@ -16,10 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from clipdiff_jax.clip import model as clip_pipeline
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.config import load_config
 from clipdiff_jax.data.tokenize import train_tokenizer
+from clipdiff_jax.models.clip import init_params
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
 from clipdiff_jax.training.stage import Stage
@@ -53,7 +53,7 @@ class Example:
 def shapes_of_clip() -> Clip:
     """The paper's CLIP, its parameters as shapes."""
     config = load_config(str(RECIPES / "clip.py"), RunConfig, []).stage.clip
-    shapes = jax.eval_shape(functools.partial(clip_pipeline.init_params, config), jax.random.key(0))
+    shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
     tokenizer = train_tokenizer(["a face"], 520, config.text.context_length)
     return Clip(config, shapes, tokenizer)
 

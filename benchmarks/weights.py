@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from clipdiff_jax.clip import model as clip
+from clipdiff_jax.models import clip
 from clipdiff_jax.models.arcface import ArcFaceConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
 from clipdiff_jax.models.resnet import ModifiedResNetConfig

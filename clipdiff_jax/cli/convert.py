@@ -12,9 +12,9 @@ from clipdiff_jax.cli.command import run_command
 from clipdiff_jax.clip import model as clip_pipeline
 from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.pixel import load as diffusion_pipeline
-from clipdiff_jax.pixel.load import model_folder
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.export import export_diffusers, export_transformers
-from clipdiff_jax.weights.folder import WeightsError, is_our_folder, read_config
+from clipdiff_jax.weights.folder import is_our_folder, model_folder, read_config
 from clipdiff_jax.weights.hub import locate
 from clipdiff_jax.weights.layouts import clip_openclip
 from clipdiff_jax.weights.read import open_tensors

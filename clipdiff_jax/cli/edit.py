@@ -16,7 +16,7 @@ from clipdiff_jax.cli.unconditional import base_fingerprint, base_model, describ
 from clipdiff_jax.edit.api import Edit, edit, load_edit
 from clipdiff_jax.edit.run import Method, inversion_method
 from clipdiff_jax.pictures.records import Record, read_source, record_keys
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 
 def add_edit_options(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
 from clipdiff_jax.training.loop import NotFinite, fit
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from clipdiff_jax.models.unclip import ImageEncoder
 from clipdiff_jax.pictures.records import Record
 from clipdiff_jax.unclip.load import load_unclip
 from clipdiff_jax.unclip.model import UnClip
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 STEPS = 25
 INVERTED_STEPS = 50  # where x_T is found by inversion, or stays fixed

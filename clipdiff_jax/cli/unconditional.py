@@ -12,7 +12,7 @@ from clipdiff_jax.cli.make import Kind
 from clipdiff_jax.pictures.records import Record, record_keys
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 STEPS, COUNT = 40, 16
 

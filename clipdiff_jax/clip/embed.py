@@ -24,7 +24,7 @@ from clipdiff_jax.core.config import load_config, split_overrides
 from clipdiff_jax.data.embeddings import EmbeddingsInfo, write_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import square, to_float
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,18 +17,19 @@ from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.core.config import from_dict, to_dict
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer
-from clipdiff_jax.models.clip import CLIP, CLIPConfig, normalise
-from clipdiff_jax.pixel.load import model_folder, on_device
+from clipdiff_jax.models.clip import CLIP, CLIPConfig, init_params, normalise
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import (
-    WeightsError,
     demo_folder,
     is_our_folder,
     load_folder,
+    model_folder,
     read_config,
     save_folder,
 )
 from clipdiff_jax.weights.hub import locate
 from clipdiff_jax.weights.layouts import clip_openai, clip_openclip, clip_transformers
+from clipdiff_jax.weights.params import on_device
 from clipdiff_jax.weights.read import open_tensors
 from clipdiff_jax.weights.tables import Table, import_params
 
@@ -36,13 +37,6 @@ KIND = "clip"
 DEMO = "demo"
 PREPROCESSOR = "preprocessor_config.json"
 _FILES = ("*.json", "merges.txt")  # what a repository must have beside the weights
-
-
-def init_params(config: CLIPConfig, key: Array) -> Any:
-    """New parameters (float32)."""
-    size = config.vision.image_size
-    pixels, ids = jnp.zeros((1, size, size, 3)), jnp.zeros((1, config.text.context_length), int)
-    return CLIP(config).init(key, pixels, ids)["params"]
 
 
 def check_floats(images: Array | np.ndarray) -> None:

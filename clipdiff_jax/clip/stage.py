@@ -27,7 +27,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from clipdiff_jax.clip.model import init_params, read_clip, save_clip
+from clipdiff_jax.clip.model import read_clip, save_clip
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -38,13 +38,14 @@ from clipdiff_jax.models.clip import (
     LEGACY_EOS_TOKEN_ID,
     CLIPConfig,
     TextConfig,
+    init_params,
     normalise,
     unit,
 )
 from clipdiff_jax.perceptual.directional import shared_views
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
-from clipdiff_jax.weights.folder import take_fitting
 from clipdiff_jax.weights.hub import locate_files
+from clipdiff_jax.weights.params import take_fitting
 
 TOKENIZER_FILES = ("*.json", "merges.txt")
 HEAD = "words"  # the parameters of the head that predicts words; not part of the model

@@ -25,12 +25,13 @@ from clipdiff_jax.edit.stage import KIND, EditObjective, make_stage, save_edit
 from clipdiff_jax.edit.t0 import with_t0
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.perceptual.face_encoder import FaceEncoder
-from clipdiff_jax.pixel.load import model_folder
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.weights.folder import WeightsError, fingerprint, load_folder
+from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.folder import load_folder, model_folder
+from clipdiff_jax.weights.params import fingerprint
 
 Images = Float[Array | np.ndarray, "b h w 3"]
 

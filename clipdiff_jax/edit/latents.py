@@ -27,7 +27,7 @@ from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 Images = Float32[np.ndarray, "n h w c"]
 

@@ -38,7 +38,8 @@ from clipdiff_jax.perceptual.face_encoder import FaceEncoder, load_face
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.stage import Stage, StageConfig
-from clipdiff_jax.weights.folder import fingerprint, save_folder
+from clipdiff_jax.weights.folder import save_folder
+from clipdiff_jax.weights.params import fingerprint
 
 KIND = "edit"
 PREVIEWED = 8

@@ -28,7 +28,7 @@ from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.data.sources import DataSource
 from clipdiff_jax.data.transforms import centre_crop, resize_shorter, to_float
 from clipdiff_jax.models.clip import unit
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 PART = 1024  # pictures whose features share a file
 

@@ -21,8 +21,9 @@ from PIL import Image
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.metrics.features import FeatureNetwork
 from clipdiff_jax.models.inception import IMAGE_SIZE, SMALLEST, Inception
-from clipdiff_jax.weights.folder import WeightsError, fingerprint
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts.inception import TABLE
+from clipdiff_jax.weights.params import fingerprint
 from clipdiff_jax.weights.read import open_tensors
 from clipdiff_jax.weights.tables import import_params
 

@@ -1,17 +1,17 @@
 """CLIP (Radford et al., 2021): an image tower and a text tower that meet in one space.
 
 Both image towers of the paper are here, the vision transformer (section 2.4) and the modified
-ResNet (resnet.py). The numbers are those of OpenAI's and transformers' `CLIPModel`, so
-that their weights can be loaded (`convert/`). Images come in normalised (`normalise`), NHWC.
+ResNet (resnet.py). The numbers are those of OpenAI's and transformers' `CLIPModel`, so that their
+weights can be loaded (`weights/layouts/`). Images come in normalised (`normalise`), NHWC.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.resnet import ModifiedResNet, ModifiedResNetConfig
 from clipdiff_jax.models.transformer import Activation, Transformer
 
@@ -91,7 +91,7 @@ class VisionTransformer(nn.Module):
     config: VisionTransformerConfig
     projection_dim: int
     remat: bool = False
-    dtype: Any = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(self, pixels: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
@@ -123,7 +123,7 @@ class TextTransformer(nn.Module):
     config: TextConfig
     projection_dim: int
     remat: bool = False
-    dtype: Any = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b t"]) -> tuple[Float[Array, "b d"], Float[Array, "b t w"]]:
@@ -153,7 +153,7 @@ def end_of_text(ids: Int[Array, "b t"], eos_token_id: int) -> Int[Array, "b"]:
     return jnp.argmax(ids == eos_token_id, axis=-1)
 
 
-def _projection(features: int, width: int, dtype: Any) -> nn.Dense:
+def _projection(features: int, width: int, dtype: DType | None) -> nn.Dense:
     init = nn.initializers.normal(width**-0.5)
     return nn.Dense(features, use_bias=False, kernel_init=init, dtype=dtype, name="projection")
 
@@ -169,7 +169,7 @@ class CLIP(nn.Module):
 
     config: CLIPConfig
     remat: bool = False
-    dtype: Any = None
+    dtype: DType | None = None
 
     def setup(self) -> None:
         c = self.config
@@ -205,6 +205,13 @@ class CLIP(nn.Module):
     ) -> tuple[Float[Array, "b d"], Float[Array, "n d"], Float[Array, ""]]:
         """(image embeddings, text embeddings, temperature): all the contrastive loss needs."""
         return self.embed_images(pixels), self.embed_texts(ids)[0], self.temperature()
+
+
+def init_params(config: CLIPConfig, key: Key[Array, ""]) -> Params:
+    """New parameters (float32)."""
+    size = config.vision.image_size
+    pixels, ids = jnp.zeros((1, size, size, 3)), jnp.zeros((1, config.text.context_length), int)
+    return CLIP(config).init(key, pixels, ids)["params"]
 
 
 def unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:

@@ -6,8 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array
 
 from clipdiff_jax.core.config import from_dict, to_dict
 from clipdiff_jax.core.types import DType, Params
@@ -15,11 +13,12 @@ from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.documents import named, sample_size
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import (
-    WeightsError,
     demo_folder,
     is_our_folder,
     load_folder,
+    model_folder,
     read_config,
     save_folder,
 )
@@ -27,6 +26,7 @@ from clipdiff_jax.weights.hub import locate
 from clipdiff_jax.weights.layouts import unet_ddpm, unet_diffusers, unet_guided
 from clipdiff_jax.weights.layouts.schedule_diffusers import read_schedule
 from clipdiff_jax.weights.layouts.unet_guided import GuidedFlags
+from clipdiff_jax.weights.params import on_device
 from clipdiff_jax.weights.read import Tensors, open_tensors
 from clipdiff_jax.weights.tables import Table, import_params
 
@@ -147,15 +147,3 @@ def _has_variance(unet: UNetConfig) -> bool:
 def _import(table: Table, tensors: Any, config: DiffusionConfig, param_dtype: DType) -> Any:
     shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
     return import_params(table, tensors, shapes, dtype=param_dtype, place=on_device)
-
-
-def on_device(path: str, array: np.ndarray) -> Array:
-    """Puts a parameter onto the device as it is read, see `import_params`."""
-    del path
-    return jnp.asarray(array)
-
-
-def model_folder(source: str | Path) -> Path:
-    """The model folder meant by `source`: itself, or what a run in it has exported last."""
-    exported = Path(source) / "model"
-    return exported if is_our_folder(exported) else Path(source)

@@ -20,7 +20,7 @@ from clipdiff_jax.unclip.parts import (
     read_stages,
     unclip_root,
 )
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.hub import locate
 from clipdiff_jax.weights.layouts import unclip_diffusers as unclip_folder
 from clipdiff_jax.weights.layouts import unclip_karlo as unclip_original

@@ -26,16 +26,17 @@ from clipdiff_jax.models.unclip import (
     TextEncoder,
     Upsampler,
 )
-from clipdiff_jax.pixel.load import DEMO, model_folder
+from clipdiff_jax.pixel.load import DEMO
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import (
     ASSETS,
-    WeightsError,
-    fingerprint,
     is_our_folder,
     load_folder,
+    model_folder,
     read_config,
     save_folder,
 )
+from clipdiff_jax.weights.params import fingerprint
 
 Config = PartConfig | ARPriorConfig | DirectPriorConfig
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 
 
 def check_class(document: Mapping[str, Any], name: str) -> None:

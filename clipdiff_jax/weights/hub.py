@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 )
 
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 
 _REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 # Weights are looked for in this order, and the first kind that a repository has is downloaded.

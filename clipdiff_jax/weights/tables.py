@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.weights.folder import WeightsError, cast, flatten, unflatten
+from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.params import cast, flatten, unflatten
 
 Shape = tuple[int, ...]
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -33,8 +34,8 @@ class ConvertError(WeightsError):
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How one tensor is laid out elsewhere: axes of length one are dropped, the rest transposed.
+class Axes:
+    """How one tensor's axes lie elsewhere: those of length one are dropped, the rest transposed.
 
     `ones` are foreign axes of length one; `order[k]` is the axis, among those left, that becomes
     our axis k (empty: as they are).
@@ -58,12 +59,12 @@ class Layout:
         return self.to_theirs(np.broadcast_to(np.int8(0), ours)).shape
 
 
-SAME = Layout()
-LINEAR = Layout((1, 0))  # [out, in]
-CONV = Layout((2, 3, 1, 0))  # [out, in, height, width]
-POINTWISE = Layout((1, 0), ones=(2, 3))  # 1x1 convolution; a matrix here
-POINTWISE_1D = Layout((1, 0), ones=(2,))  # the same over sequences
-ONE_FIRST = Layout(ones=(0,))  # [1, ...]; also [1] for a scalar of ours
+SAME = Axes()
+LINEAR = Axes((1, 0))  # [out, in]
+CONV = Axes((2, 3, 1, 0))  # [out, in, height, width]
+POINTWISE = Axes((1, 0), ones=(2, 3))  # 1x1 convolution; a matrix here
+POINTWISE_1D = Axes((1, 0), ones=(2,))  # the same over sequences
+ONE_FIRST = Axes(ones=(0,))  # [1, ...]; also [1] for a scalar of ours
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,13 @@ class Rule:
       theirs: pattern of foreign names; of several, any that a file has is read and the first is
         written.
       ours: pattern of our paths; several are the equal parts of one fused foreign tensor.
-      layout: of each foreign tensor, after splitting.
+      axes: of each foreign tensor, after splitting.
       heads: of a fused tensor whose rows are ordered [head, part, row] (1: [part, row]).
     """
 
     theirs: str | tuple[str, ...]
     ours: str | tuple[str, ...]
-    layout: Layout = SAME
+    axes: Axes = SAME
     heads: int = 1
 
     @cached_property
@@ -102,10 +103,10 @@ class Table:
     ignored: tuple[str, ...] = ()
 
 
-def affine(theirs: str, ours: str, layout: Layout = LINEAR) -> list[Rule]:
+def affine(theirs: str, ours: str, axes: Axes = LINEAR) -> list[Rule]:
     """The rules of torch's linear layer or convolution."""
     return [
-        Rule(f"{theirs}.weight", f"{ours}/kernel", layout),
+        Rule(f"{theirs}.weight", f"{ours}/kernel", axes),
         Rule(f"{theirs}.bias", f"{ours}/bias"),
     ]
 
@@ -140,10 +141,10 @@ class _Entry:
         if count > 1:
             split = array.reshape(heads, count, -1, *array.shape[1:])
             array = split[:, self.paths.index(path)].reshape(-1, *array.shape[1:])
-        return self.rule.layout.to_ours(array)
+        return self.rule.axes.to_ours(array)
 
     def fuse(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        theirs = [self.rule.layout.to_theirs(part) for part in parts]
+        theirs = [self.rule.axes.to_theirs(part) for part in parts]
         if len(theirs) == 1:
             return np.ascontiguousarray(theirs[0]).reshape(self.shape)
         per_head = [t.reshape(self.rule.heads, -1, *t.shape[1:]) for t in theirs]
@@ -272,7 +273,7 @@ def _plan(table: Table, flat: Mapping[str, Shape]) -> list[_Entry]:
 
 
 def _fused_shape(rule: Rule, inner: Shape) -> Shape:
-    shape = rule.layout.shape(inner)
+    shape = rule.axes.shape(inner)
     parts = len(rule.our_patterns)
     return (shape[0] * parts, *shape[1:]) if parts > 1 else shape
 

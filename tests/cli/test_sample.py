@@ -14,7 +14,7 @@ from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.stage import EditObjective
 from clipdiff_jax.pictures.records import read_records
 from clipdiff_jax.pixel.load import save_diffusion
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 OBJECTIVE = EditObjective(
     source_text="a face", target_text="a smiling face", t0=300, invert_steps=4, train_steps=3

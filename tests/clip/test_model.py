@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from clipdiff_jax.clip.model import load_clip, preprocess, save_clip
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts import clip_openai, clip_transformers
 from clipdiff_jax.weights.tables import export_params
 

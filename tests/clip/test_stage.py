@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from clipdiff_jax.clip import stage as stage_module
-from clipdiff_jax.clip.model import init_params, load_clip, save_clip
+from clipdiff_jax.clip.model import load_clip, save_clip
 from clipdiff_jax.clip.stage import ClipStage, augment, build, contrastive_loss, words_loss
 from clipdiff_jax.data.avatars.source import AvatarsData
 from clipdiff_jax.data.tokenize import TokenizerError
-from clipdiff_jax.models.clip import CLIPConfig, TextConfig
+from clipdiff_jax.models.clip import CLIPConfig, TextConfig, init_params
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit

@@ -6,8 +6,8 @@ import jax
 import pytest
 from helpers.paths import CONFIGS
 
-from clipdiff_jax.clip import model as clip_pipeline
 from clipdiff_jax.core.config import load_config
+from clipdiff_jax.models.clip import init_params as init_clip
 from clipdiff_jax.models.unclip import init_params
 from clipdiff_jax.training.config import RunConfig
 
@@ -43,7 +43,7 @@ def test_the_prior_is_the_papers():
 
 
 def test_clip_is_vit_h():
-    params = shapes(functools.partial(clip_pipeline.init_params, load("paper/clip.py").stage.clip))
+    params = shapes(functools.partial(init_clip, load("paper/clip.py").stage.clip))
     assert billions(params["vision"]) == pytest.approx(0.632, abs=0.002)
     assert billions(params["text"]["transformer"]) == pytest.approx(0.302, abs=0.002)
 

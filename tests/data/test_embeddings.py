@@ -12,7 +12,7 @@ from clipdiff_jax.clip.model import save_clip
 from clipdiff_jax.data.embeddings import EmbeddingsData, open_embeddings, write_embeddings
 from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.data.transforms import to_uint8
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 
 def examples(count: int = 5, width: int = 7):

@@ -22,7 +22,8 @@ from clipdiff_jax.edit.api import (
 from clipdiff_jax.edit.presets import DEFAULT
 from clipdiff_jax.edit.run import _edit
 from clipdiff_jax.edit.stage import EditObjective
-from clipdiff_jax.weights.folder import WeightsError, fingerprint
+from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.params import fingerprint
 
 BASE, IMAGES = tiny_base(), pictures(3)
 OBJECTIVE = EditObjective(

@@ -10,7 +10,7 @@ from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.edit import latents
 from clipdiff_jax.edit.latents import invert_images
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 BASE, IMAGES = tiny_base(), pictures(5)
 GRID = {"t0": 300, "steps": 4, "batch_size": 2, "progress": False}

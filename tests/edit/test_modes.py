@@ -15,7 +15,7 @@ from clipdiff_jax.edit.api import Edit, _learned, edit, generate_edited, load_ed
 from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.run import _edited
 from clipdiff_jax.edit.stage import EditObjective, make_stage
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 BASE, CLIP, IMAGES = tiny_base(), tiny_clip(), pictures(2)
 H_SPACE = EditObjective(

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from clipdiff_jax.cli.train import main
-from clipdiff_jax.weights.folder import read_safetensors
+from clipdiff_jax.weights.safetensors_file import read_safetensors
 
 DISK, LIMIT = 4 * 2**20, 20_000  # bytes; the model alone has 150 kB
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from clipdiff_jax.clip.model import Clip, save_clip
 from clipdiff_jax.data.embeddings import EmbeddingsData, write_embeddings
 from clipdiff_jax.unclip.stages.prior_inputs import PriorInputs, open_prior_inputs
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 from helpers.tiny_models import tiny_clip
 
 WIDTH = 8

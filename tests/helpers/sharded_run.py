@@ -24,7 +24,7 @@ from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.weights.folder import flatten
+from clipdiff_jax.weights.params import flatten
 from helpers.tiny_stages import STAGES
 
 

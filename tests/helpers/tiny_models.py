@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from clipdiff_jax.clip import model as clip_pipeline
-from clipdiff_jax.clip.model import Clip
+from clipdiff_jax.clip.model import Clip, save_clip
 from clipdiff_jax.data.tokenize import Tokenizer, train_tokenizer
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models import pca, pixel
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.arcface import ArcFaceConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
+from clipdiff_jax.models.clip import init_params as init_clip
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
@@ -28,7 +28,7 @@ from clipdiff_jax.unclip import ar_prior as ar_pipeline
 from clipdiff_jax.unclip import direct_prior as direct_pipeline
 from clipdiff_jax.unclip import networks as unclip_networks
 from clipdiff_jax.unclip import parts as unclip_stages
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 SIZE = 16
 
@@ -47,7 +47,7 @@ def tiny_base(seed: int = 0, **changes) -> Diffusion:
 def tiny_clip(seed: int = 0) -> Clip:
     """A vision transformer and a text transformer of one block, over a byte vocabulary."""
     config, tokenizer = tiny_clip_config()
-    params = drawn(functools.partial(clip_pipeline.init_params, config), seed)
+    params = drawn(functools.partial(init_clip, config), seed)
     return Clip(config, params, tokenizer)
 
 
@@ -74,8 +74,8 @@ def write_unclip(folder: Path, seed: int = 0) -> Path:
     No weight is zero, so that every output depends on every input.
     """
     clip, tokenizer = tiny_clip_config()
-    params = drawn(functools.partial(clip_pipeline.init_params, clip), seed)
-    clip_pipeline.save_clip(folder / "clip", clip, params, tokenizer)
+    params = drawn(functools.partial(init_clip, clip), seed)
+    save_clip(folder / "clip", clip, params, tokenizer)
     of, text = fingerprint(params), {"hidden_width": 16, "text_length": 12}
     transformer = {"width": 16, "depth": 1, "heads": 2}
     schedule = DiscreteSchedule("squared_cosine")

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from clipdiff_jax.clip.model import Clip
-from clipdiff_jax.clip.model import init_params as init_clip
 from clipdiff_jax.data.avatars.source import AvatarsData
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.data.tokenize import train_tokenizer
@@ -16,6 +15,7 @@ from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.edit.stage import EditObjective, make_stage
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig
+from clipdiff_jax.models.clip import init_params as init_clip
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig

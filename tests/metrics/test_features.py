@@ -19,7 +19,7 @@ from clipdiff_jax.metrics.inception_features import (
     load_inception,
     pytorch_resize,
 )
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 
 
 class Pictures:

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clipdiff_jax.clip.model import init_params
 from clipdiff_jax.models.clip import (
     CLIP,
     CLIPConfig,
     TextConfig,
     VisionTransformerConfig,
     end_of_text,
+    init_params,
     normalise,
     unit,
 )

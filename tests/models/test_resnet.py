@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clipdiff_jax.models.resnet import FrozenBatchNorm, ModifiedResNet, ModifiedResNetConfig
-from clipdiff_jax.weights.folder import flatten
+from clipdiff_jax.weights.params import flatten
 
 
 def shapes(config):

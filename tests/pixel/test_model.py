@@ -14,7 +14,7 @@ from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pixel.load import save_diffusion
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts import unet_ddpm, unet_guided
 from clipdiff_jax.weights.layouts.schedule_diffusers import read_schedule, write_schedule
 from clipdiff_jax.weights.tables import ConvertError, export_params

@@ -12,7 +12,7 @@ from helpers.tiny_karlo import VARIATIONS, stored, write_karlo
 import clipdiff_jax as cd
 from clipdiff_jax.unclip import networks
 from clipdiff_jax.unclip.model import Noise
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 
 PROMPTS = ["a cat", "b"]
 STEPS = {"steps": 4, "upsample_steps": 4}

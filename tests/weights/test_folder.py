@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from clipdiff_jax.weights.folder import (
-    WeightsError,
-    flatten,
-    load_folder,
-    read_safetensors,
-    save_folder,
-    unflatten,
-)
-from clipdiff_jax.weights.folder import folder as weights
+from clipdiff_jax.weights import folder as weights
+from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.folder import load_folder, save_folder
+from clipdiff_jax.weights.params import flatten, unflatten
+from clipdiff_jax.weights.safetensors_file import read_safetensors
 
 CONFIG = {"kind": "toy", "width": 3}
 PARAMS = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.read import open_tensors
 
 

@@ -40,7 +40,7 @@ from clipdiff_jax.unclip.stages.prior_inputs import (
     open_prior_inputs,
     read_start,
 )
-from clipdiff_jax.weights.folder import cast
+from clipdiff_jax.weights.params import cast
 
 FITTED_AT_ONCE = 256  # examples in a batch of those that components and buckets are fitted to
 

@@ -31,7 +31,7 @@ from clipdiff_jax.training.stage import Aux, Stage, StageConfig
 from clipdiff_jax.unclip.load import read_stage
 from clipdiff_jax.unclip.networks import condition, encode_images, encode_texts, run_decoder
 from clipdiff_jax.unclip.parts import image_encoder, save_stage, text_encoder
-from clipdiff_jax.weights.folder import fingerprint, take_fitting
+from clipdiff_jax.weights.params import fingerprint, take_fitting
 
 
 @dataclass(frozen=True, kw_only=True)

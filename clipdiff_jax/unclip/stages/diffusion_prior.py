@@ -37,7 +37,7 @@ from clipdiff_jax.unclip.stages.prior_inputs import (
     read_start,
     standardise,
 )
-from clipdiff_jax.weights.folder import cast
+from clipdiff_jax.weights.params import cast
 
 NETWORK = "prior"
 GAMMA_BATCH = 64

@@ -25,7 +25,7 @@ from clipdiff_jax.models.unclip import Prior, TextEncoder, TextFeatures
 from clipdiff_jax.unclip.load import read_stage
 from clipdiff_jax.unclip.networks import encode_texts
 from clipdiff_jax.unclip.parts import text_encoder
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 UNITS = ("embedding_mean", "embedding_std")  # parameters set once from the data, never trained
 

@@ -18,7 +18,7 @@ from clipdiff_jax.models.clip import (
 )
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
 from clipdiff_jax.models.transformer import Activation
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 
 CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

@@ -9,7 +9,7 @@ from typing import Any
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
 from clipdiff_jax.models.transformer import Activation
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.tables import CONV, LINEAR, Rule, Table, norm
 
 _BICUBIC = 3  # Pillow's number

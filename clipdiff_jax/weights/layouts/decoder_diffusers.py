@@ -11,7 +11,7 @@ from typing import Any, Literal
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.weights.documents import check_blocks, check_class, check_options
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts import unet_diffusers
 from clipdiff_jax.weights.tables import Rule, Table, affine, norm
 

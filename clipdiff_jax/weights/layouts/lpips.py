@@ -7,11 +7,11 @@ layer.
 """
 
 from clipdiff_jax.models.vgg import VGGConfig
-from clipdiff_jax.weights.tables import CONV, Layout, Rule, Table, affine
+from clipdiff_jax.weights.tables import CONV, Axes, Rule, Table, affine
 
 _CLASSIFIER = ("classifier.{i}.weight", "classifier.{i}.bias")
 _ALEXNET_PLACES = (0, 3, 6, 8, 10)
-_TO_ONE = Layout(ones=(0, 2, 3))  # [1, in, 1, 1]
+_TO_ONE = Axes(ones=(0, 2, 3))  # [1, in, 1, 1]
 
 ALEXNET = Table(
     "AlexNet (torchvision)",

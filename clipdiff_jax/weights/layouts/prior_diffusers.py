@@ -5,7 +5,7 @@ from typing import Any
 
 from clipdiff_jax.models.diffusion_prior import ADDED_TOKENS, DiffusionPriorConfig
 from clipdiff_jax.weights.documents import check_class, check_options
-from clipdiff_jax.weights.tables import ONE_FIRST, Layout, Rule, Table, affine, norm
+from clipdiff_jax.weights.tables import ONE_FIRST, Axes, Rule, Table, affine, norm
 
 CLASS = "PriorTransformer"
 # Options whose other values Karlo does not use; what is supported is the default too.
@@ -29,7 +29,7 @@ TABLE = Table(
         *affine("embedding_proj", "embedding_in"),
         *affine("encoder_hidden_states_proj", "hidden_in"),
         Rule("positional_embedding", "position_embedding", ONE_FIRST),
-        Rule("prd_embedding", "query", Layout(ones=(0, 1))),
+        Rule("prd_embedding", "query", Axes(ones=(0, 1))),
         *norm(f"{_LAYER}.norm1", f"{_BLOCK}/norm1"),
         *affine(f"{_LAYER}.attn1.to_q", f"{_BLOCK}/attention/query"),
         *affine(f"{_LAYER}.attn1.to_k", f"{_BLOCK}/attention/key"),

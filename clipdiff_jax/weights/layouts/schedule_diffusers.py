@@ -8,7 +8,7 @@ from clipdiff_jax.diffusion.karlo import KarloSchedule
 from clipdiff_jax.diffusion.prediction import Target
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.weights.documents import check_class, check_options
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 
 T = TypeVar("T")
 Betas = Literal["linear", "squared_cosine"]

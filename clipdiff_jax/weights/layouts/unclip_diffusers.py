@@ -22,9 +22,9 @@ from clipdiff_jax.models.unclip import (
     Upsampler,
     init_params,
 )
-from clipdiff_jax.pixel.load import on_device
 from clipdiff_jax.weights.documents import named, sample_size
-from clipdiff_jax.weights.folder import WeightsError, read_config
+from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.folder import read_config
 from clipdiff_jax.weights.layouts import (
     clip_transformers,
     decoder_diffusers,
@@ -32,6 +32,7 @@ from clipdiff_jax.weights.layouts import (
     unet_diffusers,
 )
 from clipdiff_jax.weights.layouts.schedule_diffusers import read_scheduler
+from clipdiff_jax.weights.params import on_device
 from clipdiff_jax.weights.read import open_tensors
 from clipdiff_jax.weights.tables import Table, import_params
 

@@ -24,10 +24,10 @@ from clipdiff_jax.models.unclip import (
     Upsampler,
     init_params,
 )
-from clipdiff_jax.pixel.load import on_device
 from clipdiff_jax.weights.documents import named
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts import clip_openai, karlo_original, unet_guided
+from clipdiff_jax.weights.params import on_device
 from clipdiff_jax.weights.read import Tensors, open_tensors
 from clipdiff_jax.weights.tables import Shape, Table, import_params
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.weights.documents import check_blocks, check_class, check_options
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.tables import CONV, LINEAR, Rule, Table, affine, norm
 
 _DOWN = ("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D")

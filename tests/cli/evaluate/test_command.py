@@ -11,7 +11,7 @@ from clipdiff_jax.cli.evaluate import counterfactual
 from clipdiff_jax.edit.api import Edit
 from clipdiff_jax.edit.stage import EditObjective
 from clipdiff_jax.pixel.load import save_diffusion
-from clipdiff_jax.weights.folder import fingerprint
+from clipdiff_jax.weights.params import fingerprint
 
 OBJECTIVE = EditObjective(
     source_text="black hair", target_text="red hair", t0=100, invert_steps=3, train_steps=2

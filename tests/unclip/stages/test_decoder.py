@@ -24,7 +24,8 @@ from clipdiff_jax.training.optim import OptimConfig
 from clipdiff_jax.unclip.load import load_unclip, read_stage
 from clipdiff_jax.unclip.parts import read_stage_folder
 from clipdiff_jax.unclip.stages.decoder import DecoderStage, build, make_stage
-from clipdiff_jax.weights.folder import WeightsError, fingerprint
+from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.params import fingerprint
 
 UNET = replace(
     tiny_base().config.unet, attention_levels=(1,), head_width=8,

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 from helpers.paths import REFERENCES
 
-from clipdiff_jax.clip.model import init_params
-from clipdiff_jax.models.clip import CLIP, CLIPConfig, TextConfig, VisionTransformerConfig
+from clipdiff_jax.models.clip import (
+    CLIP,
+    CLIPConfig,
+    TextConfig,
+    VisionTransformerConfig,
+    init_params,
+)
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts import clip_openai, clip_transformers
 from clipdiff_jax.weights.tables import ConvertError, expected, export_params, import_params
 

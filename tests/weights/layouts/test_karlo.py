@@ -16,7 +16,7 @@ from clipdiff_jax.models.decoder_conditioning import DecoderConditioning, Decode
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior, DiffusionPriorConfig
 from clipdiff_jax.models.unclip import Decoder, Prior, Upsampler
 from clipdiff_jax.models.unet import UNet, UNetConfig
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts import (
     clip_transformers,
     decoder_diffusers,

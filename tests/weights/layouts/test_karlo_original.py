@@ -22,7 +22,7 @@ from clipdiff_jax.models.unclip import (
     init_params,
 )
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.weights.folder import WeightsError, flatten
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts import (
     clip_openai,
     decoder_diffusers,
@@ -32,6 +32,7 @@ from clipdiff_jax.weights.layouts import (
 )
 from clipdiff_jax.weights.layouts import unclip_diffusers as unclip_folder
 from clipdiff_jax.weights.layouts import unclip_karlo as unclip_original
+from clipdiff_jax.weights.params import flatten
 from clipdiff_jax.weights.tables import expected, export_params, import_params
 
 RELEASE = json.loads((REFERENCES / "karlo.json").read_text())

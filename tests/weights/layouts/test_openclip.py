@@ -8,7 +8,7 @@ import pytest
 from clipdiff_jax.clip.model import load_clip
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts import clip_openclip
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

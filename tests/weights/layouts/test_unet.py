@@ -11,7 +11,7 @@ import pytest
 from helpers.paths import REFERENCES
 
 from clipdiff_jax.models.unet import UNet, UNetConfig
-from clipdiff_jax.weights.folder import WeightsError
+from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts import unet_ddpm, unet_diffusers
 from clipdiff_jax.weights.tables import ConvertError, expected, export_params, import_params
 

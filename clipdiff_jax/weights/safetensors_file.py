@@ -1,0 +1,65 @@
+"""Reads `.safetensors` files without copying: arrays are views of the memory-mapped file."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from clipdiff_jax.weights.errors import WeightsError
+
+SAFETENSORS_DTYPES = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U64": np.dtype(np.uint64),
+    "U32": np.dtype(np.uint32),
+    "U16": np.dtype(np.uint16),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
+
+
+def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Maps a `.safetensors` file into memory -> {name: read-only array}; nothing is copied.
+
+    Raises `WeightsError` for a file that is missing, cut short or not of this format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"no file '{path}'")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header_size = int.from_bytes(file.read(8), "little")
+        if size < 8 or header_size > size - 8:
+            raise WeightsError(f"'{path}' ({size} bytes) is not a complete safetensors file")
+        try:
+            header = json.loads(file.read(header_size))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise WeightsError(f"'{path}' has no safetensors header: {error}") from error
+    header.pop("__metadata__", None)
+    data = np.memmap(path, mode="r", offset=8 + header_size) if size > 8 + header_size else b""
+    return {name: _view(data, entry, name, path) for name, entry in header.items()}
+
+
+def _view(data: Any, entry: Mapping[str, Any], name: str, path: Path) -> np.ndarray:
+    try:
+        kind, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"'{path}' describes '{name}' wrongly: {entry!r}") from error
+    if kind not in SAFETENSORS_DTYPES:
+        raise WeightsError(f"'{name}' in '{path}' has type '{kind}', which this library lacks")
+    dtype = SAFETENSORS_DTYPES[kind]
+    if end > len(data):
+        raise WeightsError(f"'{path}' is cut short: '{name}' ends at {end} of {len(data)} bytes")
+    if begin < 0 or end - begin != math.prod(shape) * dtype.itemsize:
+        raise WeightsError(f"'{name}' in '{path}' has {end - begin} bytes for {kind}{shape}")
+    return np.frombuffer(data, dtype, count=math.prod(shape), offset=begin).reshape(shape)
