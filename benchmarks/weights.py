@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from clipdiff_jax.models import clip
+from clipdiff_jax.models import arcface, clip
 from clipdiff_jax.models.arcface import ArcFaceConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
@@ -29,7 +29,6 @@ from clipdiff_jax.models.unclip import (
     Upsampler,
 )
 from clipdiff_jax.models.unet import UNet, UNetConfig, num_params
-from clipdiff_jax.perceptual import face_encoder as face
 from clipdiff_jax.unclip import networks as unclip_networks
 
 LARGE = TextConfig(width=768, heads=12, mlp_width=3072)
@@ -132,7 +131,7 @@ def main() -> None:
         return
     counts = {name: count(functools.partial(clip.init_params, c)) for name, c in CLIPS.items()}
     counts |= {name: num_params(config, config.stride) for name, config in UNETS.items()}
-    counts["ArcFace IR-SE50"] = count(functools.partial(face.init_params, ArcFaceConfig()))
+    counts["ArcFace IR-SE50"] = count(functools.partial(arcface.init_params, ArcFaceConfig()))
     for name, stage in STAGES.items():
         counts[name] = count(functools.partial(unclip_networks.init_params, stage))
     print("| model | parameters | float32 | bfloat16 |\n|---|--:|--:|--:|")

@@ -6,7 +6,7 @@ Preprocessing is part of it and is JAX, so gradients reach the images: the short
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from clipdiff_jax.core.checks import check_floats
 from clipdiff_jax.core.config import from_dict, to_dict
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer
 from clipdiff_jax.models.clip import CLIP, CLIPConfig, init_params, normalise
 from clipdiff_jax.weights.errors import WeightsError
@@ -39,14 +41,6 @@ PREPROCESSOR = "preprocessor_config.json"
 _FILES = ("*.json", "merges.txt")  # what a repository must have beside the weights
 
 
-def check_floats(images: Array | np.ndarray) -> None:
-    """Raises `TypeError` for integer images: theirs is another range."""
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise TypeError(
-            f"images are {images.dtype}, expected floats in [-1, 1]: images / 127.5 - 1"
-        )
-
-
 def preprocess(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b size size 3"]:
     """Resizes the shorter side to `size` (bicubic, anti-aliased) and cuts out the middle square.
 
@@ -62,14 +56,15 @@ def preprocess(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b si
     return images[:, top : top + size, left : left + size]
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A loaded CLIP. Arrays live in `params`; `dtype` is what the towers compute in."""
+    """A CLIP; `params` are both towers', `dtype` is what they compute in."""
 
-    config: CLIPConfig
-    params: Any
-    tokenizer: Tokenizer
-    dtype: Any = jnp.float32
+    config: CLIPConfig = field(metadata={"static": True})
+    params: Params = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False, metadata={"static": True})
+    dtype: DType = field(default=jnp.float32, metadata={"static": True})
 
     def embed_images(self, images: Float[Array | np.ndarray, "b h w 3"]) -> Float[Array, "b d"]:
         """Images in [-1, 1] of any size -> projected embeddings, not normalised.
@@ -77,7 +72,7 @@ class Clip:
         Raises `TypeError` for integer images: theirs is another range.
         """
         check_floats(images)
-        return _embed_images(self.config, self.dtype, self.params, jnp.asarray(images))
+        return _embed_images(self, jnp.asarray(images))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Array, "b d"]:
         """Texts -> projected embeddings, not normalised.
@@ -90,8 +85,7 @@ class Clip:
         self, texts: Sequence[str]
     ) -> tuple[Float[Array, "b d"], Float[Array, "b t w"]]:
         """Texts -> (projected embeddings, last hidden states after the final norm)."""
-        ids = jnp.asarray(self.tokenizer(texts))
-        return _embed_texts(self.config, self.dtype, self.params, ids)
+        return _embed_texts(self, jnp.asarray(self.tokenizer(texts)))
 
     @property
     def temperature(self) -> float:
@@ -99,19 +93,17 @@ class Clip:
         return float(jnp.minimum(jnp.exp(self.params["logit_scale"]), 100.0))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _embed_images(config: CLIPConfig, dtype: Any, params: Any, images: Array) -> Array:
-    pixels = normalise(preprocess(images, config.vision.image_size), config)
-    network: Any = CLIP(config, dtype=dtype)
-    return network.apply({"params": params}, pixels, method="embed_images")
+@jax.jit
+def _embed_images(clip: Clip, images: Array) -> Array:
+    pixels = normalise(preprocess(images, clip.config.vision.image_size), clip.config)
+    network: Any = CLIP(clip.config, dtype=clip.dtype)
+    return network.apply({"params": clip.params}, pixels, method="embed_images")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _embed_texts(
-    config: CLIPConfig, dtype: Any, params: Any, ids: Int[Array, "b t"]
-) -> tuple[Array, Array]:
-    network: Any = CLIP(config, dtype=dtype)
-    return network.apply({"params": params}, ids, method="embed_texts")
+@jax.jit
+def _embed_texts(clip: Clip, ids: Int[Array, "b t"]) -> tuple[Array, Array]:
+    network: Any = CLIP(clip.config, dtype=clip.dtype)
+    return network.apply({"params": clip.params}, ids, method="embed_texts")
 
 
 def save_clip(

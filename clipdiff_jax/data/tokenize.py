@@ -4,6 +4,8 @@ A tokenizer is loaded from a folder (`tokenizer.json`, or `vocab.json` and `merg
 on the captions of a data set. What a row looks like: start mark, the text, end mark, padding.
 """
 
+import functools
+import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Sequence
@@ -30,9 +32,12 @@ class TokenizerError(ValueError):
     """A tokenizer that cannot be read; the message names the file and what was expected."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tokenizer:
     """Callable: texts -> int32 ids [len(texts), context_length].
+
+    Two that make the same ids of every text are equal, so that a model may have one among its
+    static fields.
 
     Attributes:
       backend: the BPE.
@@ -50,6 +55,18 @@ class Tokenizer:
                 raise TokenizerError(f"not a CLIP tokenizer: its vocabulary lacks '{mark}'")
         if self.context_length < 3:
             raise ValueError(f"context_length is {self.context_length}, expected at least 3")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and (self is other or self._value == other._value)
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    @functools.cached_property
+    def _value(self) -> tuple[str, int, int]:
+        """What makes it the tokenizer it is; computed once, for the BPE is long."""
+        digest = hashlib.sha256(self.backend.to_str().encode()).hexdigest()
+        return digest, self.context_length, self.pad_id
 
     @property
     def start_id(self) -> int:

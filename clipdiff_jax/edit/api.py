@@ -24,7 +24,7 @@ from clipdiff_jax.edit.run import Learned, Method, run, run_from_latents
 from clipdiff_jax.edit.stage import KIND, EditObjective, make_stage, save_edit
 from clipdiff_jax.edit.t0 import with_t0
 from clipdiff_jax.models.pixel import DiffusionConfig
-from clipdiff_jax.perceptual.face_encoder import FaceEncoder
+from clipdiff_jax.perceptual.identity import FaceEncoder
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit

@@ -39,8 +39,7 @@ from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.perceptual.directional import change, direction_term, length_term
-from clipdiff_jax.perceptual.face_encoder import FaceEncoder
-from clipdiff_jax.perceptual.identity import identity_loss
+from clipdiff_jax.perceptual.identity import FaceEncoder, identity_loss
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.stage import Aux
 

@@ -34,7 +34,7 @@ from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.edit.t0 import with_t0
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.perceptual.directional import text_direction
-from clipdiff_jax.perceptual.face_encoder import FaceEncoder, load_face
+from clipdiff_jax.perceptual.identity import FaceEncoder, load_face
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.stage import Stage, StageConfig

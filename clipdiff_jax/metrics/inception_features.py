@@ -9,6 +9,8 @@ The resize is part of the metric: FIDs of the same pictures by two resizes diffe
               2 x / 255 - 1. As pytorch-fid does it, for comparison with older papers.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,32 @@ from jaxtyping import Array, Float, Float32, UInt8
 from PIL import Image
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.types import Params
 from clipdiff_jax.metrics.features import FeatureNetwork
 from clipdiff_jax.models.inception import IMAGE_SIZE, SMALLEST, Inception
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts.inception import TABLE
-from clipdiff_jax.weights.params import fingerprint
+from clipdiff_jax.weights.params import fingerprint, on_device
 from clipdiff_jax.weights.read import open_tensors
 from clipdiff_jax.weights.tables import import_params
 
-RESIZES = ("clean", "pytorch")
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 PUBLISHED = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}"
 _BICUBIC = Image.Resampling.BICUBIC
 CLASSES = 1008  # of the classifier in the published file; torchvision's networks have 1000
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class InceptionFeatures:
+    """FID's Inception without its classifier."""
+
+    params: Params = field(repr=False)
+
+    def embed(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b 2048"]:
+        """Pictures as `clean_resize` or `pytorch_resize` prepare them -> features."""
+        network: Any = Inception()
+        return network.apply({"params": self.params}, images)
 
 
 def load_inception(path: str | Path, *, resize: str = "clean") -> FeatureNetwork:
@@ -55,13 +70,12 @@ def load_inception(path: str | Path, *, resize: str = "clean") -> FeatureNetwork
             f"classifier, got {classes}. Distances by another network mean something else; FID's "
             f"weights are published at {PUBLISHED}"
         )
-    params = import_params(TABLE, tensors, inception_shapes())
-    name = f"inception-{fingerprint(params)}-{resize}"
-    prepare = clean_resize if resize == "clean" else pytorch_resize
-    return FeatureNetwork(name, prepare, _embed, jax.tree.map(jnp.asarray, params))
+    model = InceptionFeatures(import_params(TABLE, tensors, inception_shapes(), place=on_device))
+    name = f"inception-{fingerprint(model.params)}-{resize}"
+    return FeatureNetwork(name, RESIZES[resize], InceptionFeatures.embed, model)
 
 
-def inception_shapes() -> Any:
+def inception_shapes() -> Params:
     """The network's parameters as shapes."""
     pixels = jnp.zeros((1, SMALLEST, SMALLEST, 3))
     return jax.eval_shape(lambda: Inception().init(jax.random.key(0), pixels)["params"])
@@ -101,6 +115,7 @@ def _bilinear(levels: Float32[np.ndarray, "h w 3"], size: int, axis: int) -> np.
     return levels.take(low, axis) * (1 - weight) + levels.take(high, axis) * weight
 
 
-def _embed(params: Any, images: Float[Array, "b h w 3"]) -> Float[Array, "b 2048"]:
-    network: Any = Inception()
-    return network.apply({"params": params}, images)
+RESIZES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "clean": clean_resize,
+    "pytorch": pytorch_resize,
+}

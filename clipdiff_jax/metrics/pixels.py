@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from clipdiff_jax.clip.model import check_floats
+from clipdiff_jax.core.checks import check_floats
 
 Images = Float[Array | np.ndarray, "b h w c"]
 Truths = Float[Array | np.ndarray, "_ _ _ _"]  # of the images' shape: `_pair` says where not

@@ -10,8 +10,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.resnet import FrozenBatchNorm
 
 
@@ -62,7 +63,7 @@ class Block(nn.Module):
     config: ArcFaceConfig
     width: int
     stride: int
-    dtype: Any = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j d"]:
@@ -93,7 +94,7 @@ class ArcFace(nn.Module):
     """
 
     config: ArcFaceConfig = ArcFaceConfig()
-    dtype: Any = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
@@ -113,3 +114,9 @@ class ArcFace(nn.Module):
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # the original flattens [C, H, W]
         x = nn.Dense(c.features, dtype=self.dtype, name="out")(x)
         return FrozenBatchNorm(self.dtype, name="out_norm2")(x).astype(jnp.float32)
+
+
+def init_params(config: ArcFaceConfig, key: Key[Array, ""]) -> Params:
+    """New parameters (float32)."""
+    size = config.image_size
+    return ArcFace(config).init(key, jnp.zeros((1, size, size, 3)))["params"]

@@ -6,19 +6,56 @@ with h the L2-normalised embedding of ArcFace (Deng et al. 2019, arXiv 1801.0769
 through the crop that DiffusionCLIP (Kim et al. 2022, arXiv 2110.02711, eq. 5) inherits from
 pixel2style2pixel: rows 35 to 223 and columns 32 to 220 of a 256-pixel aligned face, average-pooled
 to the 112 pixels ArcFace was trained at.
+
+`FaceEncoder` is h: a loaded ArcFace as one object. `identity_loss` takes any function in its place.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.models.arcface import ArcFace, ArcFaceConfig, init_params
 from clipdiff_jax.models.clip import unit
+from clipdiff_jax.weights.layouts.arcface import TABLE
+from clipdiff_jax.weights.params import on_device
+from clipdiff_jax.weights.read import open_tensors
+from clipdiff_jax.weights.tables import import_params
 
 ROWS, COLUMNS, REFERENCE_SIZE = (35, 223), (32, 220), 256
 ARCFACE_SIZE = 112
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class FaceEncoder:
+    """A loaded ArcFace; `dtype` is what the network computes in."""
+
+    config: ArcFaceConfig = field(metadata={"static": True})
+    params: Params = field(repr=False)
+    dtype: DType = field(default=jnp.float32, metadata={"static": True})
+
+    def embed(self, faces: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
+        """Aligned faces in [-1, 1] of the network's size -> embeddings, not normalised."""
+        network: Any = ArcFace(self.config, self.dtype)
+        return network.apply({"params": self.params}, faces)
+
+
+def load_face(path: str | Path, *, dtype: DType = jnp.float32) -> FaceEncoder:
+    """Loads the public IR-SE50 weights, `model_ir_se50.pth`.
+
+    Raises `WeightsError` or `ConvertError` for a file that is missing, damaged or something else.
+    """
+    config = ArcFaceConfig()
+    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    params = import_params(TABLE, open_tensors(path), shapes, place=on_device)
+    return FaceEncoder(config, params, dtype)
 
 
 def identity_loss(

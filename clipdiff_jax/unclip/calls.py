@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from clipdiff_jax.clip.model import check_floats
+from clipdiff_jax.core.checks import check_floats
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.data.tokenize import Tokenizer

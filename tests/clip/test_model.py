@@ -194,3 +194,22 @@ def test_a_folder_written_by_transformers(tmp_path):
         theirs = model.text_projection(model.text_model(ids).pooler_output).numpy()
     ours = loaded.embed_texts(TEXTS)
     assert np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < 1e-4
+
+
+def test_a_clip_is_one_pytree(clip):
+    """A copy with equal static fields is the same program; arrays are its only leaves."""
+    leaves, tree = jax.tree.flatten(clip)
+    again = tiny_clip()
+    assert jax.tree.structure(again) == tree
+    assert len(leaves) == len(jax.tree.leaves(clip.params))
+    images = pictures(2)
+    traced = []
+
+    @jax.jit
+    def embed(model, images):
+        traced.append(1)
+        return model.embed_images(images)
+
+    np.testing.assert_allclose(embed(clip, images), clip.embed_images(images), rtol=1e-5)
+    embed(again, images)
+    assert len(traced) == 1

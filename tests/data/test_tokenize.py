@@ -102,3 +102,11 @@ def test_equal_to_transformers(tokenizer):
     texts = [*ODD, "hello, world!! don't", "数字 123", "a\n\nb", "ÀÉ é"]
     ids = theirs(texts, padding="max_length", max_length=32, truncation=True)["input_ids"]
     np.testing.assert_array_equal(tokenizer(texts), ids)
+
+
+def test_tokenizers_of_the_same_ids_are_equal(tokenizer):
+    again = train_tokenizer(CAPTIONS, 600, 32)
+    assert again == tokenizer
+    assert hash(again) == hash(tokenizer)
+    assert train_tokenizer(CAPTIONS, 600, 31) != tokenizer
+    assert train_tokenizer(CAPTIONS, 520, 32) != tokenizer

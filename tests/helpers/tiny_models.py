@@ -10,7 +10,7 @@ import numpy as np
 from clipdiff_jax.clip.model import Clip, save_clip
 from clipdiff_jax.data.tokenize import Tokenizer, train_tokenizer
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
-from clipdiff_jax.models import pca, pixel
+from clipdiff_jax.models import arcface, pca, pixel
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.arcface import ArcFaceConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
@@ -21,8 +21,7 @@ from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unclip import Decoder, Prior, Upsampler
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.perceptual import face_encoder as face_pipeline
-from clipdiff_jax.perceptual.face_encoder import FaceEncoder
+from clipdiff_jax.perceptual.identity import FaceEncoder
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.unclip import ar_prior as ar_pipeline
 from clipdiff_jax.unclip import direct_prior as direct_pipeline
@@ -65,7 +64,7 @@ def tiny_clip_config() -> tuple[CLIPConfig, Tokenizer]:
 def tiny_face(seed: int = 0) -> FaceEncoder:
     """ArcFace with one block a stage."""
     config = ArcFaceConfig(width=4, depths=(1, 1, 1, 1), reduction=4, features=8)
-    return FaceEncoder(config, drawn(functools.partial(face_pipeline.init_params, config), seed))
+    return FaceEncoder(config, drawn(functools.partial(arcface.init_params, config), seed))
 
 
 def write_unclip(folder: Path, seed: int = 0) -> Path:

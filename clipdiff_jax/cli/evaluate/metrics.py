@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from clipdiff_jax.metrics.pixels import mae, psnr, ssim
-from clipdiff_jax.perceptual.lpips_model import NETS, load_lpips
+from clipdiff_jax.perceptual.lpips import NETS, load_lpips
 
 
 class Metric(NamedTuple):

@@ -21,7 +21,7 @@ from clipdiff_jax.cli.results import spread
 from clipdiff_jax.metrics.folders import Pair, list_pairs, read_pairs
 from clipdiff_jax.metrics.text_image import identity_similarity
 from clipdiff_jax.metrics.uncertainty import bootstrap
-from clipdiff_jax.perceptual.face_encoder import load_face
+from clipdiff_jax.perceptual.identity import load_face
 from clipdiff_jax.pictures.grid import Grid, show
 
 

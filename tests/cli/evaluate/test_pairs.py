@@ -13,7 +13,7 @@ from clipdiff_jax.cli.evaluate import command as evaluate_command
 from clipdiff_jax.data.transforms import to_float, to_uint8
 from clipdiff_jax.metrics.pixels import mae, psnr, ssim
 from clipdiff_jax.models.alexnet import AlexNetConfig
-from clipdiff_jax.perceptual.lpips_model import init_params, load_lpips
+from clipdiff_jax.perceptual.lpips import init_params, load_lpips
 from clipdiff_jax.weights.layouts.lpips import ALEXNET
 from clipdiff_jax.weights.tables import export_params
 

@@ -9,8 +9,7 @@ from safetensors.numpy import save_file
 
 from clipdiff_jax.models.alexnet import AlexNetConfig
 from clipdiff_jax.models.vgg import VGGConfig
-from clipdiff_jax.perceptual.lpips import lpips
-from clipdiff_jax.perceptual.lpips_model import Lpips, import_lpips, init_params, load_lpips
+from clipdiff_jax.perceptual.lpips import Lpips, import_lpips, init_params, load_lpips, lpips
 from clipdiff_jax.weights.layouts.lpips import ALEXNET, HEADS, vgg_table
 from clipdiff_jax.weights.tables import ConvertError, expected, export_params
 
