@@ -1,0 +1,52 @@
+"""The Python of the documentation runs: each page's blocks in order, in one namespace.
+
+A block that needs a download is fenced as ```python no-run. Numbers that make a page slow are
+replaced by smaller ones, here and nowhere else, and each of them has to be on the page.
+"""
+
+import re
+
+import pytest
+from helpers.paths import ROOT
+
+_BLOCK = re.compile(r"^```python([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+# Pages with Python in them, and what is made smaller in each.
+PAGES: dict[str, dict[str, str]] = {
+    "README.md": {},
+    "docs/your-own-sampler.md": {},
+    "docs/your-own-stage.md": {},
+    "docs/your-own-weight-layout.md": {},
+    "docs/unclip-from-its-parts.md": {},
+    "docs/avatars.md": {},
+    "docs/weights.md": {},
+}
+
+
+def blocks(page: str) -> list[str]:
+    """The blocks to run, each moved down to its line in the page, so that errors point there."""
+    text = (ROOT / page).read_text()
+    found = []
+    for match in _BLOCK.finditer(text):
+        info, code = match[1].strip(), match[2]
+        assert info in ("", "no-run"), f"{page}: ```python {info}"
+        if not info:
+            found.append("\n" * text[: match.start(2)].count("\n") + code)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_snippets_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    codes, namespace = blocks(page), {"__name__": "__main__"}
+    for written, smaller in PAGES[page].items():
+        assert any(written in code for code in codes), f"'{written}' is not in {page}"
+        codes = [code.replace(written, smaller) for code in codes]
+    for code in codes:
+        exec(compile(code, str(ROOT / page), "exec"), namespace)
+
+
+def test_every_page_with_python_is_run():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    with_python = {str(p.relative_to(ROOT)) for p in pages if _BLOCK.search(p.read_text())}
+    assert with_python == set(PAGES)
