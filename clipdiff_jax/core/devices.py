@@ -5,7 +5,9 @@ optimiser state and moving averages. XLA derives every collective from these pla
 successor of pmap/pjit), so the same jitted step runs on one device and on a pod.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -34,9 +36,9 @@ class MeshConfig:
     distributed: bool = False
 
 
-def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Builds the mesh. Raises `ConfigError` if the axes do not multiply to the device count."""
-    devices = devices or jax.devices()
+    devices = list(devices or jax.devices())
     count = len(devices)
     data = count // config.fsdp if config.data == -1 else config.data
     if data * config.fsdp != count or data < 1:
@@ -45,6 +47,12 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
         )
     grid = np.asarray(devices).reshape(data, config.fsdp)
     return Mesh(grid, (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh of devices that share batches and each hold all parameters; all of this process by
+    default."""
+    return make_mesh(MeshConfig(), devices or jax.local_devices())
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
@@ -75,10 +83,10 @@ def tree_sharding(mesh: Mesh, tree: Any, min_split: int) -> Any:
     return jax.tree.map(lambda leaf: param_sharding(mesh, leaf.shape, min_split), tree)
 
 
-def shard_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Places this process's slice of the global batch on its devices."""
-    sharding = batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, value)
-        for name, value in batch.items()
-    }
+def split_batch(mesh: Mesh, batch: Any) -> Any:
+    """Places a pytree of arrays [B, ...] on the devices of the mesh, which share its rows equally.
+
+    With several processes each gives its own part of the global batch.
+    """
+    place = partial(jax.make_array_from_process_local_data, batch_sharding(mesh))
+    return jax.tree.map(place, batch)

@@ -11,12 +11,15 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-import grain
 import numpy as np
 from absl import flags
 
+from clipdiff_jax.core.log import quiet_absl
 from clipdiff_jax.data.sources import DataSource
 from clipdiff_jax.data.transforms import Transform
+
+with quiet_absl():
+    import grain
 
 # Batches read ahead by threads of each reading process.
 PREFETCH = 4
@@ -30,27 +33,27 @@ def batches(
     start_step: int = 0,
     transform: Transform | None = None,
     num_workers: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
+    process: tuple[int, int] = (0, 1),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields this process's part of the global batches of steps `start_step`, `start_step` + 1...
 
-    `batch_size` is that of the global batch; the processes' parts, put together in the order of
-    `process_index`, are what a single process would yield. `transform(example, rng)` returns
+    `batch_size` is that of the global batch. `process` is (index, count): the processes' parts, put
+    together in the order of their index, are what a single process would yield. `transform(example, rng)` returns
     arrays, with `rng` a function of the seed and the example's position; without one the batch
     has the images as they are (uint8, all of one size). `num_workers` further processes read,
     none by default (threads then read ahead in this one).
 
-    Raises `ValueError` for an empty source, a seed outside 0..2^32-1, a process index that does not
+    Raises `ValueError` for an empty source, a seed outside 0..2^32-1, a process that does not
     exist, a batch that the processes cannot share equally, and a transform that returns something
     other than arrays.
     """
+    process_index, process_count = process
     if len(source) == 0:
         raise ValueError("the source has no examples")
     if batch_size < 1 or process_count < 1 or batch_size % process_count:
         raise ValueError(f"{process_count} processes cannot share a batch of {batch_size} equally")
     if not 0 <= process_index < process_count:
-        raise ValueError(f"process_index {process_index} is not in 0..{process_count - 1}")
+        raise ValueError(f"the process {process_index} is not in 0..{process_count - 1}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must lie in 0..2^32-1, got {seed}")
     if start_step < 0:
@@ -61,7 +64,7 @@ def batches(
         .repeat()
         .random_map(transform or _image_only, seed=seed)
     )
-    parts = _Parts(examples, batch_size, start_step, process_index, process_count)
+    parts = _Parts(examples, batch_size, start_step, process)
     reading = grain.ReadOptions(num_threads=2, prefetch_buffer_size=PREFETCH)
     dataset = grain.MapDataset.source(parts).to_iter_dataset(reading)
     if num_workers and not flags.FLAGS.is_parsed():
@@ -88,12 +91,12 @@ class _Parts:
     """Item `i` is one process's part of the global batch of step `start_step + i`."""
 
     def __init__(
-        self, examples: Any, batch_size: int, start_step: int, process: int, processes: int
+        self, examples: Any, batch_size: int, start_step: int, process: tuple[int, int]
     ) -> None:
         self._examples = examples
         self._batch_size, self._start_step = batch_size, start_step
-        self._share = batch_size // processes
-        self._offset = process * self._share
+        self._share = batch_size // process[1]
+        self._offset = process[0] * self._share
 
     def __len__(self) -> int:
         return 2**31  # steps; the examples themselves are endless

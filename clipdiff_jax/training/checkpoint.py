@@ -5,24 +5,21 @@ either the whole of it or nothing that counts. Restoring places every array stra
 sharding of the mesh in use, which may have another number of devices than the one that wrote it.
 """
 
-import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
-from orbax.checkpoint import v1 as ocp
 
 from clipdiff_jax.core.config import ConfigError
+from clipdiff_jax.core.log import quiet_absl
+from clipdiff_jax.core.types import Params
 from clipdiff_jax.training.state import TrainState
 
-_absl = logging.getLogger("absl")
-_absl.setLevel(logging.WARNING)
-# Each of orbax's threads logs a traceback of what is raised here once.
-_absl.addFilter(lambda record: "orbax" not in record.pathname or record.levelno < logging.ERROR)
+with quiet_absl():
+    from orbax.checkpoint import v1 as ocp
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,12 @@ class CheckpointConfig:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `folder`; saves in the background."""
+    """The checkpoints of one run, in `folder`; saves in the background.
 
-    def __init__(self, folder: Path, config: CheckpointConfig):
+    Orbax speaks through absl, also of what is raised here: use them within `core.log.quiet_absl`.
+    """
+
+    def __init__(self, folder: Path, config: CheckpointConfig) -> None:
         rules = ocp.training.preservation_policies
         keep = [rules.LatestN(config.keep)]
         if config.keep_every:
@@ -119,7 +119,7 @@ class Checkpoints:
             ) from error
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+def _shapes(tree: Params) -> dict[str, tuple[int, ...]]:
     """Path -> shape of every array, for trees of tuples and for the dictionaries orbax keeps."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
@@ -127,7 +127,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _storable(state: Any) -> Any:
+def _storable(state: TrainState) -> TrainState:
     """Random keys are stored as the numbers they are made of."""
     if isinstance(state.key, jax.ShapeDtypeStruct):
         data = jax.eval_shape(jax.random.key_data, state.key)

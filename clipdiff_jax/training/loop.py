@@ -14,14 +14,17 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
-from clipdiff_jax.core.devices import make_mesh, replicated, shard_batch, tree_sharding
+from clipdiff_jax.core.devices import make_mesh, replicated, split_batch, tree_sharding
+from clipdiff_jax.core.log import quiet_absl
+from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.loader import batches
 from clipdiff_jax.training.checkpoint import Checkpoints
 from clipdiff_jax.training.compiled import CompiledStep, compile_step
 from clipdiff_jax.training.config import TrainConfig
-from clipdiff_jax.training.run_log import Log, peak_flops
+from clipdiff_jax.training.run_log import RunLog, peak_flops
 from clipdiff_jax.training.stage import Stage
 from clipdiff_jax.training.start import first_state, plan_state
 from clipdiff_jax.training.state import TrainState
@@ -44,7 +47,7 @@ def fit(
     With a `workdir` the run resumes from its newest checkpoint, logs to `log.jsonl`, saves
     checkpoints under `checkpoints/` and exports the model to `model/`. On SIGTERM it saves, and
     raises `SystemExit(143)`. Without a `workdir` nothing touches the disk. `progress` shows a bar
-    in place of log lines.
+    in place of lines to the logger.
 
     Raises `NotFinite` and `OSError` for what cannot be written (a full disk), both with the last
     good checkpoint kept, and `ConfigError` for a batch that does not divide over the devices.
@@ -53,9 +56,11 @@ def fit(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     mesh = make_mesh(config.mesh)
-    log = Log(folder, config.tensorboard, console=not progress)
-    checkpoints = None if folder is None else Checkpoints(folder / "checkpoints", config.checkpoint)
-    with jax.set_mesh(mesh):
+    log = RunLog(folder, tensorboard=config.tensorboard, quiet=progress)
+    with quiet_absl(), jax.set_mesh(mesh):
+        checkpoints = None
+        if folder is not None:
+            checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint)
         shardings = tree_sharding(mesh, stage.frozen, config.mesh.min_split)
         frozen = jax.device_put(stage.frozen, shardings)
         plan = plan_state(stage, config, mesh)
@@ -69,8 +74,7 @@ def fit(
             start_step=done,
             transform=stage.transform,
             num_workers=config.workers,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process=(jax.process_index(), jax.process_count()),
         )
         log.say(
             f"{step.parameters / 1e6:.2f}M parameters, {mesh.size} device(s) "
@@ -89,11 +93,11 @@ class _Run:
     stage: Stage
     config: TrainConfig
     folder: Path | None
-    mesh: Any
-    log: Log
+    mesh: Mesh
+    log: RunLog
     checkpoints: Checkpoints | None
     step: CompiledStep
-    frozen: Any
+    frozen: Params
 
     def loop(
         self,
@@ -110,7 +114,7 @@ class _Run:
         bar = tqdm(total=config.steps, initial=done, disable=not progress, unit="step")
         try:
             for number in range(done + 1, config.steps + 1):
-                batch = shard_batch(self.mesh, next(data))
+                batch = split_batch(self.mesh, next(data))
                 state, metrics = self.step.call(state, self.frozen, batch)
                 # The step before this one has surely been dispatched long ago: looking at it
                 # costs no idle time, and no bad step goes unnoticed for longer than one more.
@@ -193,7 +197,7 @@ class _Run:
 class _Meter:
     """Examples a second and FLOP utilisation since the last reading."""
 
-    def __init__(self, batch_size: int, flops: float | None, mesh: Any):
+    def __init__(self, batch_size: int, flops: float | None, mesh: Mesh) -> None:
         self._batch_size, self._flops = batch_size, flops
         peak = peak_flops(mesh.devices.flat[0])
         self._peak = None if peak is None else peak * mesh.size

@@ -1,4 +1,4 @@
-"""What a run tells: a console line, `log.jsonl`, image previews, and TensorBoard if asked.
+"""What a run tells: a line of its logger, `log.jsonl`, image previews, and TensorBoard if asked.
 
 Throughput is examples a second between two log lines, without the time of compiling or saving
 previews. FLOP utilisation divides XLA's own count for the step by the device's peak in bfloat16.
@@ -6,7 +6,7 @@ previews. FLOP utilisation divides XLA's own count for the step by the device's 
 
 import io
 import json
-import sys
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from PIL import Image
 from clipdiff_jax.core.config import ConfigError
 from clipdiff_jax.core.files import write_whole, writing
 from clipdiff_jax.data.transforms import to_uint8
+
+logger = logging.getLogger(__name__)
 
 # Dense bfloat16 FLOP/s of one device, from the makers' data sheets, by jax's `device_kind`.
 PEAK_FLOPS = {
@@ -40,16 +42,18 @@ def peak_flops(device: jax.Device) -> float | None:
     return PEAK_FLOPS[max(kinds, key=len)] if kinds else None
 
 
-class Log:
-    """Writes what happens to the console and, given a folder, to files in it.
+class RunLog:
+    """Tells what happens to the logger of this module and, given a folder, to files in it.
 
-    Only process 0 writes. Raises `ConfigError` if TensorBoard is asked for and not installed.
+    quiet: nothing to the logger. Only process 0 writes. Raises `ConfigError` if TensorBoard is asked for and not installed.
     """
 
-    def __init__(self, folder: Path | None, tensorboard: bool = False, console: bool = True):
+    def __init__(
+        self, folder: Path | None, *, tensorboard: bool = False, quiet: bool = False
+    ) -> None:
         self._main = jax.process_index() == 0
         self._folder = folder if self._main else None
-        self._console = console and self._main
+        self._quiet = quiet or not self._main
         self._board: Any = None
         if tensorboard and self._folder is not None:
             try:
@@ -62,11 +66,11 @@ class Log:
 
     def say(self, text: str) -> None:
         """One line for the person watching."""
-        if self._console:
-            print(text, file=sys.stderr, flush=True)
+        if not self._quiet:
+            logger.info(text)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """One record: a line of `log.jsonl` and of the console."""
+        """One record: a line of `log.jsonl` and of the logger."""
         if self._folder is not None:
             record = {"step": step, "time": round(time.time(), 2), **values}
             path = self._folder / "log.jsonl"
@@ -89,6 +93,7 @@ class Log:
             self._board.add_image(name, pixels, step, dataformats="HWC")
 
     def close(self) -> None:
+        """Ends what is open."""
         if self._board is not None:
             self._board.close()
 

@@ -9,14 +9,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
-import numpy as np
-from jaxtyping import Array
+from jax.tree_util import KeyPath
+from jaxtyping import Array, Float, Key
 
-Params = Any  # pytree of arrays
-Batch = dict[str, Any]  # arrays with the batch as leading axis
+from clipdiff_jax.core.types import Params
+from clipdiff_jax.data.sources import DataSource
+from clipdiff_jax.data.transforms import Transform
+
+Batch = dict[str, Array]  # with the batch as leading axis
 
 
 class Aux(NamedTuple):
@@ -31,33 +34,51 @@ class Aux(NamedTuple):
     batch: Batch | None = None
 
 
+class Loss(Protocol):
+    """(params, frozen, batch, key) -> (scalar, Aux): what a stage minimises.
+
+    It sees the global batch, so that whatever it averages is the mean over all devices.
+    """
+
+    def __call__(
+        self, params: Params, frozen: Params, batch: Batch, key: Key[Array, ""], /
+    ) -> tuple[Float[Array, ""], Aux]: ...
+
+
+class Preview(Protocol):
+    """(params, frozen, key) -> named images [N, H, W, 3] in [-1, 1] for the log."""
+
+    def __call__(
+        self, params: Params, frozen: Params, key: Key[Array, ""], /
+    ) -> dict[str, Float[Array, "n h w 3"]]: ...
+
+
 @dataclass(frozen=True)
 class Stage:
     """One thing to train.
 
     Attributes:
       init: key -> params. Runs under `jit` (and `eval_shape`), so parameters are born sharded.
-      loss: (params, frozen, batch, key) -> (scalar, Aux). Sees the global batch; whatever it
-        averages is the mean over all devices.
-      source: random-access examples, see `data.sources.DataSource`.
+      loss: what is minimised, see `Loss`.
+      source: random-access examples.
       transform: (example, numpy Generator) -> dict of arrays of one fixed shape each.
       frozen: pytree of arrays that the loss reads and nothing changes; sharded, never donated.
       start: pytree to start from instead of `init` (fine-tuning), on the host or on devices.
       trainable: regex over parameter paths (`"a/b/kernel"`, `re.search`); "" trains everything.
       rounds: optimiser updates a batch; see `Aux.batch`.
-      preview: (params, frozen, key) -> named images [N, H, W, 3] in [-1, 1] for the log.
+      preview: what it has learned so far in images, see `Preview`.
       export: (folder, params) -> None; writes the model folder that `load_*` reads.
     """
 
-    init: Callable[[Array], Params]
-    loss: Callable[[Params, Params, Batch, Array], tuple[Array, Aux]]
-    source: Any
-    transform: Callable[[dict, np.random.Generator], dict[str, np.ndarray]] | None = None
+    init: Callable[[Key[Array, ""]], Params]
+    loss: Loss
+    source: DataSource
+    transform: Transform | None = None
     frozen: Params = None
     start: Params = None
     trainable: str = ""
     rounds: int = 1
-    preview: Callable[[Params, Params, Array], dict[str, Array]] | None = None
+    preview: Preview | None = None
     export: Callable[[Path, Params], None] | None = None
 
 
@@ -75,6 +96,6 @@ class StageConfig(ABC):
         """
 
 
-def path_string(path: tuple) -> str:
+def path_string(path: KeyPath) -> str:
     """A parameter's path as `"a/b/kernel"`, from jax's key path."""
     return jax.tree_util.keystr(path, simple=True, separator="/")

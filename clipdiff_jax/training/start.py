@@ -16,7 +16,7 @@ from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.training.checkpoint import Checkpoints
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.optim import make_optimizer
-from clipdiff_jax.training.run_log import Log
+from clipdiff_jax.training.run_log import RunLog
 from clipdiff_jax.training.stage import Stage
 from clipdiff_jax.training.state import TrainState, new_state, state_sharding
 
@@ -53,7 +53,7 @@ def plan_state(stage: Stage, config: TrainConfig, mesh: Mesh) -> Plan:
 
 
 def first_state(
-    stage: Stage, config: TrainConfig, plan: Plan, checkpoints: Checkpoints | None, log: Log
+    stage: Stage, config: TrainConfig, plan: Plan, checkpoints: Checkpoints | None, log: RunLog
 ) -> TrainState:
     """The newest checkpoint's state, or that of step 0 where there is none."""
     if checkpoints is not None and checkpoints.latest is not None:

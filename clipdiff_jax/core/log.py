@@ -1,0 +1,77 @@
+"""Loggers: the library speaks through those named `clipdiff_jax.*` and leaves all others alone.
+
+Nothing is shown unless whoever uses the library asks for it, as the commands do:
+
+    with console():
+        ...
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+LIBRARY = logging.getLogger("clipdiff_jax")
+
+
+@contextmanager
+def console(level: int = logging.INFO) -> Iterator[None]:
+    """Within, what the library says from `level` on is written to standard error, a line each.
+
+    Warnings and errors begin with "warning: " or "error: ". Lines go above a bar of tqdm.
+    """
+    handler = _Console(level)
+    before, propagated = LIBRARY.level, LIBRARY.propagate
+    LIBRARY.addHandler(handler)
+    LIBRARY.setLevel(level)
+    LIBRARY.propagate = False  # a handler of the root's would write the line again
+    try:
+        yield
+    finally:
+        LIBRARY.removeHandler(handler)
+        LIBRARY.setLevel(before)
+        LIBRARY.propagate = propagated
+
+
+@contextmanager
+def quiet_absl() -> Iterator[None]:
+    """Within, absl (through which grain and orbax speak) says nothing that is not a warning, and
+    orbax none of the errors that it also raises, each once for every thread of its own.
+
+    absl gives the root logger a handler with the first thing it says, be that on import, where the
+    root has none. Within it has one, and afterwards it is as it was.
+    """
+    absl, root = logging.getLogger("absl"), logging.getLogger()
+    held = None if root.handlers else _LastResort()
+    if held is not None:
+        root.addHandler(held)
+    absl.addFilter(_is_wanted)
+    try:
+        yield
+    finally:
+        absl.removeFilter(_is_wanted)
+        if held is not None:
+            root.removeHandler(held)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    of_orbax = "orbax" in record.pathname
+    return record.levelno >= logging.WARNING and not (of_orbax and record.levelno >= logging.ERROR)
+
+
+class _Console(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        serious = record.levelno >= logging.WARNING
+        text = f"{record.levelname.lower()}: " if serious else ""
+        with tqdm.external_write_mode(file=sys.stderr):
+            print(text + record.getMessage(), file=sys.stderr, flush=True)
+
+
+class _LastResort(logging.Handler):
+    """What `logging` does where there is no handler."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if logging.lastResort is not None and record.levelno >= logging.lastResort.level:
+            logging.lastResort.handle(record)
