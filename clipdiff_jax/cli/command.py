@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from clipdiff_jax.core.compilation import enable_compilation_cache
+from clipdiff_jax.core.log import console
 
 
 def run_command(args: argparse.Namespace) -> int:
@@ -11,7 +12,8 @@ def run_command(args: argparse.Namespace) -> int:
     for whatever the user can put right."""
     enable_compilation_cache()
     try:
-        args.run(args)
+        with console():
+            args.run(args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,13 @@ import jax
 from clipdiff_jax.core.compilation import enable_compilation_cache
 from clipdiff_jax.core.config import ConfigError, load_config, split_overrides, to_dict
 from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.core.log import console
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
 from clipdiff_jax.training.loop import NotFinite, fit
 from clipdiff_jax.weights.errors import WeightsError
+
+logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.dry_run and not args.workdir:
         parser.error("--workdir is needed (or --dry-run)")
     try:
-        return _run(args, overrides)
+        with console():
+            return _run(args, overrides)
     except (ConfigError, WeightsError, NotFinite, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -69,10 +74,9 @@ def _record(config: RunConfig, workdir: Path) -> None:
         now = _leaves(tree)
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
-                print(
-                    f"warning: {key} was {before.get(key)!r} when '{workdir}' was begun, "
-                    f"is {now.get(key)!r} now",
-                    file=sys.stderr,
+                logger.warning(
+                    f"{key} was {before.get(key)!r} when '{workdir}' was begun, "
+                    f"is {now.get(key)!r} now"
                 )
     write_whole(path, (json.dumps(tree, indent=2) + "\n").encode())
 

@@ -15,7 +15,7 @@ embeddings also predict the words of their captions (Joulin et al. 2016), which 
     loss += words * mean over images, over the words w of the caption, of -log softmax(A I + c)_w
 """
 
-import sys
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,8 @@ from clipdiff_jax.weights.params import take_fitting
 
 TOKENIZER_FILES = ("*.json", "merges.txt")
 HEAD = "words"  # the parameters of the head that predicts words; not part of the model
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +260,7 @@ def _start(config: ClipStage, init: Callable[[Array], Any]) -> Any:
     fresh = jax.device_get(jit_once(init)(jax.random.key(0)))
     params, new = take_fitting(stored, fresh, config.start)
     if new:
-        print(f"not in '{config.start}', so new: {', '.join(new)}", file=sys.stderr)
+        logger.info(f"not in '{config.start}', so new: {', '.join(new)}")
     return params
 
 

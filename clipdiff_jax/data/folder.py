@@ -17,6 +17,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+logger = logging.getLogger(__name__)
+
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -86,7 +88,7 @@ class Folder:
             readable = [p for p in tqdm(paths, "checking images") if _is_readable(p)]
             self.skipped = tuple(str(p) for p in paths if p not in set(readable))
             if self.skipped:
-                logging.warning(
+                logger.warning(
                     "left out %d of %d images that cannot be read: %s",
                     len(self.skipped), len(paths), ", ".join(self.skipped),
                 )  # fmt: skip

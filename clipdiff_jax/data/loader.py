@@ -38,10 +38,10 @@ def batches(
     """Yields this process's part of the global batches of steps `start_step`, `start_step` + 1...
 
     `batch_size` is that of the global batch. `process` is (index, count): the processes' parts, put
-    together in the order of their index, are what a single process would yield. `transform(example, rng)` returns
-    arrays, with `rng` a function of the seed and the example's position; without one the batch
-    has the images as they are (uint8, all of one size). `num_workers` further processes read,
-    none by default (threads then read ahead in this one).
+    together in the order of their index, are what a single process would yield.
+    `transform(example, rng)` returns arrays, with `rng` a function of the seed and the example's
+    position; without one the batch has the images as they are (uint8, all of one size).
+    `num_workers` further processes read, none by default (threads then read ahead in this one).
 
     Raises `ValueError` for an empty source, a seed outside 0..2^32-1, a process that does not
     exist, a batch that the processes cannot share equally, and a transform that returns something
@@ -53,7 +53,7 @@ def batches(
     if batch_size < 1 or process_count < 1 or batch_size % process_count:
         raise ValueError(f"{process_count} processes cannot share a batch of {batch_size} equally")
     if not 0 <= process_index < process_count:
-        raise ValueError(f"the process {process_index} is not in 0..{process_count - 1}")
+        raise ValueError(f"process_index {process_index} is not in 0..{process_count - 1}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must lie in 0..2^32-1, got {seed}")
     if start_step < 0:

@@ -29,6 +29,8 @@ from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.params import fingerprint
 
+logger = logging.getLogger(__name__)
+
 Images = Float32[np.ndarray, "n h w c"]
 
 
@@ -121,7 +123,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> Images | None:
         with np.load(path) as stored:
             latents = stored["latents"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        logging.warning("ignoring the unreadable cache '%s': %s", path, error)
+        logger.warning("ignoring the unreadable cache '%s': %s", path, error)
         return None
     return latents if latents.shape == shape and latents.dtype == np.float32 else None
 

@@ -30,6 +30,8 @@ from clipdiff_jax.data.transforms import centre_crop, resize_shorter, to_float
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.weights.params import fingerprint
 
+logger = logging.getLogger(__name__)
+
 PART = 1024  # pictures whose features share a file
 
 
@@ -168,7 +170,7 @@ def _is_there(path: Path, count: int) -> bool:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False).shape[0] == count
     except (OSError, ValueError, EOFError) as error:
-        logging.warning("computing the unreadable features '%s' again: %s", path, error)
+        logger.warning("computing the unreadable features '%s' again: %s", path, error)
         return False
 
 

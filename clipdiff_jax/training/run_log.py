@@ -45,7 +45,8 @@ def peak_flops(device: jax.Device) -> float | None:
 class RunLog:
     """Tells what happens to the logger of this module and, given a folder, to files in it.
 
-    quiet: nothing to the logger. Only process 0 writes. Raises `ConfigError` if TensorBoard is asked for and not installed.
+    quiet: nothing to the logger. Only process 0 writes. Raises `ConfigError` if TensorBoard is
+    asked for and not installed.
     """
 
     def __init__(

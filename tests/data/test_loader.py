@@ -59,7 +59,7 @@ def test_seeds_differ():
 
 
 def test_processes_share_the_global_batch():
-    parts = [take(4, process_index=i, process_count=3) for i in range(3)]
+    parts = [take(4, process=(i, 3)) for i in range(3)]
     for whole, *shares in zip(take(4), *parts, strict=True):
         assert [len(share["number"]) for share in shares] == [2, 2, 2]
         same(whole, {k: np.concatenate([share[k] for share in shares]) for k in whole})
@@ -84,8 +84,8 @@ def test_without_a_transform_images_are_as_they_are():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"batch_size": 5, "process_count": 2}, "share a batch of 5"),
-     ({"process_index": 2, "process_count": 2}, "process_index 2"), ({"seed": -1}, "seed"),
+    [({"batch_size": 5, "process": (0, 2)}, "share a batch of 5"),
+     ({"process": (2, 2)}, "process_index 2"), ({"seed": -1}, "seed"),
      ({"start_step": -1}, "start_step"), ({"source": Numbers(0)}, "no examples"),
      ({"transform": lambda example, rng: example}, "'captions' as list"),
      ({"transform": lambda example, rng: {"a": np.zeros(int(example["image"].max()))}}, "shapes")],

@@ -10,7 +10,7 @@ The bucket d is always that of the picture's own text, also where the text is dr
 then compares two predictions about pictures that fit their texts equally well.
 """
 
-import sys
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,8 @@ from clipdiff_jax.unclip.stages.prior_inputs import (
 from clipdiff_jax.weights.params import cast
 
 FITTED_AT_ONCE = 256  # examples in a batch of those that components and buckets are fitted to
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +168,7 @@ def fit_to_data(config: ARPriorStage, inputs: PriorInputs) -> dict[str, Any]:
     components = pca.of_moments(moments)
     kept = 1 - pca.lost_share(components, config.model.dims)
     width = config.model.embedding_width
-    print(f"{config.model.dims} of {width} dimensions keep {kept:.2%} of variance", file=sys.stderr)
+    logger.info(f"{config.model.dims} of {width} dimensions keep {kept:.2%} of variance")
     return fitted_params(config.model, components, np.concatenate(dots), config.deviations)
 
 

@@ -6,7 +6,7 @@ The network can start from an unconditional model of the same UNet: what looks a
 is then new.
 """
 
-import sys
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,8 @@ from clipdiff_jax.unclip.load import read_stage
 from clipdiff_jax.unclip.networks import condition, encode_images, encode_texts, run_decoder
 from clipdiff_jax.unclip.parts import image_encoder, save_stage, text_encoder
 from clipdiff_jax.weights.params import fingerprint, take_fitting
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,5 +265,5 @@ def _start(config: DecoderStage) -> Any:
     _, stored = read_diffusion(config.start_base)
     fresh = jax.device_get(jit_once(partial(init_params, model))(jax.random.key(0)))
     unet, new = take_fitting(stored, fresh["unet"], config.start_base)
-    print(f"not in '{config.start_base}', so new: {', '.join(new)}", file=sys.stderr)
+    logger.info(f"not in '{config.start_base}', so new: {', '.join(new)}")
     return fresh | {"unet": unet}
