@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 from jax.tree_util import KeyPath
@@ -34,23 +34,12 @@ class Aux(NamedTuple):
     batch: Batch | None = None
 
 
-class Loss(Protocol):
-    """(params, frozen, batch, key) -> (scalar, Aux): what a stage minimises.
+# (params, frozen, batch, key) -> (scalar, Aux): what a stage minimises. It sees the global batch,
+# so that whatever it averages is the mean over all devices.
+Loss = Callable[[Params, Params, Batch, Key[Array, ""]], tuple[Float[Array, ""], Aux]]
 
-    It sees the global batch, so that whatever it averages is the mean over all devices.
-    """
-
-    def __call__(
-        self, params: Params, frozen: Params, batch: Batch, key: Key[Array, ""], /
-    ) -> tuple[Float[Array, ""], Aux]: ...
-
-
-class Preview(Protocol):
-    """(params, frozen, key) -> named images [N, H, W, 3] in [-1, 1] for the log."""
-
-    def __call__(
-        self, params: Params, frozen: Params, key: Key[Array, ""], /
-    ) -> dict[str, Float[Array, "n h w 3"]]: ...
+# (params, frozen, key) -> named images [N, H, W, 3] in [-1, 1] for the log.
+Preview = Callable[[Params, Params, Key[Array, ""]], dict[str, Float[Array, "n h w 3"]]]
 
 
 @dataclass(frozen=True)
