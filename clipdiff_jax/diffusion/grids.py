@@ -34,7 +34,7 @@ def even_grid(
 
     trailing: starts at the noisiest time, round(T, T - T/S, ...) - 1 (Lin et al. 2023, arXiv
         2305.08891, table 2: the one that fits few steps). leading: multiples of T // S, ends at
-        0. linspace: rounded linspace(0, T - 1), has both ends.
+        0. linspace: rounded linspace(0, T - 1), has both ends; a single step has the noisiest.
     """
     if not 1 <= steps <= num_steps:
         raise ValueError(f"steps must be between 1 and {num_steps}, got {steps}")
@@ -43,9 +43,11 @@ def even_grid(
     elif spacing == "leading":
         times = np.arange(steps)[::-1] * (num_steps // steps)
     elif spacing == "linspace":
-        if steps < 2:
-            raise ValueError(f"spacing 'linspace' has both ends, so at least 2 steps, got {steps}")
-        times = np.round(np.arange(steps) * (num_steps - 1) / (steps - 1))[::-1]
+        # The order of operations, which decides ties, is that of diffusers' `UnCLIPScheduler`.
+        stride = (num_steps - 1) / max(steps - 1, 1)
+        times = (
+            np.round(np.arange(steps) * stride)[::-1] if steps > 1 else np.array([num_steps - 1])
+        )
     else:
         raise ValueError(f"spacing must be 'trailing', 'leading' or 'linspace', got {spacing!r}")
     return np.array([*times.astype(np.int64), -1], np.int32)

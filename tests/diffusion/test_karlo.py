@@ -99,3 +99,12 @@ def test_each_step_equals_diffusers(target, variance, bound, steps):
         expected = stepped.permute(0, 2, 3, 1).numpy()
         error = np.linalg.norm(ours - expected) / np.linalg.norm(expected)
         assert error < 1e-5, (t, t_next)
+
+
+def test_every_number_of_steps_has_the_times_of_the_original():
+    """`UnCLIPScheduler.set_timesteps` of diffusers, written out: ties are rounded as there."""
+    for steps in range(2, 1001):
+        ratio = (1000 - 1) / (steps - 1)
+        wanted = (np.arange(0, steps) * ratio).round()[::-1].astype(np.int64)
+        assert even_grid(1000, steps, "linspace")[:-1].tolist() == wanted.tolist(), steps
+    assert even_grid(1000, 1, "linspace").tolist() == [999, -1]

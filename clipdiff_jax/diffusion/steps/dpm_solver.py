@@ -8,7 +8,10 @@ through the last two predictions one order more:
     x_s = (sigma_s / sigma_t) x_t + alpha_s (1 - exp(-h)) D                               (19)
 
 for the times t' > t > s, with h = lambda_s - lambda_t and h' = lambda_t - lambda_t'. The first step
-has no earlier prediction, and towards the clean image h is infinite: both are DDIM's, D = x0.
+has no earlier prediction, and towards the clean image h is infinite: both are DDIM's, D = x0. So is
+a step more than `LONGEST` times as long as the one before: the line would be drawn far beyond the
+two points that it is drawn through. On a grid that ends at time 0 the last step but one is such a
+step, and the error of eq. 18 there is larger than all others together.
 """
 
 import jax.numpy as jnp
@@ -18,6 +21,7 @@ from clipdiff_jax.diffusion.prediction import Prediction, match
 from clipdiff_jax.diffusion.sampler import Multistep
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
 
+LONGEST = 2.0  # h / h' up to which a step is of second order
 Memory = tuple[Array, Array]  # the last x0, and the lambda it was predicted at
 
 
@@ -36,7 +40,9 @@ def dpm_solver(schedule: NoiseSchedule) -> Multistep:
         t, t_next = match(t, x), match(t_next, x)
         lambda_t, lambda_next = schedule.logsnr(t) / 2, schedule.logsnr(t_next) / 2
         h = lambda_next - lambda_t
-        slope = jnp.where(jnp.isfinite(h), h / (2 * (lambda_t - lambda_before)), 0.0)
+        h_before = lambda_t - lambda_before
+        bent = jnp.isfinite(h) & (h <= LONGEST * h_before)
+        slope = jnp.where(bent, h / (2 * h_before), 0.0)
         d = prediction.x0 + slope * (prediction.x0 - before)
         kept = schedule.sigma(t_next) / schedule.sigma(t)
         x_next = kept * x + schedule.alpha(t_next) * -jnp.expm1(-h) * d
