@@ -46,3 +46,15 @@ def test_without_a_great_circle_it_is_straight_and_finite():
         np.testing.assert_allclose(slerp(a, b, 0.5), (a + b) / 2, atol=1e-5)
     grad = jax.grad(lambda a: slerp(a, a, 0.5).sum())(a)
     assert np.isfinite(grad).all()
+
+
+def test_between_opposite_vectors_the_length_stays():
+    a = jax.random.normal(jax.random.key(2), (3, 16))
+    a = a / jnp.linalg.norm(a, axis=1, keepdims=True)
+    thetas = jnp.linspace(0, 1, 9)
+    walk = jnp.stack([slerp(a, -a, theta) for theta in thetas])
+    np.testing.assert_allclose(jnp.linalg.norm(walk, axis=-1), 1, atol=1e-5)
+    np.testing.assert_allclose(walk[0], a, atol=1e-5)
+    np.testing.assert_allclose(walk[-1], -a, atol=1e-5)
+    steps = jnp.linalg.norm(jnp.diff(walk, axis=0), axis=-1)
+    np.testing.assert_allclose(steps, 2 * np.sin(np.pi / 16), atol=1e-4)  # evenly round
