@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from clipdiff_jax.core.files import write_whole
-from clipdiff_jax.data.folder import read_image
+from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.pictures.grid import show
 from clipdiff_jax.pictures.records import Record, read_source

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.data.folder import EXTENSIONS, UnreadableImage, read_image
+from clipdiff_jax.data.image_files import EXTENSIONS, UnreadableImage, read_image
 from clipdiff_jax.pictures.records import Record
 
 

@@ -1,25 +1,33 @@
 """A folder of images with captions, in the layout that the Hub's `imagefolder` reads.
 
-Captions come from `metadata.jsonl` (one object a line: `file_name`, and `captions`, `caption` or
+Captions come from `metadata.jsonl` or `metadata.csv` (`file_name`, and `captions`, `caption` or
 `text`; further string values are attributes) or from a text file beside the image (`a.png` and
 `a.txt`, one caption a line).
 """
 
+import csv
 import hashlib
+import io
 import json
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
-logger = logging.getLogger(__name__)
+from clipdiff_jax.data.image_files import (
+    EXTENSIONS,
+    UnreadableImage,
+    find_images,
+    find_named,
+    read_image,
+)
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+CAPTIONS = ("captions", "caption", "text")
+NAMED = 20  # files that a message names; of more it says how many there are
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,34 +50,6 @@ class FolderData:
             raise ValueError(f"background must be RGB in 0..255, got {self.background}")
 
 
-class UnreadableImage(ValueError):
-    """An image file that cannot be decoded; the message names it."""
-
-
-def read_image(
-    path: str | Path, background: tuple[int, int, int] = (255, 255, 255)
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Reads any image file as RGB, upright.
-
-    EXIF rotation is applied; palette, grey, CMYK and 16-bit images are converted; transparent
-    pixels are composited on `background`; of an animation the first frame is taken. Raises
-    `UnreadableImage` for a file that is missing, truncated, or no image.
-    """
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits a pixel; "I" is how some files are opened
-                levels = np.asarray(image).astype(np.float64)
-                image = Image.fromarray(np.round(levels.clip(0, 65535) / 257).astype(np.uint8))
-            if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                canvas = Image.new("RGBA", image.size, (*background, 255))
-                image = Image.alpha_composite(canvas, image)
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"cannot read the image '{path}': {error}") from error
-
-
 class Folder:
     """The images of a folder as a `DataSource`; `skipped` names the files left out."""
 
@@ -78,23 +58,22 @@ class Folder:
         root = Path(config.path).expanduser()
         if not root.is_dir():
             raise FileNotFoundError(f"no folder of images at '{root}'")
-        paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS)
+        found = find_images(root)
+        paths, skipped = list(found.paths), list(found.left_out)
         if not paths:
             raise FileNotFoundError(
                 f"no images in '{root}'; looked for files ending in {', '.join(EXTENSIONS)}"
             )
-        self.skipped: tuple[str, ...] = ()
         if config.on_error == "skip":
             readable = [p for p in tqdm(paths, "checking images") if _is_readable(p)]
-            self.skipped = tuple(str(p) for p in paths if p not in set(readable))
-            if self.skipped:
-                logger.warning(
-                    "left out %d of %d images that cannot be read: %s",
-                    len(self.skipped), len(paths), ", ".join(self.skipped),
-                )  # fmt: skip
+            skipped += sorted(set(paths) - set(readable))
             if not readable:
                 raise UnreadableImage(f"none of the {len(paths)} images in '{root}' can be read")
             paths = readable
+        self.skipped = tuple(map(str, skipped))
+        if skipped:
+            logger.warning("left out %d of %d images: %s", len(skipped), len(paths) + len(skipped),
+                        named(self.skipped))  # fmt: skip
         self._root, self._paths = root, paths
         self._described = _read_metadata(root, paths)
         listing = [
@@ -102,7 +81,7 @@ class Folder:
             for p in paths
         ]
         text = json.dumps([listing, config.background], sort_keys=True)
-        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.fingerprint = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -121,9 +100,16 @@ def open_folder(config: FolderData) -> Folder:
     """Opens the folder.
 
     Raises `FileNotFoundError` where there is no folder or no image in it, `ValueError` for
-    metadata that cannot be understood or names a file that is not there.
+    metadata that cannot be understood: all of its faults are named.
     """
     return Folder(config)
+
+
+def named(names: Iterable[str]) -> str:
+    """A list of names for a message, the first of them where there are many."""
+    names = list(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _is_readable(path: Path) -> bool:
@@ -135,40 +121,92 @@ def _is_readable(path: Path) -> bool:
 
 
 def _read_metadata(root: Path, paths: list[Path]) -> dict[Path, dict[str, Any]]:
-    """Captions and attributes by image, from text files and then from metadata.jsonl files."""
+    """Captions and attributes by image, from text files and then from tables."""
     described: dict[Path, dict[str, Any]] = {}
     for path in paths:
         text = path.with_suffix(".txt")
-        if text.exists():
-            lines = [line.strip() for line in text.read_text("utf-8").splitlines()]
+        if text.is_file():
+            lines = [line.strip() for line in _lines(text)]
             described[path] = {"captions": [line for line in lines if line]}
-    for table in sorted(root.rglob("metadata.jsonl")):
-        for number, line in enumerate(table.read_text("utf-8").splitlines(), 1):
-            if line.strip():
-                name, example = _read_entry(line, f"{table}, line {number}")
-                path = table.parent / name
-                if not path.exists():
-                    raise ValueError(f"{table}, line {number}: there is no file '{name}'")
-                described[path] = described.get(path, {}) | example
+    faults, entered = [], dict[Path, str]()
+    for where, table, read in _entries(root):
+        try:
+            name, example = _checked_entry(read)
+            path = _inside(root, table.parent, name)
+            if path in entered:
+                raise ValueError(f"'{name}' is described twice, first in {entered[path]}")
+        except ValueError as error:
+            faults.append(f"{where}: {error}")
+            continue
+        entered[path] = where
+        described[path] = described.get(path, {}) | example
+    if faults:
+        raise ValueError(f"{len(faults)} entries are wrong: " + named(faults))
     return described
 
 
-def _read_entry(line: str, where: str) -> tuple[str, dict[str, Any]]:
+def _entries(root: Path) -> Iterator[tuple[str, Path, Any]]:
+    """(where it stands, its table, the entry or the error in its place) of all tables."""
+    for table in find_named(root, "metadata.jsonl"):
+        for number, line in enumerate(_lines(table), 1):
+            if line.strip():
+                yield f"{table}, line {number}", table, _parsed(line)
+    for table in find_named(root, "metadata.csv"):
+        reader = csv.DictReader(io.StringIO("\n".join(_lines(table)), newline=""))
+        for row in reader:
+            yield f"{table}, line {reader.line_num}", table, dict(row)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8, with or without a byte order mark.
+
+    Lines end at line feeds alone: other separators may stand inside of a JSON string.
+    """
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from error
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{path}' is not text in UTF-8: {error}") from error
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return ValueError(f"not JSON ({error})")
+
+
+def _inside(root: Path, folder: Path, name: str) -> Path:
+    """The image that an entry names; `ValueError` where it is not below the folder of images."""
+    written = PurePosixPath(name)
+    if "\0" in name or not name or written.is_absolute():
+        raise ValueError(f"'file_name' must be a relative path, got {name!r}")
+    path = folder.joinpath(*(part for part in written.parts if part != "."))
+    if ".." in written.parts:
+        path = Path(*path.parts).resolve()
+        if not path.is_relative_to(root.resolve()):
+            raise ValueError(f"'{name}' is outside of '{root}'")
+        path = root / path.relative_to(root.resolve())
+    if not path.is_file():
+        raise ValueError(f"there is no file '{name}'")
+    return path
+
+
+def _checked_entry(entry: Any) -> tuple[str, dict[str, Any]]:
+    """(file name, captions and attributes) of an entry; `ValueError` says what is wrong with it."""
+    if isinstance(entry, ValueError):
+        raise entry
     if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
-        raise ValueError(f"{where}: expected an object with a 'file_name', got {line.strip()!r}")
+        raise ValueError(f"expected an object with a 'file_name', got {str(entry)[:200]}")
     name = entry.pop("file_name")
     example: dict[str, Any] = {}
-    for key in ("captions", "caption", "text"):
+    for key in CAPTIONS:
         found = entry.pop(key, None)
         if found is not None:
             found = [found] if isinstance(found, str) else found
             if not isinstance(found, list) or not all(isinstance(c, str) for c in found):
-                raise ValueError(f"{where}: '{key}' must be a string or a list of strings")
-            example["captions"] = example.get("captions", []) + found
+                raise ValueError(f"'{key}' must be a string or a list of strings")
+            example["captions"] = example.get("captions", []) + [c for c in found if c.strip()]
     attributes = {key: value for key, value in entry.items() if isinstance(value, str)}
     if attributes:
         example["attributes"] = attributes

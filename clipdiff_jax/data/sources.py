@@ -7,7 +7,7 @@ comes out is random access to examples; shaping and batching are `transforms` an
 from typing import Any, Protocol, assert_never, runtime_checkable
 
 from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars
-from clipdiff_jax.data.folder import FolderData, open_folder
+from clipdiff_jax.data.folder import Folder, FolderData, named, open_folder
 from clipdiff_jax.data.tfds_source import TfdsData, open_tfds
 
 DataConfig = AvatarsData | FolderData | TfdsData
@@ -38,3 +38,23 @@ def open_source(config: DataConfig) -> DataSource:
     if isinstance(config, TfdsData):
         return open_tfds(config)
     assert_never(config)
+
+
+def require_captions(source: DataSource, purpose: str) -> None:
+    """Raises `ValueError` where the data has no captions, or some of its images have none.
+
+    purpose: what they are needed for. Of a folder every image is looked at, since captions are at
+    hand; of other data the first.
+    """
+    if isinstance(source, Folder):
+        examples = [source.describe(index) for index in range(len(source))]
+    else:
+        examples = [source[0]]
+    without = [str(e.get("name", "the first")) for e in examples if not e.get("captions")]
+    if not without:
+        return
+    if len(without) == len(examples):
+        raise ValueError(f"the data has no captions to {purpose}")
+    raise ValueError(
+        f"{len(without)} of {len(examples)} images have no caption to {purpose}: {named(without)}"
+    )

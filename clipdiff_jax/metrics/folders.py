@@ -13,7 +13,8 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.data.folder import FolderData, open_folder, read_image
+from clipdiff_jax.data.folder import FolderData, open_folder
+from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.data.transforms import centre_crop, resize_shorter, square, to_float
 from clipdiff_jax.pictures.records import MANIFEST, read_records
 

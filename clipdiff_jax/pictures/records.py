@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.core.keys import picture_keys
-from clipdiff_jax.data.folder import read_image
+from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.data.transforms import square, to_float, to_uint8
 
 PNG_KEY = "clipdiff_jax"
