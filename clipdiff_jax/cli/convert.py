@@ -1,28 +1,30 @@
 """The command behind `clipdiff convert`: a model from one layout into another.
 
-Whatever `load_clip` or `load_diffusion` reads is a source. The destination appears whole, or not
-at all.
+Whatever `load_clip` or `load_diffusion` reads is a source, and every layout that can write is a
+destination, see `weights.layout`. The destination appears whole, or not at all.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from clipdiff_jax.cli.command import run_command
-from clipdiff_jax.clip import model as clip_pipeline
 from clipdiff_jax.data.tokenize import load_tokenizer
-from clipdiff_jax.pixel import load as diffusion_pipeline
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.export import export_diffusers, export_transformers
-from clipdiff_jax.weights.folder import is_our_folder, model_folder, read_config
+from clipdiff_jax.weights.folder import demo_folder, is_our_folder, model_folder, read_config
 from clipdiff_jax.weights.hub import locate
-from clipdiff_jax.weights.layouts import clip_openclip
-from clipdiff_jax.weights.read import open_tensors
+from clipdiff_jax.weights.layout import Layout, Reading
+from clipdiff_jax.weights.layouts import clip, clip_ours, pixel, pixel_ours
+from clipdiff_jax.weights.loading import DEMO, first_match, read_first
 
-CLIP, DIFFUSION, DEMO = clip_pipeline.KIND, diffusion_pipeline.KIND, clip_pipeline.DEMO
-# layout -> the kinds of model that it can hold
-_LAYOUTS = {"ours": (CLIP, DIFFUSION), "diffusers": (DIFFUSION,), "transformers": (CLIP,)}
-_FILES = ("*.json", "merges.txt")  # what a repository must have beside the weights
+LAYOUTS: dict[str, tuple[Layout[Any, Any], ...]] = {
+    clip_ours.KIND: clip.LAYOUTS,
+    pixel_ours.KIND: pixel.LAYOUTS,
+}
+_EVERY = [layout for layouts in LAYOUTS.values() for layout in layouts]
+_DESTINATIONS = tuple(dict.fromkeys(one.name for one in _EVERY if one.write is not None))
+_DEMOS = {clip_ours.KIND: "clip", pixel_ours.KIND: "base"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("source", help="what load_clip or load_diffusion takes")
     parser.add_argument("destination", type=Path, help="the folder to write; must not exist")
     parser.add_argument(
-        "--to", required=True, choices=tuple(_LAYOUTS),
+        "--to", required=True, choices=_DESTINATIONS,
         help="the layout: ours, a UNet2DModel of diffusers, or a CLIPModel of transformers",
     )  # fmt: skip
     parser.add_argument(
@@ -53,42 +55,36 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.destination.exists():
         raise WeightsError(f"'{args.destination}' exists: move it away or give another name")
-    kinds = _LAYOUTS[args.to]
+    writers = {
+        kind: layout.write
+        for kind, layouts in LAYOUTS.items()
+        for layout in layouts
+        if layout.name == args.to and layout.write is not None
+    }
     if args.source == DEMO:  # names a model of each kind
-        if len(kinds) > 1:
+        if len(writers) > 1:
             raise WeightsError("the models of 'demo' are in our layout already")
-        source, kind = args.source, kinds[0]
+        (kind,) = writers
+        path = demo_folder(_DEMOS[kind])
     else:
-        source = locate(args.source, _FILES)
-        kind = kind_of(model_folder(source))
-    if kind not in kinds:
+        path = model_folder(locate(args.source))
+        kind = kind_of(path)
+    if kind not in writers:
         raise WeightsError(
-            f"'{args.source}' is of kind '{kind}', but --to {args.to} takes {' or '.join(kinds)}"
+            f"'{args.source}' is of kind '{kind}', but --to {args.to} takes {' or '.join(writers)}"
         )
-    if kind == CLIP:
-        tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else None
-        clip = clip_pipeline.load_clip(source, tokenizer=tokenizer)
-        write = clip_pipeline.save_clip if args.to == "ours" else export_transformers
-        write(args.destination, clip.config, clip.params, clip.tokenizer)
-    else:
-        model = diffusion_pipeline.load_diffusion(source)
-        save = diffusion_pipeline.save_diffusion if args.to == "ours" else export_diffusers
-        save(args.destination, model.config, model.params)
+    tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else None
+    weights = read_first(LAYOUTS[kind], path, Reading(tokenizer=tokenizer))
+    writers[kind](args.destination, weights)
     print(f"wrote '{args.destination}' ({kind}, {args.to})")
 
 
 def kind_of(path: Path) -> str:
     """The kind of the model at `path`: "clip", "diffusion", or that of another folder of ours.
 
-    A file with weights alone is told by the names of its tensors, a folder by its config. Raises
-    `WeightsError` where there is neither.
+    Raises `WeightsError` where no layout matches.
     """
-    if path.is_file():
-        return CLIP if "token_embedding.weight" in open_tensors(path) else DIFFUSION
     if is_our_folder(path):
         return str(read_config(path)["kind"])
-    if clip_openclip.find_weights(path) is not None:
-        return CLIP
-    if (path / "unet").is_dir():
-        return DIFFUSION
-    return CLIP if "model_type" in read_config(path) else DIFFUSION
+    found = first_match(_EVERY, path)
+    return next(kind for kind, layouts in LAYOUTS.items() if found in layouts)

@@ -19,10 +19,8 @@ from clipdiff_jax.cli.unclip_model import INVERTED_STEPS, steps_of
 from clipdiff_jax.cli.unclip_model import STEPS as DECODER_STEPS
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.pictures.records import Record, RecordError, read_records
-from clipdiff_jax.pixel.load import DEMO
-from clipdiff_jax.unclip.parts import unclip_root
-from clipdiff_jax.weights.layouts.unclip_diffusers import is_unclip_folder
-from clipdiff_jax.weights.layouts.unclip_karlo import is_original_folder
+from clipdiff_jax.unclip.parts import is_unclip
+from clipdiff_jax.weights.loading import DEMO
 
 # What computes the records of each subcommand; those with a prompt are `prompts`'.
 KINDS: dict[str, Kind] = {
@@ -113,7 +111,7 @@ def run_generate(args: argparse.Namespace) -> None:
     if texts := prompts.read_prompts(args):
         return prompts.run_prompts(args, texts)
     given = [name for name in prompts.OPTIONS if getattr(args, name) is not None]
-    if given or _is_unclip(args.model):
+    if given or (args.model != DEMO and is_unclip(args.model)):
         reason = f"--{given[0].replace('_', '-')}" if given else f"the model '{args.model}'"
         raise ValueError(f"{reason} is for pictures from texts: give --prompt")
     if not isinstance(args.steps, int | None):
@@ -139,11 +137,6 @@ def kind_of(record: Record) -> Kind:
             f"{', '.join(KINDS)}.{nearest(record['command'], KINDS)}"
         )
     return prompts.KIND if "prompt" in record else KINDS[record["command"]]
-
-
-def _is_unclip(model: str) -> bool:
-    folders = is_unclip_folder(model), is_original_folder(model), unclip_root(model) is not None
-    return model != DEMO and any(folders)
 
 
 def _check_unchanged(record: Record) -> None:

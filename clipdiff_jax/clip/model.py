@@ -4,7 +4,6 @@ Preprocessing is part of it and is JAX, so gradients reach the images: the short
 (bicubic, anti-aliased) to what the tower takes, the middle square is cut out and normalised.
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,29 +15,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.core.checks import check_floats
-from clipdiff_jax.core.config import from_dict, to_dict
 from clipdiff_jax.core.types import DType, Params
-from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer
-from clipdiff_jax.models.clip import CLIP, CLIPConfig, init_params, normalise
-from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.folder import (
-    demo_folder,
-    is_our_folder,
-    load_folder,
-    model_folder,
-    read_config,
-    save_folder,
-)
-from clipdiff_jax.weights.hub import locate
-from clipdiff_jax.weights.layouts import clip_openai, clip_openclip, clip_transformers
-from clipdiff_jax.weights.params import on_device
-from clipdiff_jax.weights.read import open_tensors
-from clipdiff_jax.weights.tables import Table, import_params
-
-KIND = "clip"
-DEMO = "demo"
-PREPROCESSOR = "preprocessor_config.json"
-_FILES = ("*.json", "merges.txt")  # what a repository must have beside the weights
+from clipdiff_jax.data.tokenize import Tokenizer
+from clipdiff_jax.models.clip import CLIP, CLIPConfig, normalise
+from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading
+from clipdiff_jax.weights.layouts import clip_ours
+from clipdiff_jax.weights.layouts.clip import FILES, LAYOUTS
+from clipdiff_jax.weights.loading import find_model, read_first
 
 
 def preprocess(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b size size 3"]:
@@ -107,31 +90,25 @@ def _embed_texts(clip: Clip, ids: Int[Array, "b t"]) -> tuple[Array, Array]:
 
 
 def save_clip(
-    path: str | Path, config: CLIPConfig, params: Any, tokenizer: Tokenizer, *, dtype: Any = None
+    path: str | Path,
+    config: CLIPConfig,
+    params: Params,
+    tokenizer: Tokenizer,
+    *,
+    dtype: DType | None = None,
 ) -> None:
     """Writes the model folder that `load_clip` reads; floating-point arrays become `dtype`."""
-    document = {"kind": KIND, "clip": to_dict(config)}
-    save_folder(path, document, params, dtype, extra_files=tokenizer.files())
-
-
-def read_clip(path: str | Path, *, param_dtype: Any = jnp.float32) -> tuple[CLIPConfig, Any]:
-    """Config and host parameters of one of our own model folders.
-
-    Raises `WeightsError` if the folder is missing, incomplete or of another kind.
-    """
-    document, params = load_folder(path, param_dtype)
-    if document["kind"] != KIND:
-        raise WeightsError(f"'{path}' holds a model of kind '{document['kind']}', not '{KIND}'")
-    return from_dict(CLIPConfig, document["clip"]), params
+    clip_ours.write(path, ClipWeights(config, params, tokenizer), dtype)
 
 
 def load_clip(
     source: str | Path,
     *,
-    dtype: Any = jnp.float32,
-    param_dtype: Any = jnp.float32,
+    dtype: DType = jnp.float32,
+    param_dtype: DType = jnp.float32,
     tokenizer: Tokenizer | None = None,
     revision: str | None = None,
+    layouts: Sequence[Layout[CLIPConfig, ClipWeights]] = LAYOUTS,
 ) -> Clip:
     """Loads a CLIP.
 
@@ -144,48 +121,12 @@ def load_clip(
       param_dtype: what parameters are kept in.
       tokenizer: in place of the source's own. A single file of weights has none, so needs it.
       revision: of a repository on the Hub.
+      layouts: which are tried, in this order; add one of your own, see `weights.layout`.
 
     Raises `WeightsError` if there is no such model, it is incomplete or of another kind, and
     `TokenizerError` if there is no tokenizer beside it.
     """
-    path = demo_folder("clip") if source == DEMO else model_folder(locate(source, _FILES, revision))
-    if path.is_file():
-        config, params = _read_openai(path, param_dtype)
-        if tokenizer is None:
-            raise WeightsError(
-                f"'{path}' holds weights only: give `tokenizer`, for OpenAI's models that of any "
-                "transformers folder of theirs, by clipdiff_jax.data.tokenize.load_tokenizer"
-            )
-    elif is_our_folder(path):
-        config, params = read_clip(path, param_dtype=param_dtype)
-        params = jax.tree.map(jnp.asarray, params)
-    elif (weights := clip_openclip.find_weights(path)) is not None:
-        config, params = _read_openclip(weights, param_dtype)
-    else:
-        config, params = _read_transformers(path, param_dtype)
-    if tokenizer is None:
-        tokenizer = load_tokenizer(path, config.text.context_length)
+    path = find_model(source, "clip", others=FILES, revision=revision)
+    reading = Reading(param_dtype=param_dtype, tokenizer=tokenizer)
+    config, params, tokenizer = read_first(layouts, path, reading)
     return Clip(config, params, tokenizer, dtype)
-
-
-def _read_transformers(folder: Path, param_dtype: Any) -> tuple[CLIPConfig, Any]:
-    preprocessor = read_config(folder, PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else None
-    config = clip_transformers.read_config(read_config(folder), preprocessor)
-    tensors = open_tensors(folder)
-    return config, _import(clip_transformers.TABLE, tensors, config, param_dtype)
-
-
-def _read_openclip(weights: Path, param_dtype: Any) -> tuple[CLIPConfig, Any]:
-    config = clip_openclip.read_config(read_config(weights.parent, clip_openclip.CONFIG))
-    return config, _import(clip_openai.table(config), open_tensors(weights), config, param_dtype)
-
-
-def _read_openai(file: Path, param_dtype: Any) -> tuple[CLIPConfig, Any]:
-    tensors = open_tensors(file)
-    config = clip_openai.infer_config({name: array.shape for name, array in tensors.items()})
-    return config, _import(clip_openai.table(config), tensors, config, param_dtype)
-
-
-def _import(table: Table, tensors: Any, config: CLIPConfig, param_dtype: Any) -> Any:
-    shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
-    return import_params(table, tensors, shapes, dtype=param_dtype, place=on_device)

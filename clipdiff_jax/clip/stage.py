@@ -27,7 +27,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from clipdiff_jax.clip.model import read_clip, save_clip
+from clipdiff_jax.clip.model import save_clip
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -45,6 +45,7 @@ from clipdiff_jax.models.clip import (
 from clipdiff_jax.perceptual.directional import shared_views
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
 from clipdiff_jax.weights.hub import locate_files
+from clipdiff_jax.weights.layouts import clip_ours
 from clipdiff_jax.weights.params import take_fitting
 
 TOKENIZER_FILES = ("*.json", "merges.txt")
@@ -256,7 +257,7 @@ class _Transform:
 
 def _start(config: ClipStage, init: Callable[[Array], Any]) -> Any:
     """New parameters, and in their place those of `config.start` that fit."""
-    _, stored = read_clip(config.start)
+    _, stored = clip_ours.read_towers(config.start)
     fresh = jax.device_get(jit_once(init)(jax.random.key(0)))
     params, new = take_fitting(stored, fresh, config.start)
     if new:

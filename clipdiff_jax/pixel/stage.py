@@ -16,7 +16,7 @@ from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
-from clipdiff_jax.pixel.load import read_diffusion, save_diffusion
+from clipdiff_jax.pixel.load import load_diffusion, save_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
 
@@ -64,9 +64,10 @@ def make_stage(config: BaseStage, source: DataSource) -> Stage:
     model, dtype = config.model, jnp.dtype(config.dtype)
     start = None
     if config.start:
-        loaded, start = read_diffusion(config.start)
-        if loaded.unet != model.unet:
-            raise ValueError(f"'{config.start}' has the network {loaded.unet}, not {model.unet}")
+        base = load_diffusion(config.start)
+        start, found = base.params, base.config.unet
+        if found != model.unet:
+            raise ValueError(f"'{config.start}' has the network {found}, not {model.unet}")
 
     def loss(params, frozen, batch, key):
         del frozen

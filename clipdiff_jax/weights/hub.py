@@ -26,11 +26,12 @@ _WEIGHTS = (
     ("*.safetensors", "*.safetensors.index.json"),
     ("*.bin", "*.bin.index.json"),
 )
+OTHER_FILES = ("*.json", "*.txt")  # what a model has beside its weights
 _VARIANTS = ("*fp16*", "*non_ema*", "*openvino*", "*onnx*")
 
 
 def locate(
-    source: str | Path, others: Sequence[str] = ("*.json", "*.txt"), revision: str | None = None
+    source: str | Path, others: Sequence[str] = OTHER_FILES, revision: str | None = None
 ) -> Path:
     """The local path of `source`: itself if it exists, else the downloaded repository of that id.
 

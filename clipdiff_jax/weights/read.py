@@ -47,6 +47,14 @@ def open_tensors(path: str | Path, part: str | None = None) -> Tensors:
     raise WeightsError(f"'{path}' has none of the endings {', '.join(known)}")
 
 
+def file_has(path: str | Path, name: str) -> bool:
+    """Whether `path` is a weight file with a tensor of this name; raises what `open_tensors` does.
+
+    A file of another kind raises too: that tells more than that it has not the tensor.
+    """
+    return Path(path).is_file() and name in open_tensors(path)
+
+
 def find_weights(folder: Path) -> Path:
     """The weight file (or index of shards) in the folder of a transformers or diffusers model."""
     names = [

@@ -93,16 +93,16 @@ def write_unclip(folder: Path, seed: int = 0) -> Path:
     for name, config in stages.items():
         params = drawn(functools.partial(unclip_networks.init_params, config), seed)
         of_stage = "" if name == "upsampler" else of
-        unclip_stages.save_stage(folder / name, config, params, clip=of_stage)
+        unclip_stages.save_part(folder / name, config, params, clip=of_stage)
     direct = DirectPriorConfig(8, **text, **transformer)
     params = drawn(functools.partial(direct_pipeline.init_params, direct), seed)
-    unclip_stages.save_stage(folder / "direct_prior", direct, params, clip=of)
+    unclip_stages.save_part(folder / "direct_prior", direct, params, clip=of)
     ar = ARPriorConfig(8, **text, dims=5, buckets=7, dot_buckets=4, **transformer)
     params = drawn(functools.partial(ar_pipeline.init_params, ar), seed)
     embeddings = np.random.default_rng(seed).normal(size=(200, 8)) * 0.7 ** np.arange(8)
     dots = np.random.default_rng(seed).uniform(-1, 1, 200).astype(np.float32)
     fitted = ar_pipeline.fitted_params(ar, pca.fit([embeddings.astype(np.float32)]), dots, 3.0)
-    unclip_stages.save_stage(folder / "ar_prior", ar, params | fitted, clip=of)
+    unclip_stages.save_part(folder / "ar_prior", ar, params | fitted, clip=of)
     return folder
 
 

@@ -15,7 +15,8 @@ from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pixel.load import save_diffusion
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.layouts import unet_ddpm, unet_guided
+from clipdiff_jax.weights.guided_flags import GuidedFlags
+from clipdiff_jax.weights.layouts import pixel_ddpm, unet_guided
 from clipdiff_jax.weights.layouts.schedule_diffusers import read_schedule, write_schedule
 from clipdiff_jax.weights.tables import ConvertError, export_params
 
@@ -66,7 +67,7 @@ def test_a_file_of_ddpm_names(tmp_path):
         UNetConfig(channels=(32, 32), blocks=1, attention_levels=(1,)), image_size=32
     )
     params = jax.jit(lambda key: init_params(config, key))(jax.random.key(0))
-    save_file(export_params(unet_ddpm.TABLE, params), tmp_path / "faces.safetensors")
+    save_file(export_params(pixel_ddpm.TABLE, params), tmp_path / "faces.safetensors")
     model = cd.load_diffusion(tmp_path / "faces.safetensors")
     assert model.config == config
     jax.tree.map(np.testing.assert_array_equal, model.params, params)
@@ -93,7 +94,7 @@ def test_a_class_conditional_file_with_its_flags(tmp_path):
         norm_eps=1e-5, time_order="cos_sin", time_shift=0.0, scale_shift=True,
         downsample_padding="both", num_classes=3,
     )  # fmt: skip
-    flags = unet_guided.GuidedFlags(
+    flags = GuidedFlags(
         num_heads=4, diffusion_steps=4000, noise_schedule="cosine", rescale_timesteps=True
     )
     config = DiffusionConfig(
@@ -127,21 +128,21 @@ def test_a_class_conditional_file_with_its_flags(tmp_path):
 
 
 def test_flags_are_for_files_that_need_them(tmp_path, stored):
-    flags = unet_guided.GuidedFlags()
+    flags = GuidedFlags()
     with pytest.raises(WeightsError, match="has a config"):
         cd.load_diffusion(write(tmp_path, stored), flags=flags)
     save_file({"a": np.zeros(2, np.float32)}, tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match="not guided-diffusion's names"):
         cd.load_diffusion(tmp_path / "a.safetensors", flags=flags)
     with pytest.raises(Exception, match="linear"):
-        unet_guided.GuidedFlags(noise_schedule="sigmoid")
+        GuidedFlags(noise_schedule="sigmoid")
     assert flags.schedule == DiscreteSchedule()
 
 
 def test_the_size_of_images_is_where_attention_is():
-    assert unet_ddpm.infer_size(UNetConfig()) == 256
+    assert pixel_ddpm.infer_size(UNetConfig()) == 256
     with pytest.raises(ConvertError, match="image size cannot be told"):
-        unet_ddpm.infer_size(UNetConfig(attention_levels=()))
+        pixel_ddpm.infer_size(UNetConfig(attention_levels=()))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from clipdiff_jax.unclip.ar_prior import (
     to_codes,
 )
 from clipdiff_jax.unclip.networks import encode_texts
-from clipdiff_jax.unclip.parts import save_stage
+from clipdiff_jax.unclip.parts import save_part
 from clipdiff_jax.unclip.stages.prior_inputs import (
     PriorInputs,
     check_widths,
@@ -133,7 +133,7 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
     def export(path: Path, params):
         # What the network was fitted to stays exact.
         stored = jax.tree.map(lambda p: cast(p, jnp.dtype(config.export_dtype)), params[NETWORK])
-        save_stage(path, model, params | {NETWORK: stored}, clip=inputs.clip_fingerprint)
+        save_part(path, model, params | {NETWORK: stored}, clip=inputs.clip_fingerprint)
 
     return Stage(
         init=init,

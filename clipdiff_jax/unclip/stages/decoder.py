@@ -26,11 +26,10 @@ from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
 from clipdiff_jax.models.unclip import Decoder, Noise, init_params
 from clipdiff_jax.models.unet import UNet
-from clipdiff_jax.pixel.load import read_diffusion
+from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
-from clipdiff_jax.unclip.load import read_stage
 from clipdiff_jax.unclip.networks import condition, encode_images, encode_texts, run_decoder
-from clipdiff_jax.unclip.parts import image_encoder, save_stage, text_encoder
+from clipdiff_jax.unclip.parts import image_encoder, read_part, save_part, text_encoder
 from clipdiff_jax.weights.params import fingerprint, take_fitting
 
 logger = logging.getLogger(__name__)
@@ -189,7 +188,7 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
 
     def export(path: Path, params):
         of, stored = fingerprint(clip.params), jnp.dtype(config.export_dtype)
-        save_stage(path, model, params, clip=of, dtype=stored)
+        save_part(path, model, params, clip=of, dtype=stored)
 
     return Stage(
         init=partial(init_params, model),
@@ -256,13 +255,13 @@ def _start(config: DecoderStage) -> Any:
     """The parameters to start from; None for random ones."""
     model = config.model
     if config.start:
-        loaded, params = read_stage(config.start, "decoder")
+        loaded, params = read_part(config.start, "decoder")
         if (loaded.network, loaded.conditioning) != (model.network, model.conditioning):
             raise ValueError(f"'{config.start}' has the decoder {loaded}, not {model}")
         return params
     if not config.start_base:
         return None
-    _, stored = read_diffusion(config.start_base)
+    stored = load_diffusion(config.start_base).params
     fresh = jax.device_get(jit_once(partial(init_params, model))(jax.random.key(0)))
     unet, new = take_fitting(stored, fresh["unet"], config.start_base)
     logger.info(f"not in '{config.start_base}', so new: {', '.join(new)}")

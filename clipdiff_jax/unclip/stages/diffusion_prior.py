@@ -27,7 +27,7 @@ from clipdiff_jax.models.diffusion_prior import DiffusionPrior
 from clipdiff_jax.models.unclip import Prior, init_params
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
 from clipdiff_jax.unclip.networks import GAMMA
-from clipdiff_jax.unclip.parts import save_stage
+from clipdiff_jax.unclip.parts import save_part
 from clipdiff_jax.unclip.stages.prior_inputs import (
     UNITS,
     PriorInputs,
@@ -131,7 +131,7 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         stored = jax.tree.map(lambda a: cast(a, jnp.dtype(config.export_dtype)), params)
         if config.gamma_times:
             stored |= {GAMMA: jax.device_get(estimate(config, inputs, params))}
-        save_stage(path, model, stored, clip=inputs.clip_fingerprint)
+        save_part(path, model, stored, clip=inputs.clip_fingerprint)
 
     return Stage(
         init=init,

@@ -23,7 +23,7 @@ from clipdiff_jax.models.direct_prior import DirectPrior, DirectPriorConfig
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
 from clipdiff_jax.unclip.ar_prior import dot_products
 from clipdiff_jax.unclip.direct_prior import NETWORK, init_params
-from clipdiff_jax.unclip.parts import save_stage
+from clipdiff_jax.unclip.parts import save_part
 from clipdiff_jax.unclip.stages.prior_inputs import (
     UNITS,
     PriorInputs,
@@ -97,7 +97,7 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
         return error + config.contrastive * contrast, Aux(metrics)
 
     def export(path: Path, params):
-        save_stage(
+        save_part(
             path, model, params, clip=inputs.clip_fingerprint, dtype=jnp.dtype(config.export_dtype)
         )
 

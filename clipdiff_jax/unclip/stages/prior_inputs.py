@@ -22,9 +22,8 @@ from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.models.unclip import Prior, TextEncoder, TextFeatures
-from clipdiff_jax.unclip.load import read_stage
 from clipdiff_jax.unclip.networks import encode_texts
-from clipdiff_jax.unclip.parts import text_encoder
+from clipdiff_jax.unclip.parts import read_part, text_encoder
 from clipdiff_jax.weights.params import fingerprint
 
 UNITS = ("embedding_mean", "embedding_std")  # parameters set once from the data, never trained
@@ -116,7 +115,7 @@ def read_start(source: str, stage: str, network: Any) -> Any:
     """
     if not source:
         return None
-    loaded, params = read_stage(source, stage)
+    loaded, params = read_part(source, stage)
     found = loaded.network if isinstance(loaded, Prior) else loaded
     if found != network:
         raise ValueError(f"'{source}' has the prior {found}, not {network}")

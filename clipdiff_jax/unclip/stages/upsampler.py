@@ -22,9 +22,8 @@ from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.losses import Weighting, noise_loss
 from clipdiff_jax.models.unclip import Noise, Upsampler, init_params
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
-from clipdiff_jax.unclip.load import read_stage
 from clipdiff_jax.unclip.networks import enlarge, run_upsampler, upsampler_output
-from clipdiff_jax.unclip.parts import save_stage
+from clipdiff_jax.unclip.parts import read_part, save_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +144,7 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
         return {"samples": samples, "enlarged": enlarged, "originals": batch["image"]}
 
     def export(path: Path, params):
-        save_stage(path, model, params, dtype=jnp.dtype(config.export_dtype))
+        save_part(path, model, params, dtype=jnp.dtype(config.export_dtype))
 
     return Stage(
         init=partial(init_params, model),
@@ -187,7 +186,7 @@ def _start(config: UpsamplerStage) -> Any:
     """The parameters to start from; None for random ones."""
     if not config.start:
         return None
-    loaded, params = read_stage(config.start, "upsampler")
+    loaded, params = read_part(config.start, "upsampler")
     if loaded.network != config.model.network:
         raise ValueError(
             f"'{config.start}' has the network {loaded.network}, not {config.model.network}"

@@ -5,15 +5,21 @@ these names, as it does for a plain state dict. There is no config file: the arc
 off the names and shapes.
 """
 
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 
 from clipdiff_jax.models.clip import (
     LEGACY_EOS_TOKEN_ID,
     CLIPConfig,
     TextConfig,
     VisionTransformerConfig,
+    init_params,
 )
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
+from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading, fill_params
+from clipdiff_jax.weights.read import file_has, open_tensors
 from clipdiff_jax.weights.tables import (
     CONV,
     LINEAR,
@@ -27,6 +33,7 @@ from clipdiff_jax.weights.tables import (
     norm,
 )
 
+MARK = "token_embedding.weight"  # a name that no other layout of a file has
 _HEAD_WIDTH = 64  # of every published CLIP
 
 _SETTINGS = ("input_resolution", "context_length", "vocab_size")
@@ -117,7 +124,7 @@ def infer_config(shapes: Mapping[str, Shape]) -> CLIPConfig:
     Heads are 64 channels wide, as in all of OpenAI's models. Raises `ConvertError` where the names
     are not OpenAI's.
     """
-    needed = ("token_embedding.weight", "positional_embedding", "text_projection")
+    needed = (MARK, "positional_embedding", "text_projection")
     lacking = [name for name in needed if name not in shapes]
     if lacking:
         raise ConvertError(f"not OpenAI's CLIP names: no {', '.join(lacking)}")
@@ -173,3 +180,23 @@ def _count(shapes: Mapping[str, Shape], pattern: str, start: int = 0) -> int:
     while pattern.format(number) in shapes:
         number += 1
     return number - start
+
+
+def _matches(path: Path) -> bool:
+    return file_has(path, MARK)
+
+
+def _read(path: Path, reading: Reading) -> ClipWeights:
+    tensors = open_tensors(path)
+    config = infer_config({name: array.shape for name, array in tensors.items()})
+    if reading.tokenizer is None:
+        raise WeightsError(
+            f"'{path}' holds weights only: give `tokenizer`, for OpenAI's models that of any "
+            "transformers folder of theirs, by clipdiff_jax.data.tokenize.load_tokenizer"
+        )
+    init = functools.partial(init_params, config)
+    params = fill_params(table(config), tensors, init, reading.param_dtype)
+    return ClipWeights(config, params, reading.tokenizer)
+
+
+LAYOUT = Layout("openai", f"tensor '{MARK}'", _matches, _read, table)

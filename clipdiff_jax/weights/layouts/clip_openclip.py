@@ -5,20 +5,27 @@ OpenAI's image towers are covered, and the text transformer; of OpenCLIP's many 
 (other trunks, other poolings, layer scale), those that change the numbers are refused by name.
 """
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.models.clip import (
     LEGACY_EOS_TOKEN_ID,
     CLIPConfig,
     TextConfig,
     VisionTransformerConfig,
+    init_params,
 )
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
 from clipdiff_jax.models.transformer import Activation
 from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.folder import read_config as read_json
+from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading, fill_params
+from clipdiff_jax.weights.layouts import clip_openai
+from clipdiff_jax.weights.read import open_tensors
 
 CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -115,3 +122,19 @@ def _section(document: Mapping[str, Any], name: str, required: bool = True) -> M
     if name == "model_cfg" and "embed_dim" not in section:
         raise WeightsError(f"{CONFIG} has no model_cfg.embed_dim")
     return section
+
+
+def _matches(path: Path) -> bool:
+    return find_weights(path) is not None
+
+
+def _read(path: Path, reading: Reading) -> ClipWeights:
+    config, file = read_config(read_json(path, CONFIG)), find_weights(path)
+    assert file is not None
+    table, init = clip_openai.table(config), functools.partial(init_params, config)
+    params = fill_params(table, open_tensors(file), init, reading.param_dtype)
+    tokenizer = reading.tokenizer or load_tokenizer(path, config.text.context_length)
+    return ClipWeights(config, params, tokenizer)
+
+
+LAYOUT = Layout("openclip", f"'{CONFIG}' beside weights", _matches, _read, clip_openai.table)

@@ -3,15 +3,23 @@
 Covers OpenAI's vision-transformer CLIPs and the OpenCLIP models published in that layout.
 """
 
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
+from clipdiff_jax.data.tokenize import load_tokenizer
+from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig, init_params
 from clipdiff_jax.models.transformer import Activation
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.tables import CONV, LINEAR, Rule, Table, norm
+from clipdiff_jax.weights.folder import CONFIG_NAME, WEIGHTS_NAME, json_bytes, write_folder
+from clipdiff_jax.weights.folder import read_config as read_json
+from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading, fill_params
+from clipdiff_jax.weights.read import open_tensors
+from clipdiff_jax.weights.tables import CONV, LINEAR, Rule, Table, export_params, norm
 
+PREPROCESSOR = "preprocessor_config.json"
 _BICUBIC = 3  # Pillow's number
 # transformers' name -> ours
 _ACTIVATIONS: dict[str, Activation] = {
@@ -191,9 +199,7 @@ def check_preprocessor(preprocessor: Mapping[str, Any], size: int) -> None:
     expected = {"size": size, "crop_size": size, "resample": _BICUBIC}
     for name, value in expected.items():
         if found[name] != value:
-            raise WeightsError(
-                f"preprocessor_config.json has {name} {preprocessor[name]}, expected {value}"
-            )
+            raise WeightsError(f"{PREPROCESSOR} has {name} {preprocessor[name]}, expected {value}")
 
 
 def _square(tower: Mapping[str, Any], name: str, default: int) -> int:
@@ -221,3 +227,43 @@ def _end_of_text(text: Mapping[str, Any]) -> int:
             raise WeightsError(f"eos_token_id is {value}, expected one id")
         value = value[0]
     return int(value)
+
+
+def write(path: str | Path, weights: ClipWeights) -> Path:
+    """Writes a `CLIPModel` folder with its tokenizer and its image processor's config.
+
+    `CLIPModel.from_pretrained` reads it, and so does `load_clip`, bit for bit. An existing folder
+    is replaced. Raises `WeightsError` for a CLIP with a convolutional tower.
+    """
+    config, params, tokenizer = weights
+    document, preprocessor = write_config(config)
+    files = tokenizer.files()
+    files[CONFIG_NAME] = json_bytes(document)
+    files[PREPROCESSOR] = json_bytes(preprocessor)
+    tensors = export_params(TABLE, params)
+    # Without the metadata transformers refuses the file.
+    return write_folder(path, files, {WEIGHTS_NAME: tensors}, {"format": "pt"})
+
+
+def _matches(path: Path) -> bool:
+    return (path / CONFIG_NAME).is_file() and "model_type" in read_json(path)
+
+
+def _read(path: Path, reading: Reading) -> ClipWeights:
+    there = (path / PREPROCESSOR).is_file()
+    preprocessor = read_json(path, PREPROCESSOR) if there else None
+    config = read_config(read_json(path), preprocessor)
+    init = functools.partial(init_params, config)
+    params = fill_params(TABLE, open_tensors(path), init, reading.param_dtype)
+    tokenizer = reading.tokenizer or load_tokenizer(path, config.text.context_length)
+    return ClipWeights(config, params, tokenizer)
+
+
+def _table(config: CLIPConfig) -> Table:
+    del config
+    return TABLE
+
+
+LAYOUT = Layout(
+    "transformers", f"'{CONFIG_NAME}' with a model_type", _matches, _read, _table, write
+)

@@ -6,12 +6,16 @@ configs are read, and compared with each other, before any array is.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 
+from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.data.tokenize import load_tokenizer
+from clipdiff_jax.diffusion.karlo import KarloSchedule
+from clipdiff_jax.diffusion.prediction import Target
 from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.unclip import (
     Decoder,
@@ -25,6 +29,7 @@ from clipdiff_jax.models.unclip import (
 from clipdiff_jax.weights.documents import named, sample_size
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import read_config
+from clipdiff_jax.weights.layout import Layout, Reading, Tables, UnClipWeights
 from clipdiff_jax.weights.layouts import (
     clip_transformers,
     decoder_diffusers,
@@ -32,14 +37,15 @@ from clipdiff_jax.weights.layouts import (
     unet_diffusers,
 )
 from clipdiff_jax.weights.layouts.schedule_diffusers import read_scheduler
+from clipdiff_jax.weights.layouts.unclip_ours import check_parts
 from clipdiff_jax.weights.params import on_device
 from clipdiff_jax.weights.read import open_tensors
 from clipdiff_jax.weights.tables import Table, import_params
 
 INDEX = "model_index.json"
 TEXT_TO_IMAGE, VARIATIONS = "UnCLIPPipeline", "UnCLIPImageVariationPipeline"
-# The stages that each pipeline consists of; `tables` says which folders theirs are in.
-_STAGES_OF = {
+# The parts that each pipeline consists of; `tables` says which folders theirs are in.
+_PARTS_OF = {
     TEXT_TO_IMAGE: ("text", "prior", "decoder", "upsampler"),
     VARIATIONS: ("text", "image", "decoder", "upsampler"),
 }
@@ -51,19 +57,19 @@ def is_unclip_folder(path: str | Path) -> bool:
     """Whether `path` is a folder of one of these pipelines (and not, say, an unconditional one)."""
     if not (Path(path) / INDEX).is_file():
         return False
-    return read_config(path, INDEX).get("_class_name") in _STAGES_OF
+    return read_config(path, INDEX).get("_class_name") in _PARTS_OF
 
 
 def read_configs(folder: Path) -> Configs:
-    """The configs of all stages in the folder, by the names of `UnClip.configs`.
+    """The configs of all parts in the folder, by name.
 
     Raises `WeightsError` that names the file and what was expected of it.
     """
     index = read_config(folder, INDEX)
     kind = index.get("_class_name")
-    if kind not in _STAGES_OF:
+    if kind not in _PARTS_OF:
         raise WeightsError(
-            f"'{folder / INDEX}' describes {kind!r}, expected one of {', '.join(_STAGES_OF)}"
+            f"'{folder / INDEX}' describes {kind!r}, expected one of {', '.join(_PARTS_OF)}"
         )
     readers: dict[str, Callable[[Path], PartConfig]] = {
         "text": _read_text,
@@ -72,23 +78,13 @@ def read_configs(folder: Path) -> Configs:
         "decoder": _read_decoder,
         "upsampler": _read_upsampler,
     }
-    configs = {stage: readers[stage](folder) for stage in _STAGES_OF[kind]}
+    configs = {part: readers[part](folder) for part in _PARTS_OF[kind]}
     _check_together(folder, configs)
     return configs
 
 
-def read_params(
-    folder: Path, configs: Configs, stages: Iterable[str], param_dtype: Any
-) -> dict[str, Any]:
-    """The parameters of some stages, on the device, floating-point ones as `param_dtype`.
-
-    Raises `WeightsError` for a file that is missing, incomplete or does not fit its config.
-    """
-    return {stage: _read_stage(folder, configs[stage], param_dtype) for stage in stages}
-
-
 def tables(config: PartConfig) -> dict[str, tuple[str, Table]]:
-    """Of each network of a stage: the folder its weights are in and the table of their names."""
+    """Of each network of a part: the folder its weights are in and the table of their names."""
     if isinstance(config, TextEncoder):
         return {"text": ("text_encoder", clip_transformers.TABLE)}
     if isinstance(config, ImageEncoder):
@@ -104,8 +100,8 @@ def tables(config: PartConfig) -> dict[str, tuple[str, Table]]:
     return {"first": ("super_res_first", names), "last": ("super_res_last", names)}
 
 
-def network_shapes(config: PartConfig) -> dict[str, Any]:
-    """The parameters of each network of a stage as `ShapeDtypeStruct`s, as its table takes them.
+def network_shapes(config: PartConfig) -> dict[str, Params]:
+    """The parameters of each network of a part as `ShapeDtypeStruct`s, as its table takes them.
 
     Towers of CLIP keep their name as a branch: the table is that of both.
     """
@@ -114,8 +110,8 @@ def network_shapes(config: PartConfig) -> dict[str, Any]:
     return {name: {name: tree} if towers else tree for name, tree in shapes.items()}
 
 
-def _read_stage(folder: Path, config: PartConfig, param_dtype: Any) -> dict[str, Any]:
-    params: dict[str, Any] = {}
+def _read_part(folder: Path, config: PartConfig, param_dtype: DType) -> Params:
+    params: dict[str, Params] = {}
     shapes = network_shapes(config)
     for name, (component, table) in tables(config).items():
         with named(folder / component):
@@ -140,8 +136,8 @@ def _read_image(folder: Path) -> ImageEncoder:
         tower = clip_transformers.read_vision(document)
         return ImageEncoder(tower, document.get("projection_dim", 512), mean, std)
 
-    name, extractor = "preprocessor_config.json", folder / "feature_extractor"
-    preprocessor = read_config(extractor, name)
+    extractor = folder / "feature_extractor"
+    preprocessor = read_config(extractor, clip_transformers.PREPROCESSOR)
     mean = tuple(preprocessor.get("image_mean", CLIPConfig.image_mean))
     std = tuple(preprocessor.get("image_std", CLIPConfig.image_std))
     config = _read(folder / "image_encoder", read)
@@ -181,7 +177,9 @@ def _read_upsampler(folder: Path) -> Upsampler:
         return Upsampler(network, _read(first, sample_size), low_size, *schedule)
 
 
-def _scheduler(folder: Path, prediction: Any, variance: Any) -> tuple[Any, float]:
+def _scheduler(
+    folder: Path, prediction: Target, variance: Literal["small", "learned"]
+) -> tuple[KarloSchedule, float]:
     read = functools.partial(read_scheduler, prediction=prediction, variance=variance)
     return _read(folder, read, "scheduler_config.json")
 
@@ -219,3 +217,30 @@ def _check_together(folder: Path, configs: Configs) -> None:
             raise WeightsError(
                 f"'{folder / component}' has {what} {value}, expected {wanted} because of {reason}"
             )
+
+
+def _matches(path: Path) -> bool:
+    return (path / INDEX).is_file()
+
+
+def _read_all(path: Path, reading: Reading) -> UnClipWeights:
+    configs = read_configs(path)
+    check_parts(path, configs, reading.parts or ())
+    text = configs["text"]
+    assert isinstance(text, TextEncoder)
+    tokenizer = load_tokenizer(path / "tokenizer", text.tower.context_length)
+    wanted = [name for name in configs if reading.parts is None or name in reading.parts]
+    return UnClipWeights(
+        {
+            name: (configs[name], _read_part(path, configs[name], reading.param_dtype))
+            for name in wanted
+        },
+        tokenizer,
+    )
+
+
+def _tables(config: PartConfig) -> Tables:
+    return {name: table for name, (_, table) in tables(config).items()}
+
+
+LAYOUT = Layout("diffusers", f"'{INDEX}'", _matches, _read_all, _tables)

@@ -9,12 +9,10 @@ those of the pipeline published in diffusers, which bounds the prior's x0 by 5 (
 """
 
 import functools
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import jax
-
+from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.models.unclip import (
     Decoder,
     ImageEncoder,
@@ -26,10 +24,11 @@ from clipdiff_jax.models.unclip import (
 )
 from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.layout import Layout, Reading, UnClipWeights, fill_params
 from clipdiff_jax.weights.layouts import clip_openai, karlo_original, unet_guided
-from clipdiff_jax.weights.params import on_device
+from clipdiff_jax.weights.layouts.unclip_ours import check_parts
 from clipdiff_jax.weights.read import Tensors, open_tensors
-from clipdiff_jax.weights.tables import Shape, Table, import_params
+from clipdiff_jax.weights.tables import Shape, Table
 
 # Browsers keep `%3D` for the `=` of the names, hence patterns.
 _FILES = {
@@ -46,7 +45,7 @@ _FILE_OF = {
     "decoder": "decoder",
     "upsampler": "upsampler",
 }
-_ENLARGES = 4  # from 64 to 256 px
+_UPSAMPLES = 4  # from 64 to 256 px
 
 
 def is_original_folder(path: str | Path) -> bool:
@@ -55,7 +54,7 @@ def is_original_folder(path: str | Path) -> bool:
 
 
 def read_configs(folder: Path) -> dict[str, PartConfig]:
-    """The configs of all stages, by name, from the shapes in the files.
+    """The configs of all parts, by name, from the shapes in the files.
 
     Raises `WeightsError` that names the file and what was expected of it.
     """
@@ -72,7 +71,7 @@ def read_configs(folder: Path) -> dict[str, PartConfig]:
         decoder = Decoder(unet, conditioning, size)
     with named(files["upsampler"]):
         unet = karlo_original.infer_upsampler(_shapes(files["upsampler"]))
-        upsampler = Upsampler(unet, _ENLARGES * size, size)
+        upsampler = Upsampler(unet, _UPSAMPLES * size, size)
     widths = {"prior": prior.embedding_width, "decoder": conditioning.embedding_width}
     for name, found in widths.items():
         if found != width:
@@ -89,18 +88,8 @@ def read_configs(folder: Path) -> dict[str, PartConfig]:
     }
 
 
-def read_params(
-    folder: Path, configs: Mapping[str, Any], stages: Iterable[str], param_dtype: Any
-) -> dict[str, Any]:
-    """The parameters of some stages, on the device, floating-point ones as `param_dtype`.
-
-    Raises `WeightsError` for a file that is missing, incomplete or does not fit.
-    """
-    return {stage: _read_stage(folder, stage, configs[stage], param_dtype) for stage in stages}
-
-
 def table(config: PartConfig) -> Table:
-    """The names of a stage in its file."""
+    """The names of a part in its file."""
     if isinstance(config, Prior):
         return karlo_original.prior_table(config.network)
     if isinstance(config, Decoder):
@@ -110,20 +99,18 @@ def table(config: PartConfig) -> Table:
     return clip_openai.VISION_TRANSFORMER
 
 
-def _read_stage(folder: Path, stage: str, config: PartConfig, param_dtype: Any) -> dict[str, Any]:
-    file = _find(folder, _FILE_OF[stage])
+def _read_part(folder: Path, name: str, config: PartConfig, param_dtype: DType) -> Params:
+    file = _find(folder, _FILE_OF[name])
     tensors = _open(file)
-    shapes: dict[str, Any] = jax.eval_shape(
-        functools.partial(init_params, config), jax.random.key(0)
-    )
-    if stage in ("text", "image"):  # one file for both, and for what neither has
-        wanted = stage == "image"
+    if name in ("text", "image"):  # one file for both, and for what neither has
+        wanted = name == "image"
         tensors = {n: a for n, a in tensors.items() if n.startswith("visual.") == wanted}
         tensors.pop("logit_scale", None)
-    if stage == "prior":
+    if name == "prior":
         tensors |= _statistics(folder)
     with named(file):
-        return import_params(table(config), tensors, shapes, dtype=param_dtype, place=on_device)
+        init = functools.partial(init_params, config)
+        return fill_params(table(config), tensors, init, param_dtype)
 
 
 def _statistics(folder: Path) -> Tensors:
@@ -151,3 +138,18 @@ def _find(folder: Path, name: str) -> Path:
         listed = ", ".join(path.name for path in found) or "none"
         raise WeightsError(f"expected one file '{_FILES[name]}' in '{folder}', found {listed}")
     return found[0]
+
+
+def _read(path: Path, reading: Reading) -> UnClipWeights:
+    configs = read_configs(path)
+    check_parts(path, configs, reading.parts or ())
+    text = configs["text"]
+    assert isinstance(text, TextEncoder)
+    tokenizer = load_tokenizer(path / "tokenizer", text.tower.context_length)
+    wanted = [name for name in configs if reading.parts is None or name in reading.parts]
+    dtype = reading.param_dtype
+    parts = {name: (configs[name], _read_part(path, name, configs[name], dtype)) for name in wanted}
+    return UnClipWeights(parts, tokenizer)
+
+
+LAYOUT = Layout("karlo", f"'{_FILES['decoder']}'", is_original_folder, _read, table)

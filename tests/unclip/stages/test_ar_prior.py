@@ -15,8 +15,8 @@ from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
 from clipdiff_jax.unclip.ar_prior import dot_products, run_ar_prior
-from clipdiff_jax.unclip.parts import read_stage_folder
 from clipdiff_jax.unclip.stages.ar_prior import ARPriorStage, make_stage
+from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
 
 MODEL = ARPriorConfig(
     8, 16, text_length=12, dims=4, buckets=16, dot_buckets=4, width=32, depth=1, heads=2
@@ -100,7 +100,7 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     assert after < 0.6 * before
     for name in ("pca", "quantiser"):
         jax.tree.map(np.testing.assert_array_equal, state.params[name], params[name])
-    config, stored, clip = read_stage_folder(tmp_path, "ar_prior")
+    config, stored, clip = read_part_folder(tmp_path, "ar_prior")
     assert (config, clip) == (MODEL, inputs.clip_fingerprint)
     jax.tree.map(np.testing.assert_array_equal, stored, jax.device_get(state.ema))
     tokens = jnp.asarray(inputs.clip.tokenizer(list(CAPTIONS) * 4))
@@ -122,7 +122,7 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
 def test_in_half_precision_what_was_fitted_stays_exact(inputs, params, tmp_path):
     half = make_stage(replace(CONFIG, export_dtype="bfloat16"), inputs, fit=False)
     half.export(tmp_path / "half", jax.device_get(params))
-    stored = read_stage_folder(tmp_path / "half", "ar_prior")[1]
+    stored = read_part_folder(tmp_path / "half", "ar_prior")[1]
     for name in ("pca", "quantiser"):
         jax.tree.map(np.testing.assert_array_equal, stored[name], params[name])
     difference = lambda a, b: float(jnp.abs(a - b).max())

@@ -21,10 +21,11 @@ from clipdiff_jax.pixel.load import save_diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.unclip.load import load_unclip, read_stage
-from clipdiff_jax.unclip.parts import read_stage_folder
+from clipdiff_jax.unclip.load import load_unclip
+from clipdiff_jax.unclip.parts import read_part
 from clipdiff_jax.unclip.stages.decoder import DecoderStage, build, make_stage
 from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
 from clipdiff_jax.weights.params import fingerprint
 
 UNET = replace(
@@ -156,16 +157,16 @@ def test_it_starts_from_an_unconditional_model(clip, tmp_path, capsys):
 
 def test_it_starts_from_karlo_and_goes_on_as_karlo(tmp_path):
     """A tiny Karlo, fine-tuned by a step of no length, is the same and loads as a stage of ours."""
-    config, params = read_stage(write_karlo(tmp_path / "karlo"), "decoder")
+    config, params = read_part(write_karlo(tmp_path / "karlo"), "decoder")
     clip = tiny_clip()
     with pytest.raises(ValueError, match=r"model\.conditioning\.embedding_width is"):
         make_stage(replace(CONFIG, model=config, start=str(tmp_path / "karlo")), Pictures(), clip)
     with pytest.raises(ValueError, match="has the decoder"):
         make_stage(replace(CONFIG, start=str(tmp_path / "karlo")), Pictures(), clip)
-    from clipdiff_jax.unclip.parts import save_stage
+    from clipdiff_jax.unclip.parts import save_part
 
-    save_stage(tmp_path / "decoder", config, params)
-    again, stored, of = read_stage_folder(tmp_path / "decoder", "decoder")
+    save_part(tmp_path / "decoder", config, params)
+    again, stored, of = read_part_folder(tmp_path / "decoder", "decoder")
     assert (again, of) == (config, "")
     jax.tree.map(np.testing.assert_array_equal, stored, params)
 
@@ -205,7 +206,7 @@ def test_what_does_not_fit_is_named(clip, tmp_path):
     with pytest.raises(ValueError, match="drop_image must be a share"):
         replace(CONFIG, drop_image=-0.1)
     with pytest.raises(WeightsError, match=r"no file or folder|no stage"):
-        read_stage(tmp_path / "nothing", "decoder")
+        read_part(tmp_path / "nothing", "decoder")
 
 
 def test_stages_of_two_clips_do_not_mix(clip, tmp_path):

@@ -17,8 +17,7 @@ from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
 from clipdiff_jax.unclip.calls import StageCalls
-from clipdiff_jax.unclip.load import read_stage
-from clipdiff_jax.unclip.parts import text_encoder
+from clipdiff_jax.unclip.parts import read_part, text_encoder
 from clipdiff_jax.unclip.stages.diffusion_prior import DiffusionPriorStage, make_stage
 from clipdiff_jax.unclip.stages.prior_inputs import open_prior_inputs
 
@@ -76,7 +75,7 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     state = fit(stage, train, tmp_path)
     for unit in ("embedding_mean", "embedding_std"):
         np.testing.assert_array_equal(state.params["prior"][unit], params["prior"][unit])
-    model, stored = read_stage(tmp_path, "prior")
+    model, stored = read_part(tmp_path, "prior")
     assert model == MODEL
     jax.tree.map(np.testing.assert_array_equal, stored, jax.device_get(state.ema))
     clip = inputs.clip
@@ -97,7 +96,7 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     # At the noisiest time Gamma is nearly that of pure noise, 1.
     stage = make_stage(replace(CONFIG, gamma_times=20, gamma_examples=48), inputs)
     stage.export(tmp_path / "analytic", stored)
-    _, with_gamma = read_stage(tmp_path / "analytic", "prior")
+    _, with_gamma = read_part(tmp_path / "analytic", "prior")
     gamma = with_gamma["gamma"]["values"]
     assert gamma.shape == (20,)
     assert float(gamma[0]) == pytest.approx(1.0, abs=0.15)
@@ -132,7 +131,7 @@ def test_of_two_candidates_the_one_most_like_the_text_is_kept(inputs, params):
 
 def test_karlos_prior_is_where_one_may_start(tmp_path):
     folder = write_karlo(tmp_path / "karlo")
-    config, params = read_stage(folder, "prior")
+    config, params = read_part(folder, "prior")
     inputs = open_toy(tmp_path)
     stage = DiffusionPriorStage(data=EmbeddingsData(""), model=config, start=str(folder))
     with pytest.raises(ValueError, match="but CLIP's is"):

@@ -14,8 +14,8 @@ from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
 from clipdiff_jax.unclip.direct_prior import run_direct_prior
-from clipdiff_jax.unclip.parts import read_stage_folder
 from clipdiff_jax.unclip.stages.direct_prior import DirectPriorStage, contrastive_term, make_stage
+from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
 
 MODEL = DirectPriorConfig(8, 16, text_length=12, width=16, depth=1, heads=2)
 CONFIG = DirectPriorStage(data=EmbeddingsData(""), model=MODEL)
@@ -62,7 +62,7 @@ def test_it_learns_what_captions_mean(inputs, tmp_path):
         np.testing.assert_array_equal(
             state.params["direct_prior"][f"embedding_{name}"], getattr(inputs, name)
         )
-    config, stored, clip = read_stage_folder(tmp_path, "direct_prior")
+    config, stored, clip = read_part_folder(tmp_path, "direct_prior")
     assert (config, clip) == (MODEL, inputs.clip_fingerprint)
     tokens = jnp.asarray(inputs.clip.tokenizer(list(CAPTIONS)))
     text = inputs.features(inputs.frozen, tokens, None)

@@ -18,8 +18,9 @@ from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.unclip.parts import read_stage_folder, save_stage
+from clipdiff_jax.unclip.parts import save_part
 from clipdiff_jax.unclip.stages.upsampler import LargeAndSmall, UpsamplerStage, make_stage
+from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
 
 UNET = UNetConfig(
     in_channels=6, channels=(16,), blocks=1, attention_levels=(), middle_attention=False,
@@ -114,7 +115,7 @@ def test_it_learns_to_enlarge_whole_pictures_from_crops(tmp_path):
     )
     stage = make_stage(CONFIG, Gradients())
     state = fit(stage, train, tmp_path)
-    model, params, clip = read_stage_folder(tmp_path, "upsampler")
+    model, params, clip = read_part_folder(tmp_path, "upsampler")
     assert (model, clip) == (MODEL, "")
     np.testing.assert_array_equal(
         params["unet"]["conv_out"]["bias"], state.ema["unet"]["conv_out"]["bias"]
@@ -133,7 +134,7 @@ def test_it_starts_from_ours_or_from_the_first_of_two_networks(tmp_path):
     for model, name in ((MODEL, "unet"), (two, "first")):
         shapes = jax.eval_shape(partial(init_params, model), jax.random.key(0))
         params = jax.tree.map(random, shapes)
-        save_stage(tmp_path / name, model, params)
+        save_part(tmp_path / name, model, params)
         stage = make_stage(replace(CONFIG, start=str(tmp_path / name)), Gradients())
         jax.tree.map(np.testing.assert_array_equal, stage.start, {"unet": params[name]})
     other = replace(MODEL, network=replace(UNET, channels=(8,)))

@@ -12,7 +12,7 @@ from helpers.paths import REFERENCES
 
 from clipdiff_jax.models.unet import UNet, UNetConfig
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.layouts import unet_ddpm, unet_diffusers
+from clipdiff_jax.weights.layouts import pixel_ddpm, unet_diffusers
 from clipdiff_jax.weights.tables import ConvertError, expected, export_params, import_params
 
 TOLERANCE = 1e-4
@@ -109,8 +109,8 @@ def celebahq_tensors():
 def test_all_450_tensors_of_celebahq_fit(celebahq_tensors):
     assert len(celebahq_tensors) == 450
     assert sum(int(np.prod(s)) for s in celebahq_tensors.values()) == 113_673_219
-    assert unet_ddpm.infer_config(celebahq_tensors) == CELEBAHQ
-    assert expected(unet_ddpm.TABLE, shapes_of(CELEBAHQ)) == celebahq_tensors
+    assert pixel_ddpm.infer_config(celebahq_tensors) == CELEBAHQ
+    assert expected(pixel_ddpm.TABLE, shapes_of(CELEBAHQ)) == celebahq_tensors
 
 
 def test_ddpm_and_diffusers_names_fill_the_same_network():
@@ -118,12 +118,12 @@ def test_ddpm_and_diffusers_names_fill_the_same_network():
     document, state, _ = stored()
     config = unet_diffusers.read_config(document)
     params = import_params(unet_diffusers.table(config), state, shapes_of(config))
-    original = export_params(unet_ddpm.TABLE, params)
+    original = export_params(pixel_ddpm.TABLE, params)
     shapes = {name: array.shape for name, array in original.items()}
-    inferred = unet_ddpm.infer_config(shapes, config.norm_groups)
+    inferred = pixel_ddpm.infer_config(shapes, config.norm_groups)
     assert (inferred.channels, inferred.blocks) == (config.channels, config.blocks)
     assert inferred.attention_levels == config.attention_levels
-    back = import_params(unet_ddpm.TABLE, original, shapes_of(config))
+    back = import_params(pixel_ddpm.TABLE, original, shapes_of(config))
     jax.tree.map(np.testing.assert_array_equal, back, params)
     # spot checks of the correspondence given in the method's description
     np.testing.assert_array_equal(
@@ -164,10 +164,10 @@ def test_equal_to_the_original(channels, blocks, attention, groups, ends):
     t = np.array([3, 870])
     with torch.no_grad():
         out = model(torch.tensor(x).permute(0, 3, 1, 2), torch.tensor(t)).permute(0, 2, 3, 1)
-    config = unet_ddpm.infer_config({n: a.shape for n, a in state.items()}, groups)
+    config = pixel_ddpm.infer_config({n: a.shape for n, a in state.items()}, groups)
     assert (config.channels, config.blocks) == (channels, blocks)
     assert config.attention_levels == attention
-    assert_parity(config, unet_ddpm.TABLE, state, x, t, out.numpy())
+    assert_parity(config, pixel_ddpm.TABLE, state, x, t, out.numpy())
 
 
 def test_celebahq_config_of_diffusers_is_the_default_network():
@@ -218,4 +218,4 @@ def test_what_diffusers_cannot_be_told_is_named():
     with pytest.raises(WeightsError, match="cannot express this network's heads, sinusoid_width"):
         unet_diffusers.write_config(two_widths, 64)
     with pytest.raises(ConvertError, match=r"no temb\.dense\.0\.weight"):
-        unet_ddpm.infer_config({"conv_in.weight": (1, 2, 3, 3)})
+        pixel_ddpm.infer_config({"conv_in.weight": (1, 2, 3, 3)})

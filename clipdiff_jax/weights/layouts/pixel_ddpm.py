@@ -1,11 +1,17 @@
-"""The original DDPM names (Ho et al. 2020, as ported to torch): the CelebA-HQ 256 `.ckpt` and kin.
+"""A pixel diffusion model as a file of the original DDPM's names: CelebA-HQ's `.ckpt` and kin.
 
-There is no config file; the architecture is read off the names and shapes.
+Ho et al. 2020, as ported to torch. There is no config file; the architecture is read off the names
+and shapes, and the schedule is the paper's.
 """
 
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 
+from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.weights.layout import DiffusionWeights, Layout, Reading, fill_params
+from clipdiff_jax.weights.read import file_has, open_tensors
 from clipdiff_jax.weights.tables import (
     CONV,
     POINTWISE,
@@ -18,6 +24,7 @@ from clipdiff_jax.weights.tables import (
 )
 
 ATTENTION_SIZE = 16
+MARK = "temb.dense.0.weight"  # a name that no other layout has
 
 
 def _residual(theirs: str, ours: str) -> list[Rule]:
@@ -65,7 +72,7 @@ def infer_config(shapes: Mapping[str, Shape], norm_groups: int = 32) -> UNetConf
     No shape tells the groups of the norms: `norm_groups` is what the published models have.
     Raises `ConvertError` where the names are not DDPM's.
     """
-    needed = ("temb.dense.0.weight", "conv_in.weight", "conv_out.weight", "norm_out.weight")
+    needed = (MARK, "conv_in.weight", "conv_out.weight", "norm_out.weight")
     lacking = [name for name in needed if name not in shapes]
     if lacking:
         raise ConvertError(f"not the names of a DDPM: no {', '.join(lacking)}")
@@ -81,7 +88,7 @@ def infer_config(shapes: Mapping[str, Shape], norm_groups: int = 32) -> UNetConf
         blocks += 1
     if not levels:
         raise ConvertError("not the names of a DDPM: no down.0.block.0.conv1.weight")
-    width = shapes["temb.dense.0.weight"][0]
+    width = shapes[MARK][0]
     base = shapes["conv_in.weight"][0]
     return UNetConfig(
         in_channels=shapes["conv_in.weight"][1],
@@ -103,3 +110,24 @@ def infer_size(config: UNetConfig) -> int:
     if not config.attention_levels:
         raise ConvertError("no attention among the levels, so the image size cannot be told")
     return ATTENTION_SIZE * 2 ** config.attention_levels[0]
+
+
+def _matches(path: Path) -> bool:
+    return file_has(path, MARK)
+
+
+def _read(path: Path, reading: Reading) -> DiffusionWeights:
+    tensors = open_tensors(path)
+    unet = infer_config({name: array.shape for name, array in tensors.items()})
+    learned = unet.out_channels == 2 * unet.in_channels
+    config = DiffusionConfig(unet, infer_size(unet), learned_variance=learned)
+    init = functools.partial(init_params, config)
+    return DiffusionWeights(config, fill_params(TABLE, tensors, init, reading.param_dtype))
+
+
+def _table(config: DiffusionConfig) -> Table:
+    del config
+    return TABLE
+
+
+LAYOUT = Layout("ddpm", f"tensor '{MARK}'", _matches, _read, _table)

@@ -1,0 +1,68 @@
+"""A pixel diffusion model in diffusers' layout: a `UNet2DModel` and its scheduler's config.
+
+The network lies in the folder itself or, in newer pipelines, in its `unet`; the scheduler beside it
+or in `scheduler`. Where there is none the schedule is DDPM's.
+"""
+
+import functools
+from pathlib import Path
+
+from clipdiff_jax.models.pixel import DiffusionConfig, init_params
+from clipdiff_jax.weights.documents import named, sample_size
+from clipdiff_jax.weights.folder import CONFIG_NAME, json_bytes, read_config, write_folder
+from clipdiff_jax.weights.layout import DiffusionWeights, Layout, Reading, fill_params
+from clipdiff_jax.weights.layouts import unet_diffusers
+from clipdiff_jax.weights.layouts.schedule_diffusers import read_schedule, write_schedule
+from clipdiff_jax.weights.read import open_tensors
+from clipdiff_jax.weights.tables import Table, export_params
+
+SCHEDULER = "scheduler_config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def write(path: str | Path, weights: DiffusionWeights) -> Path:
+    """Writes a `UNet2DModel` folder, with the config of a `DDPMScheduler` beside it.
+
+    `UNet2DModel.from_pretrained` reads it, and so does `load_diffusion`, bit for bit. An existing
+    folder is replaced. Raises `WeightsError` for a network that `UNet2DModel` cannot be.
+    """
+    config, params = weights
+    document = unet_diffusers.write_config(config.unet, config.image_size)
+    schedule = write_schedule(config.schedule, config.prediction, config.learned_variance)
+    files = {CONFIG_NAME: json_bytes(document), SCHEDULER: json_bytes(schedule)}
+    tensors = export_params(_table(config), params)
+    return write_folder(path, files, {WEIGHTS: tensors}, {"format": "pt"})
+
+
+def _matches(path: Path) -> bool:
+    if (path / "unet").is_dir():
+        return True
+    return (path / CONFIG_NAME).is_file() and "_class_name" in read_config(path)
+
+
+def _read(path: Path, reading: Reading) -> DiffusionWeights:
+    network = path / "unet" if (path / "unet").is_dir() else path
+    document = read_config(network)
+    with named(network):
+        unet, size = unet_diffusers.read_config(document), sample_size(document)
+    places = (path, path / "scheduler", network)
+    found = [place for place in places if (place / SCHEDULER).is_file()]
+    schedule, prediction = read_schedule(read_config(found[0], SCHEDULER) if found else {})
+    learned = unet.out_channels == 2 * unet.in_channels
+    config = DiffusionConfig(unet, size, schedule, prediction, learned)
+    tensors, init = open_tensors(network), functools.partial(init_params, config)
+    return DiffusionWeights(config, fill_params(_table(config), tensors, init, reading.param_dtype))
+
+
+def _table(config: DiffusionConfig) -> Table:
+    return unet_diffusers.table(config.unet)
+
+
+LAYOUT = Layout(
+    "diffusers",
+    f"'{CONFIG_NAME}' with a _class_name, nor in 'unet'",
+    _matches,
+    _read,
+    _table,
+    write,
+)
