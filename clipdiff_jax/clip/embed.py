@@ -10,17 +10,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from clipdiff_jax.cli.command import run_command
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.config import load_config, split_overrides
+from clipdiff_jax.core.devices import data_mesh, split_batch
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsInfo, write_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import square, to_float
@@ -41,7 +41,7 @@ class EmbedConfig:
     data: DataConfig
     clip: str = "demo"
     batch_size: int = 64
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DTypeName = "float32"
 
 
 def embed(config: EmbedConfig, out: str | Path, *, progress: bool = True) -> EmbeddingsInfo:
@@ -50,11 +50,10 @@ def embed(config: EmbedConfig, out: str | Path, *, progress: bool = True) -> Emb
     A picture is cut to its middle square at the tower's size. Raises what opening data and model
     raises, and `ValueError` for a batch that the devices cannot share.
     """
-    source, clip = open_source(config.data), load_clip(config.clip, dtype=jnp.dtype(config.dtype))
-    if config.batch_size < 1 or config.batch_size % jax.device_count():
-        raise ValueError(
-            f"{jax.device_count()} devices cannot share a batch of {config.batch_size} equally"
-        )
+    source, clip = open_source(config.data), load_clip(config.clip, dtype=as_dtype(config.dtype))
+    devices = jax.local_device_count()
+    if config.batch_size < 1 or config.batch_size % devices:
+        raise ValueError(f"{devices} devices cannot share a batch of {config.batch_size} equally")
     examples = _embedded(source, clip, config.batch_size, progress)
     return write_embeddings(out, examples, data=source.fingerprint, clip=fingerprint(clip.params))
 
@@ -62,8 +61,7 @@ def embed(config: EmbedConfig, out: str | Path, *, progress: bool = True) -> Emb
 def _embedded(
     source: DataSource, clip: Clip, batch_size: int, progress: bool
 ) -> Iterator[dict[str, Any]]:
-    mesh = Mesh(np.asarray(jax.devices()), ("data",))
-    split = NamedSharding(mesh, PartitionSpec("data"))
+    mesh = data_mesh()
     size = clip.config.vision.image_size
     with tqdm(total=len(source), desc="embedding", unit="img", disable=not progress) as bar:
         for start in range(0, len(source), batch_size):
@@ -71,7 +69,7 @@ def _embedded(
             images = np.stack([to_float(square(example["image"], size)) for example in examples])
             missing = batch_size - len(images)
             whole = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-            embeddings = np.asarray(clip.embed_images(jax.device_put(whole, split)))
+            embeddings = np.asarray(clip.embed_images(split_batch(mesh, whole)))
             for example, embedding in zip(examples, embeddings, strict=False):
                 yield example | {"embedding": embedding}
             bar.update(len(examples))

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ from jaxtyping import Array, Float, Int, Key
 from clipdiff_jax.clip.model import save_clip
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer, train_tokenizer
 from clipdiff_jax.data.transforms import draw_caption, prepare
@@ -89,8 +90,8 @@ class ClipStage(StageConfig):
     group_size: int = 1
     words: float = 0.0
     remat: bool = False
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    export_dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DTypeName = "float32"
+    export_dtype: DTypeName = "float32"
 
     def __post_init__(self) -> None:
         if self.group_size < 1 or (self.group_size > 1) != bool(self.group_by):
@@ -111,7 +112,7 @@ def build(config: ClipStage) -> Stage:
     """
     source = open_source(config.data)
     tokenizer = _tokenizer(config, source)
-    network: Any = CLIP(config.clip, remat=config.remat, dtype=jnp.dtype(config.dtype))
+    network: Any = CLIP(config.clip, remat=config.remat, dtype=as_dtype(config.dtype))
 
     def init(key):
         params = init_params(config.clip, key)
@@ -132,7 +133,7 @@ def build(config: ClipStage) -> Stage:
         return value, aux
 
     def export(path: Path, params):
-        dtype = jnp.dtype(config.export_dtype)
+        dtype = as_dtype(config.export_dtype)
         save_clip(path, config.clip, _model(params), tokenizer, dtype=dtype)
 
     return Stage(

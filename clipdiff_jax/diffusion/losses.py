@@ -14,11 +14,12 @@ in bits per dimension. (That paper's lambda = 0.001 multiplies the sum over T ti
 t per image estimates sum / T, hence T / 1000.)
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.diffusion.prediction import (
     Cond,
@@ -26,7 +27,7 @@ from clipdiff_jax.diffusion.prediction import (
     Prediction,
     Target,
     from_output,
-    match,
+    q_sample,
     split_variance,
     to_target,
 )
@@ -34,16 +35,6 @@ from clipdiff_jax.diffusion.schedule import NoiseSchedule, posterior_variance
 from clipdiff_jax.diffusion.steps.ancestral import learned_log_variance, posterior_mean
 
 Weighting = Literal["uniform", "min_snr"]
-
-
-def q_sample(
-    schedule: NoiseSchedule,
-    x0: Float[Array, "b ..."],
-    t: Int[Array, "..."],
-    eps: Float[Array, "b ..."],
-) -> Float[Array, "b ..."]:
-    """x_t = alpha x_0 + sigma eps (schedule eq. 2); t scalar or [B]."""
-    return match(schedule.alpha(t), x0) * x0 + match(schedule.sigma(t), x0) * eps
 
 
 def loss_weight(
@@ -67,38 +58,58 @@ def loss_weight(
     return clipped / {"x0": jnp.ones_like(snr), "eps": snr, "v": snr + 1}[target]
 
 
-def noise_loss(
-    network: Network,
-    schedule: NoiseSchedule,
-    x0: Float[Array, "b ..."],
-    t: Int[Array, " b"],
-    eps: Float[Array, "b ..."],
-    cond: Cond = None,
-    *,
-    prediction: Target = "eps",
-    weighting: Weighting = "uniform",
-    learned_variance: bool = False,
-    vlb_weight: float = 1.0,
-) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Eq. 11, or eq. 12 with `learned_variance`, over a batch of images with their t and noise.
+@dataclass(frozen=True)
+class NoiseLoss:
+    """Eq. 11, or eq. 12 with `learned_variance`.
 
-    network: as `make_denoise` takes it. vlb_weight: of L_vlb, in units of T / 1000.
-    Returns (loss, metrics): "mse", the unweighted mean square, and with a learned variance "vlb" in
-    bits per dimension.
+    Attributes:
+      schedule: the noise schedule.
+      prediction: what the network outputs.
+      weighting: w(t), see `loss_weight`.
+      learned_variance: whether the second half of the output is the variance.
+      vlb_weight: of L_vlb, in units of T / 1000.
     """
-    x_t = q_sample(schedule, x0, t, eps)
-    output = network(x_t, t, cond).astype(jnp.float32)
-    output, mix = split_variance(output, x0.shape[-1], learned_variance)
-    error = output - to_target(prediction, schedule, t, x0, eps)
-    mse = jnp.mean(error**2, axis=tuple(range(1, x0.ndim)))
-    loss = jnp.mean(loss_weight(weighting, prediction, schedule, t) * mse)
-    metrics = {"mse": jnp.mean(mse)}
-    if mix is not None:
-        fixed = from_output(prediction, schedule, x_t, t, jax.lax.stop_gradient(output))
-        vlb = jnp.mean(vlb_terms(schedule, fixed._replace(log_variance_mix=mix), x0, x_t, t))
-        loss = loss + vlb_weight * schedule.num_steps / 1000 * vlb
-        metrics["vlb"] = vlb
-    return loss, metrics
+
+    schedule: NoiseSchedule
+    prediction: Target = "eps"
+    weighting: Weighting = "uniform"
+    learned_variance: bool = False
+    vlb_weight: int | float = 1.0
+
+    def draw(
+        self, x0: Float[Array, "b ..."], time_key: Key[Array, ""], noise_key: Key[Array, ""]
+    ) -> tuple[Int[Array, " b"], Float[Array, "b ..."]]:
+        """(t, eps): a time for each image, all equally likely, and its noise."""
+        t = jax.random.randint(time_key, x0.shape[:1], 0, self.schedule.num_steps)
+        return t, jax.random.normal(noise_key, x0.shape)
+
+    def __call__(
+        self,
+        network: Network,
+        x0: Float[Array, "b ..."],
+        t: Int[Array, " b"],
+        eps: Float[Array, "b ..."],
+        cond: Cond = None,
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """(loss, metrics) over a batch of images with their t and noise.
+
+        network: as `make_denoise` takes it. Metrics: "mse", the unweighted mean square, and with a
+        learned variance "vlb" in bits per dimension.
+        """
+        schedule, target = self.schedule, self.prediction
+        x_t = q_sample(schedule, x0, t, eps)
+        output = network(x_t, t, cond).astype(jnp.float32)
+        output, mix = split_variance(output, x0.shape[-1], self.learned_variance)
+        error = output - to_target(target, schedule, t, x0, eps)
+        mse = jnp.mean(error**2, axis=tuple(range(1, x0.ndim)))
+        loss = jnp.mean(loss_weight(self.weighting, target, schedule, t) * mse)
+        metrics = {"mse": jnp.mean(mse)}
+        if mix is not None:
+            fixed = from_output(target, schedule, x_t, t, jax.lax.stop_gradient(output))
+            vlb = jnp.mean(vlb_terms(schedule, fixed._replace(log_variance_mix=mix), x0, x_t, t))
+            loss = loss + self.vlb_weight * schedule.num_steps / 1000 * vlb
+            metrics["vlb"] = vlb
+        return loss, metrics
 
 
 def vlb_terms(

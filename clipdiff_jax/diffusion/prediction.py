@@ -47,6 +47,16 @@ def match(values: Num[Array, "..."], x: Float[Array, "b ..."]) -> Num[Array, "..
     return values.reshape(values.shape + (1,) * (x.ndim - values.ndim)) if values.ndim else values
 
 
+def q_sample(
+    schedule: NoiseSchedule,
+    x0: Float[Array, "b ..."],
+    t: Int[Array, "..."],
+    eps: Float[Array, "b ..."],
+) -> Float[Array, "b ..."]:
+    """x_t = alpha x_0 + sigma eps (schedule eq. 2); t scalar or [B]."""
+    return match(schedule.alpha(t), x0) * x0 + match(schedule.sigma(t), x0) * eps
+
+
 def from_eps(
     schedule: NoiseSchedule, x_t: Float[Array, "b ..."], t: Int[Array, "..."], eps: Array
 ) -> Prediction:

@@ -31,7 +31,7 @@ from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.compilation import loops_are_slow
 from clipdiff_jax.diffusion.asymmetric import asymmetric
 from clipdiff_jax.diffusion.grids import ddim_grid
-from clipdiff_jax.diffusion.losses import noise_loss, q_sample
+from clipdiff_jax.diffusion.losses import NoiseLoss, q_sample
 from clipdiff_jax.diffusion.prediction import Denoise, Prediction
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
@@ -142,22 +142,16 @@ def _noise_loss(
     config: DiffusionConfig, dtype: Any, params: Any, x0: Float[Array, "b h w c"], key: Array
 ) -> tuple[Array, dict[str, Array]]:
     time_key, eps_key = jax.random.split(key)
-    t = jax.random.randint(time_key, x0.shape[:1], 0, config.schedule.num_steps)
-    eps = jax.random.normal(eps_key, x0.shape)
+    noise_loss = NoiseLoss(
+        config.schedule, config.prediction, learned_variance=config.learned_variance
+    )
+    t, eps = noise_loss.draw(x0, time_key, eps_key)
 
     def network(x_t, t, cond):
         del cond
         return Diffusion(config, params, dtype).apply(x_t, t)
 
-    return noise_loss(
-        network,
-        config.schedule,
-        x0,
-        t,
-        eps,
-        prediction=config.prediction,
-        learned_variance=config.learned_variance,
-    )
+    return noise_loss(network, x0, t, eps)
 
 
 def trained_denoiser(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxtyping import Array, Float32
 
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.config import to_dict
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.select import matching
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
@@ -67,7 +68,7 @@ class EditStage(StageConfig):
     face: str = ""
     images: int = 50
     only: tuple[str, ...] = ()
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DTypeName = "float32"
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self, invert=not only_shapes)
@@ -79,7 +80,7 @@ def build(config: EditStage, *, invert: bool = True) -> Stage:
     With `invert=False` latents are zeros: enough to compile a step and see what it needs.
     Raises ValueError where the data has too few pictures that fit, and what loading raises.
     """
-    dtype = jnp.dtype(config.dtype)
+    dtype = as_dtype(config.dtype)
     base = load_diffusion(config.base, dtype=dtype)
     clip = load_clip(config.clip, dtype=dtype)
     face = load_face(config.face, dtype=dtype) if config.face else None

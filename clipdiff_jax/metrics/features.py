@@ -18,12 +18,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Float32, UInt8
 from PIL import Image
 from tqdm.auto import tqdm
 
 from clipdiff_jax.clip.model import Clip
+from clipdiff_jax.core.devices import data_mesh, replicated, split_batch
 from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.data.sources import DataSource
 from clipdiff_jax.data.transforms import centre_crop, resize_shorter, to_float
@@ -117,9 +117,8 @@ def compute_features(
     missing = [n for n, span in enumerate(spans) if not _is_there(part_path(folder, n), len(span))]
     if not missing:
         return features
-    mesh = Mesh(np.asarray(jax.local_devices()), ("data",))
-    params = jax.device_put(network.params, NamedSharding(mesh, PartitionSpec()))
-    split = NamedSharding(mesh, PartitionSpec("data"))
+    mesh = data_mesh()
+    params = jax.device_put(network.params, replicated(mesh))
     embed = jax.jit(network.embed)
     size = min(batch_size, -(-count // mesh.size)) * mesh.size
     with (
@@ -136,7 +135,7 @@ def compute_features(
                 filled = np.stack(pictures + pictures[-1:] * (size - len(pictures)))
                 if ahead is not None:
                     blocks.append(_fetch(*ahead, bar))
-                ahead = embed(params, jax.device_put(filled, split)), len(indices)
+                ahead = embed(params, split_batch(mesh, filled)), len(indices)
             assert ahead is not None
             blocks.append(_fetch(*ahead, bar))
             _write(part_path(folder, part), np.concatenate(blocks))

@@ -7,18 +7,19 @@ whose DDIM inversion keeps the picture and whose fine-tuning changes it.
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import jax
-import jax.numpy as jnp
+from jaxtyping import Array, Key
 
+from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
-from clipdiff_jax.diffusion.losses import Weighting, noise_loss
+from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
+from clipdiff_jax.diffusion.prediction import Cond
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.pixel.load import load_diffusion, save_diffusion
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.training.stage import Aux, Stage, StageConfig
+from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,8 @@ class BaseStage(StageConfig):
     start: str = ""
     flip: bool = True
     weighting: Weighting = "uniform"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    export_dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DTypeName = "float32"
+    export_dtype: DTypeName = "float32"
     preview_count: int = 16
     preview_steps: int = 50
 
@@ -61,7 +62,7 @@ def build(config: BaseStage) -> Stage:
 
 def make_stage(config: BaseStage, source: DataSource) -> Stage:
     """The stage over a source at hand; `config.data` is not looked at."""
-    model, dtype = config.model, jnp.dtype(config.dtype)
+    model, dtype = config.model, as_dtype(config.dtype)
     start = None
     if config.start:
         base = load_diffusion(config.start)
@@ -69,38 +70,34 @@ def make_stage(config: BaseStage, source: DataSource) -> Stage:
         if found != model.unet:
             raise ValueError(f"'{config.start}' has the network {found}, not {model.unet}")
 
-    def loss(params, frozen, batch, key):
+    noise_loss = NoiseLoss(
+        model.schedule, model.prediction, config.weighting, model.learned_variance
+    )
+
+    def loss(
+        params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Array, Aux]:
         del frozen
         x0 = batch["image"]
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
-        t = jax.random.randint(time_key, x0.shape[:1], 0, model.schedule.num_steps)
-        eps = jax.random.normal(noise_key, x0.shape)
+        t, eps = noise_loss.draw(x0, time_key, noise_key)
 
-        def network(x_t, t, cond):
+        def network(x_t: Array, t: Array, cond: Cond) -> Array:
             del cond
             return Diffusion(model, params, dtype).apply(x_t, t, dropout_key=dropout_key)
 
-        value, metrics = noise_loss(
-            network,
-            model.schedule,
-            x0,
-            t,
-            eps,
-            prediction=model.prediction,
-            weighting=config.weighting,
-            learned_variance=model.learned_variance,
-        )
+        value, metrics = noise_loss(network, x0, t, eps)
         return value, Aux(metrics)
 
-    def preview(params, frozen, key):
+    def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Array]:
         del frozen
         diffusion = Diffusion(model, params, dtype)
         return {
             "samples": diffusion.generate(config.preview_count, key=key, steps=config.preview_steps)
         }
 
-    def export(path: Path, params):
-        save_diffusion(path, model, params, dtype=jnp.dtype(config.export_dtype))
+    def export(path: Path, params: Params) -> None:
+        save_diffusion(path, model, params, dtype=as_dtype(config.export_dtype))
 
     return Stage(
         init=partial(init_params, model),

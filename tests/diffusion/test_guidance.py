@@ -12,8 +12,7 @@ from clipdiff_jax.diffusion.guidance import (
     mix,
     strength,
 )
-from clipdiff_jax.diffusion.losses import q_sample
-from clipdiff_jax.diffusion.prediction import make_denoise
+from clipdiff_jax.diffusion.prediction import make_denoise, q_sample
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 

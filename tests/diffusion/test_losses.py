@@ -5,10 +5,10 @@ import pytest
 from helpers.gaussian import SCHEDULE, ideal_network, table
 
 from clipdiff_jax.diffusion.losses import (
+    NoiseLoss,
     discrete_log_likelihood,
     gaussian_kl,
     loss_weight,
-    noise_loss,
     q_sample,
     vlb_terms,
 )
@@ -23,14 +23,14 @@ T = jnp.array([0, 1, 200, 700, 999])
 @pytest.mark.parametrize("target", ["eps", "x0", "v"])
 def test_noise_loss_is_the_mean_square_on_the_networks_own_target(target):
     truth = to_target(target, SCHEDULE, T, X0, EPS)
-    loss, metrics = noise_loss(lambda *_: truth + 0.3, SCHEDULE, X0, T, EPS, prediction=target)
+    loss, metrics = NoiseLoss(SCHEDULE, target)(lambda *_: truth + 0.3, X0, T, EPS)
     assert float(loss) == pytest.approx(0.09, rel=1e-4)
     assert float(metrics["mse"]) == pytest.approx(0.09, rel=1e-4)
 
 
 def test_the_network_is_shown_x_t():
     seen = []
-    noise_loss(lambda x, t, c: seen.append((x, t, c)) or x, SCHEDULE, X0, T, EPS, "cond")
+    NoiseLoss(SCHEDULE)(lambda x, t, c: seen.append((x, t, c)) or x, X0, T, EPS, "cond")
     x, t, cond = seen[0]
     alpha, sigma = table()
     for i, time in enumerate([0, 1, 200, 700, 999]):
@@ -56,7 +56,7 @@ def test_ideal_denoiser_has_the_bayes_error():
     x0 = 0.3 + 0.4 * jax.random.normal(keys[0], (20_000, 1))
     t = jnp.full(20_000, 300)
     eps = jax.random.normal(keys[1], x0.shape)
-    _, metrics = noise_loss(ideal_network("x0"), SCHEDULE, x0, t, eps, prediction="x0")
+    _, metrics = NoiseLoss(SCHEDULE, "x0")(ideal_network("x0"), x0, t, eps)
     alpha, sigma = table()
     expected = 0.16 * sigma(300) ** 2 / (alpha(300) ** 2 * 0.16 + sigma(300) ** 2)
     assert float(metrics["mse"]) == pytest.approx(expected, rel=0.04)
@@ -120,11 +120,11 @@ def test_learned_variance_adds_the_bound_and_does_not_move_the_mean():
     def loss(shift, learned):
         apply = lambda x, t, c: network(x, t, c, shift)
         if not learned:
-            return noise_loss(lambda *a: apply(*a)[..., :3], SCHEDULE, X0, T, EPS)[0]
-        return noise_loss(apply, SCHEDULE, X0, T, EPS, learned_variance=True)[0]
+            return NoiseLoss(SCHEDULE)(lambda *a: apply(*a)[..., :3], X0, T, EPS)[0]
+        return NoiseLoss(SCHEDULE, learned_variance=True)(apply, X0, T, EPS)[0]
 
     simple, hybrid = loss(0.0, False), loss(0.0, True)
-    _, metrics = noise_loss(network, SCHEDULE, X0, T, EPS, learned_variance=True)
+    _, metrics = NoiseLoss(SCHEDULE, learned_variance=True)(network, X0, T, EPS)
     assert float(hybrid - simple) == pytest.approx(float(metrics["vlb"]), rel=1e-4)
     assert jax.grad(loss)(0.0, True) == pytest.approx(float(jax.grad(loss)(0.0, False)), rel=1e-5)
 

@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clipdiff_jax.diffusion.losses import q_sample
-from clipdiff_jax.diffusion.prediction import make_denoise, split_variance, to_target
+from clipdiff_jax.diffusion.prediction import make_denoise, q_sample, split_variance, to_target
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 
 SCHEDULE = DiscreteSchedule()

@@ -19,8 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from clipdiff_jax.diffusion.losses import q_sample
-from clipdiff_jax.diffusion.prediction import Denoise, Prediction, match
+from clipdiff_jax.diffusion.prediction import Denoise, Prediction, match, q_sample
 from clipdiff_jax.diffusion.sampler import Step
 from clipdiff_jax.diffusion.schedule import NoiseSchedule, posterior_variance, transition_variance
 from clipdiff_jax.diffusion.steps.ancestral import posterior_mean

@@ -13,13 +13,14 @@ then compares two predictions about pictures that fit their texts equally well.
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models import pca
 from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
@@ -74,8 +75,8 @@ class ARPriorStage(StageConfig):
     deviations: float = 4.0
     fit_examples: int = 100_000
     remat: bool = False
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    export_dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DTypeName = "float32"
+    export_dtype: DTypeName = "float32"
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop_text <= 1:
@@ -99,7 +100,7 @@ def build(config: ARPriorStage, *, fit: bool = True) -> Stage:
 
 def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -> Stage:
     """The stage over opened inputs; `config.data` and `config.clip` are not looked at."""
-    model, dtype = config.model, jnp.dtype(config.dtype)
+    model, dtype = config.model, as_dtype(config.dtype)
     check_widths(model, inputs)
     start = read_start(config.start, "ar_prior", model)
     if start is not None:
@@ -132,7 +133,7 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
 
     def export(path: Path, params):
         # What the network was fitted to stays exact.
-        stored = jax.tree.map(lambda p: cast(p, jnp.dtype(config.export_dtype)), params[NETWORK])
+        stored = jax.tree.map(lambda p: cast(p, as_dtype(config.export_dtype)), params[NETWORK])
         save_part(path, model, params | {NETWORK: stored}, clip=inputs.clip_fingerprint)
 
     return Stage(
@@ -149,7 +150,7 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
 
 def fit_to_data(config: ARPriorStage, inputs: PriorInputs) -> dict[str, Any]:
     """The components and buckets of the data, see `pipelines.ar_prior`; says what they keep."""
-    source, dtype = inputs.source, jnp.dtype(config.dtype)
+    source, dtype = inputs.source, as_dtype(config.dtype)
     count = min(config.fit_examples, len(source))
     indices = np.linspace(0, len(source) - 1, count).round().astype(int)
     moments, dots = None, []

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,13 @@ import numpy as np
 
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.compilation import jit_once
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption, first_examples, prepare
 from clipdiff_jax.diffusion.grids import even_grid
-from clipdiff_jax.diffusion.losses import Weighting, noise_loss
+from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
 from clipdiff_jax.models.unclip import Decoder, Noise, init_params
 from clipdiff_jax.models.unet import UNet
 from clipdiff_jax.pixel.load import load_diffusion
@@ -70,8 +71,8 @@ class DecoderStage(StageConfig):
     drop_text: float = 0.5
     weighting: Weighting = "uniform"
     vlb_weight: float = 1.0
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    export_dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DTypeName = "float32"
+    export_dtype: DTypeName = "float32"
     preview_count: int = 8
     preview_steps: int = 50
     preview_guidance: float = 2.0
@@ -112,7 +113,7 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
 
     Examples with an `"embedding"` are taken by it; of others it is computed.
     """
-    model, dtype = config.model, jnp.dtype(config.dtype)
+    model, dtype = config.model, as_dtype(config.dtype)
     text_tower, image_tower = text_encoder(clip), image_encoder(clip)
     first = source[0]
     if not first.get("captions"):
@@ -134,6 +135,14 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
             return batch["embedding"]
         return encode_images(image_tower, dtype, frozen["image"], batch["image"])
 
+    noise_loss = NoiseLoss(
+        model.schedule,
+        model.prediction,
+        config.weighting,
+        model.learned_variance,
+        config.vlb_weight,
+    )
+
     def loss(params, frozen, batch, key):
         x0 = batch["image"]
         keys = jax.random.split(key, 5)
@@ -142,26 +151,14 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
         tokens = jnp.where(with_text[:, None], batch["tokens"], jnp.asarray(empty))
         text, z = features(frozen, tokens), embeddings(frozen, batch)
         cond = condition(model, dtype, params, z, text, with_image)
-        t = jax.random.randint(keys[2], x0.shape[:1], 0, model.schedule.num_steps)
-        eps = jax.random.normal(keys[3], x0.shape)
+        t, eps = noise_loss.draw(x0, keys[2], keys[3])
         unet: Any = UNet(model.network, dtype=dtype)
 
         def network(x_t, t, cond):
             rngs = {"dropout": keys[4]}
             return unet.apply({"params": params["unet"]}, x_t, t, cond, train=True, rngs=rngs)
 
-        value, metrics = noise_loss(
-            network,
-            model.schedule,
-            x0,
-            t,
-            eps,
-            cond,
-            prediction=model.prediction,
-            weighting=config.weighting,
-            learned_variance=model.learned_variance,
-            vlb_weight=config.vlb_weight,
-        )
+        value, metrics = noise_loss(network, x0, t, eps, cond)
         return value, Aux(metrics)
 
     def preview(params, frozen, key):
@@ -187,7 +184,7 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
         return {"samples": samples, "originals": batch["image"]}
 
     def export(path: Path, params):
-        of, stored = fingerprint(clip.params), jnp.dtype(config.export_dtype)
+        of, stored = fingerprint(clip.params), as_dtype(config.export_dtype)
         save_part(path, model, params, clip=of, dtype=stored)
 
     return Stage(

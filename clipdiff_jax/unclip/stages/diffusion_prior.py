@@ -11,16 +11,17 @@ on the un-noised embedding itself, rather than on eps (the paper's equation 2).
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.data.transforms import first_examples
 from clipdiff_jax.diffusion.grids import even_grid
-from clipdiff_jax.diffusion.losses import Weighting, noise_loss
+from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
 from clipdiff_jax.diffusion.prediction import make_denoise
 from clipdiff_jax.diffusion.steps.analytic import estimate_gamma
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior
@@ -73,8 +74,8 @@ class DiffusionPriorStage(StageConfig):
     gamma_times: int = 0
     gamma_examples: int = 512
     remat: bool = False
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    export_dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DTypeName = "float32"
+    export_dtype: DTypeName = "float32"
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop_text <= 1:
@@ -99,7 +100,7 @@ def build(config: DiffusionPriorStage) -> Stage:
 
 def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
     """The stage over opened inputs; `config.data` and `config.clip` are not looked at."""
-    model, dtype = config.model, jnp.dtype(config.dtype)
+    model, dtype = config.model, as_dtype(config.dtype)
     check_widths(model.network, inputs)
     start = read_start(config.start, "prior", model.network)
     if start is not None:
@@ -109,26 +110,21 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
     def init(key):
         return {NETWORK: init_params(model, key)[NETWORK] | inputs.units}
 
+    noise_loss = NoiseLoss(model.schedule, "x0", config.weighting)
+
     def loss(params, frozen, batch, key):
         time_key, noise_key, drop_key = jax.random.split(key, 3)
         prior = params[NETWORK]
         text = inputs.features(frozen, batch["tokens"], dtype, drop_key, config.drop_text)
         z = standardise(batch["embedding"], *(jax.lax.stop_gradient(prior[u]) for u in UNITS))
-        t = jax.random.randint(time_key, z.shape[:1], 0, model.schedule.num_steps)
+        t, eps = noise_loss.draw(z, time_key, noise_key)
         value, metrics = noise_loss(
-            partial(network.apply, {"params": prior}),
-            model.schedule,
-            z,
-            t,
-            jax.random.normal(noise_key, z.shape),
-            text._asdict(),
-            prediction="x0",
-            weighting=config.weighting,
+            partial(network.apply, {"params": prior}), z, t, eps, text._asdict()
         )
         return value, Aux(metrics)
 
     def export(path: Path, params):
-        stored = jax.tree.map(lambda a: cast(a, jnp.dtype(config.export_dtype)), params)
+        stored = jax.tree.map(lambda a: cast(a, as_dtype(config.export_dtype)), params)
         if config.gamma_times:
             stored |= {GAMMA: jax.device_get(estimate(config, inputs, params))}
         save_part(path, model, stored, clip=inputs.clip_fingerprint)
@@ -157,7 +153,7 @@ def estimate(config: DiffusionPriorStage, inputs: PriorInputs, params: Any) -> d
 
     @jax.jit
     def run(params: Any, frozen: Any, z: Array, tokens: Array) -> Array:
-        network: Any = DiffusionPrior(model.network, dtype=jnp.dtype(config.dtype))
+        network: Any = DiffusionPrior(model.network, dtype=as_dtype(config.dtype))
         denoise = make_denoise(
             partial(network.apply, {"params": params[NETWORK]}), model.schedule, "x0"
         )

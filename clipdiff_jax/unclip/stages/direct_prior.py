@@ -11,12 +11,13 @@ Text is never dropped: nothing is drawn, so there is nothing to guide.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.direct_prior import DirectPrior, DirectPriorConfig
@@ -57,8 +58,8 @@ class DirectPriorStage(StageConfig):
     start: str = ""
     contrastive: float = 0.2
     remat: bool = False
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    export_dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DTypeName = "float32"
+    export_dtype: DTypeName = "float32"
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self)
@@ -75,7 +76,7 @@ def build(config: DirectPriorStage) -> Stage:
 
 def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
     """The stage over opened inputs; `config.data` and `config.clip` are not looked at."""
-    model, dtype = config.model, jnp.dtype(config.dtype)
+    model, dtype = config.model, as_dtype(config.dtype)
     check_widths(model, inputs)
     network: Any = DirectPrior(model, remat=config.remat, dtype=dtype)
     temperature = inputs.clip.temperature
@@ -98,7 +99,7 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
 
     def export(path: Path, params):
         save_part(
-            path, model, params, clip=inputs.clip_fingerprint, dtype=jnp.dtype(config.export_dtype)
+            path, model, params, clip=inputs.clip_fingerprint, dtype=as_dtype(config.export_dtype)
         )
 
     return Stage(

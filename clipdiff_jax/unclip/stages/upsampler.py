@@ -9,17 +9,18 @@ and run on whole images.
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.degrade import Blur, Degradation, Resampling, degrade
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import first_examples, square, to_float
 from clipdiff_jax.diffusion.grids import even_grid
-from clipdiff_jax.diffusion.losses import Weighting, noise_loss
+from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
 from clipdiff_jax.models.unclip import Noise, Upsampler, init_params
 from clipdiff_jax.training.stage import Aux, Stage, StageConfig
 from clipdiff_jax.unclip.networks import enlarge, run_upsampler, upsampler_output
@@ -57,8 +58,8 @@ class UpsamplerStage(StageConfig):
     resampling: Resampling = "area"
     weighting: Weighting = "uniform"
     vlb_weight: float = 1.0
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    export_dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DTypeName = "float32"
+    export_dtype: DTypeName = "float32"
     preview_count: int = 4
     preview_steps: int = 27
 
@@ -102,7 +103,7 @@ def build(config: UpsamplerStage) -> Stage:
 
 def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
     """The stage over a source at hand; `config.data` is not looked at."""
-    model, dtype = config.model, jnp.dtype(config.dtype)
+    model, dtype = config.model, as_dtype(config.dtype)
     height, width = source[0]["image"].shape[:2]
     if min(height, width) < model.image_size:
         raise ValueError(
@@ -111,25 +112,22 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
         )
     shown = first_examples(source, LargeAndSmall(config, whole=True), config.preview_count)
 
+    noise_loss = NoiseLoss(
+        model.schedule,
+        model.prediction,
+        config.weighting,
+        model.learned_variance,
+        config.vlb_weight,
+    )
+
     def loss(params, frozen, batch, key):
         del frozen
         x0 = batch["image"]
         enlarged = enlarge(batch["low"], config.crop_size)
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
-        t = jax.random.randint(time_key, x0.shape[:1], 0, model.schedule.num_steps)
-        eps = jax.random.normal(noise_key, x0.shape)
-        value, metrics = noise_loss(
-            partial(upsampler_output, model, dtype, params["unet"], dropout_key=dropout_key),
-            model.schedule,
-            x0,
-            t,
-            eps,
-            enlarged,
-            prediction=model.prediction,
-            weighting=config.weighting,
-            learned_variance=model.learned_variance,
-            vlb_weight=config.vlb_weight,
-        )
+        t, eps = noise_loss.draw(x0, time_key, noise_key)
+        network = partial(upsampler_output, model, dtype, params["unet"], dropout_key=dropout_key)
+        value, metrics = noise_loss(network, x0, t, eps, enlarged)
         return value, Aux(metrics)
 
     def preview(params, frozen, key):
@@ -144,7 +142,7 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
         return {"samples": samples, "enlarged": enlarged, "originals": batch["image"]}
 
     def export(path: Path, params):
-        save_part(path, model, params, dtype=jnp.dtype(config.export_dtype))
+        save_part(path, model, params, dtype=as_dtype(config.export_dtype))
 
     return Stage(
         init=partial(init_params, model),
