@@ -8,9 +8,21 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("clipdiff_jax", "beartype.beartype")
+
+
+@pytest.fixture
+def as_on_hopper(monkeypatch):
+    """jax asks the GPU at hand what cuDNN can do; here an H100 with cuDNN 9.7 answers."""
+    import jax._src.cudnn.fused_attention_stablehlo as cudnn
+
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 90700)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda capability: True)
+    monkeypatch.setattr(cudnn, "is_cuda_compute_capability_equal", lambda capability: False)
+
 
 LONGEST = ("test_sharding.py", "test_notebooks.py")
 

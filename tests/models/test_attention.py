@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clipdiff_jax.models import attention
-from clipdiff_jax.models.attention import attend, choose_backend
+from clipdiff_jax.core.compilation import compiling_for
+from clipdiff_jax.models.attention import Inputs, attend, choose_backend, compute, for_cudnn
 
 
 def inputs(t=5, s=7, dtype=jnp.float32):
@@ -41,21 +41,72 @@ def test_causal_is_a_lower_triangular_mask():
 
 
 @pytest.mark.parametrize(
-    ("backend", "dtype", "head_dim", "length", "with_bias", "chosen"),
+    ("platform", "dtype", "head_dim", "chosen"),
     [
-        ("cpu", jnp.bfloat16, 64, 8, False, "xla"),
-        ("gpu", jnp.bfloat16, 64, 8, False, "cudnn"),
-        ("gpu", jnp.float16, 64, 7, False, "cudnn"),
-        ("gpu", jnp.bfloat16, 64, 7, True, "xla"),
-        ("gpu", jnp.bfloat16, 64, 8, True, "cudnn"),
-        ("gpu", jnp.bfloat16, 12, 8, False, "xla"),
-        ("gpu", jnp.bfloat16, 256, 8, False, "xla"),
-        ("gpu", jnp.float32, 64, 8, False, "xla"),
-        ("tpu", jnp.bfloat16, 64, 8, False, "xla"),
+        ("cpu", jnp.bfloat16, 64, "xla"),
+        ("gpu", jnp.bfloat16, 64, "cudnn"),
+        ("gpu", jnp.float16, 64, "cudnn"),
+        ("gpu", jnp.bfloat16, 12, "xla"),
+        ("gpu", jnp.bfloat16, 256, "xla"),
+        ("gpu", jnp.float32, 64, "xla"),
+        ("tpu", jnp.bfloat16, 64, "xla"),
     ],
 )
-def test_choice_of_kernel(monkeypatch, backend, dtype, head_dim, length, with_bias, chosen):
-    monkeypatch.setattr(attention.jax, "default_backend", lambda: backend)
-    q = jnp.zeros((1, length, 1, head_dim), dtype)
-    bias = jnp.zeros((1, 1, length, length)) if with_bias else None
-    assert choose_backend(q, q, bias) == chosen
+def test_choice_of_kernel(platform, dtype, head_dim, chosen):
+    assert choose_backend(dtype, head_dim, platform) == chosen
+
+
+SHAPES = [(5, 7), (6, 7), (5, 8), (6, 8)]
+
+
+@pytest.mark.parametrize(("t", "s"), SHAPES)
+@pytest.mark.parametrize("given", ["mask", "key_mask", "bias", "both", "neither"])
+def test_what_cudnn_is_given_is_the_same_attention(t, s, given):
+    """Values and gradients of the filled-up inputs, computed by XLA."""
+    q, k, v, mask, bias = inputs(t, s)
+    mask = {"mask": mask, "both": mask, "key_mask": mask[:, :, :1]}.get(given)
+    bias = bias if given in ("bias", "both") else None
+    plain = Inputs(q, k, v, mask, bias)
+
+    def loss(q, k, v, prepare):
+        made = prepare(plain._replace(q=q, k=k, v=v))
+        out = compute(made, False, None, "xla")[:, :t]
+        return jnp.sum(jnp.sin(out)), out
+
+    value_and_grad = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+    (_, out), grads = value_and_grad(q, k, v, lambda x: x)
+    (_, padded), padded_grads = value_and_grad(q, k, v, for_cudnn)
+    np.testing.assert_allclose(padded, out, atol=1e-5)
+    for ours, theirs in zip(padded_grads, grads, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    made = for_cudnn(plain)
+    assert made.q.shape[1] % 2 == made.k.shape[1] % 2 == 0
+    for array in (made.mask, made.bias):
+        assert array is None or array.shape[2:] == (made.q.shape[1], made.k.shape[1])
+
+
+@pytest.mark.parametrize(("t", "s"), [(5, 5), (5, 7), (7, 5), (6, 6)])
+def test_what_cudnn_is_given_is_the_same_causal_attention(t, s):
+    plain = Inputs(*inputs(t, s)[:3])
+    made = for_cudnn(plain, is_causal=True)
+    out, padded = (compute(x, True, None, "xla")[:, :t] for x in (plain, made))
+    np.testing.assert_allclose(padded, out, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [77, 197, 257, 64])
+@pytest.mark.parametrize("given", ["mask", "key_mask", "causal", "neither"])
+def test_half_precision_lowers_for_nvidia(as_on_hopper, length, given):
+    """Forward and gradient, at the lengths of CLIP's towers."""
+    q = jax.ShapeDtypeStruct((2, length, 4, 64), jnp.bfloat16)
+    queries = {"mask": length, "key_mask": 1}.get(given)
+    mask = None if queries is None else jax.ShapeDtypeStruct((2, 1, queries, length), bool)
+
+    def loss(q, k, v, mask):
+        out = attend(q, k, v, mask=mask, is_causal=given == "causal")
+        return jnp.sum(out.astype(jnp.float32) ** 2)
+
+    with compiling_for("gpu"):
+        traced = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).trace(q, q, q, mask)
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert "fmha" in text
+    assert "fmha" not in jax.jit(loss).lower(q, q, q, mask).as_text()
