@@ -35,8 +35,8 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from clipdiff_jax.cli.evaluate.results import filled_batches
 from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.compilation import enable_compilation_cache
 from clipdiff_jax.core.config import nearest, to_dict
 from clipdiff_jax.core.files import write_whole
@@ -158,10 +158,10 @@ def measure(
 
     def apply(strength: float) -> np.ndarray:
         parts = [
-            generate_edited(part, base, learned, strength, t0=t0, steps=grid, key=seed)
-            for part in filled_batches(latents, min(BATCH, len(latents)))
+            generate_edited(part, base, learned, strength, t0=t0, steps=grid, key=seed)[:count]
+            for part, count in filled_batches(latents, min(BATCH, len(latents)))
         ]
-        return np.concatenate(parts)[: len(latents)]
+        return np.concatenate(parts)
 
     def judge(edited: np.ndarray) -> dict[str, Any]:
         scores = dataclasses.asdict(score_edit(wanted, pairs, edited, models.classifier))

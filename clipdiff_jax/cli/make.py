@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from tqdm.auto import tqdm
 
+from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.pictures.records import Record, add_to_manifest, save_picture
 
 
@@ -37,14 +38,11 @@ def make(
     size = min(batch_size, max(len(setting) for setting in settings))
     with tqdm(total=len(records), unit="img") as bar:
         for setting in settings:
-            for start in range(0, len(setting), size):
-                part = setting[start : start + size]
-                # The last batch is filled up, so that its size compiles nothing new.
-                whole = part + part[-1:] * (size - len(part))
-                images = np.asarray(kind_of(part[0]).compute(whole))
-                for record, image in zip(part, images, strict=False):
+            for batch, count in filled_batches(setting, size):
+                images = np.asarray(kind_of(batch[0]).compute(batch))
+                for record, image in zip(batch[:count], images[:count], strict=True):
                     save_picture(out / record["file"], image, record)
-                bar.update(len(part))
+                bar.update(count)
     manifest = add_to_manifest(out, records)
     print(f"{len(records)} pictures and {manifest.name} are in '{out}'")
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from clipdiff_jax.cli.command import run_command
 from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.core.batching import filled
 from clipdiff_jax.core.config import load_config, split_overrides
 from clipdiff_jax.core.devices import data_mesh, split_batch
 from clipdiff_jax.core.types import DTypeName, as_dtype
@@ -67,9 +68,9 @@ def _embedded(
         for start in range(0, len(source), batch_size):
             examples = [source[i] for i in range(start, min(start + batch_size, len(source)))]
             images = np.stack([to_float(square(example["image"], size)) for example in examples])
-            missing = batch_size - len(images)
-            whole = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-            embeddings = np.asarray(clip.embed_images(split_batch(mesh, whole)))
+            embeddings = np.asarray(
+                clip.embed_images(split_batch(mesh, filled(images, batch_size)))
+            )
             for example, embedding in zip(examples, embeddings, strict=False):
                 yield example | {"embedding": embedding}
             bar.update(len(examples))

@@ -21,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float32
 from tqdm.auto import tqdm
 
+from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.config import to_dict
 from clipdiff_jax.core.files import cache_dir, write_whole
 from clipdiff_jax.diffusion.grids import ddim_grid
@@ -85,14 +86,12 @@ def _invert_all(
     size = min(batch_size, -(-len(images) // mesh.size)) * mesh.size
     parts = []
     with tqdm(total=len(images), desc="inverting", unit="img", disable=not progress) as bar:
-        for start in range(0, len(images), size):
-            part = images[start : start + size]
-            whole = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+        for batch, count in filled_batches(images, size):
             latent = _invert_batch(
-                base.config, base.dtype, fixed_point, params, times, jax.device_put(whole, split)
+                base.config, base.dtype, fixed_point, params, times, jax.device_put(batch, split)
             )
-            parts.append(np.asarray(latent)[: len(part)])
-            bar.update(len(part))
+            parts.append(np.asarray(latent)[:count])
+            bar.update(count)
     return np.concatenate(parts)
 
 

@@ -23,6 +23,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from clipdiff_jax.clip.model import Clip
+from clipdiff_jax.core.batching import filled
 from clipdiff_jax.core.devices import data_mesh, replicated, split_batch
 from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.data.sources import DataSource
@@ -132,10 +133,10 @@ def compute_features(
             for start in range(0, len(spans[part]), size):
                 indices = spans[part][start : start + size]
                 pictures = list(pool.map(lambda i: network.prepare(source[i]["image"]), indices))
-                filled = np.stack(pictures + pictures[-1:] * (size - len(pictures)))
+                batch = np.stack(filled(pictures, size))
                 if ahead is not None:
                     blocks.append(_fetch(*ahead, bar))
-                ahead = embed(params, split_batch(mesh, filled)), len(indices)
+                ahead = embed(params, split_batch(mesh, batch)), len(indices)
             assert ahead is not None
             blocks.append(_fetch(*ahead, bar))
             _write(part_path(folder, part), np.concatenate(blocks))

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from clipdiff_jax.core.batching import filled
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.data.folder import FolderData, open_folder
 from clipdiff_jax.data.image_files import read_image
@@ -125,7 +126,7 @@ def read_squares(
             centre_crop(resize_shorter(picture.read(), size, Image.Resampling.BICUBIC), size)
             for picture in pictures[start : start + batch_size]
         ]
-        yield len(part), to_float(np.stack(part + part[-1:] * (batch_size - len(part))))
+        yield len(part), to_float(np.stack(filled(part, batch_size)))
 
 
 def _check_batch_size(batch_size: int) -> None:
@@ -134,5 +135,5 @@ def _check_batch_size(batch_size: int) -> None:
 
 
 def _filled(batch: list[tuple[np.ndarray, np.ndarray]], size: int) -> tuple[np.ndarray, np.ndarray]:
-    whole = batch + batch[-1:] * (size - len(batch))
-    return np.stack([image for image, _ in whole]), np.stack([truth for _, truth in whole])
+    images, truths = zip(*filled(batch, size), strict=True)
+    return np.stack(images), np.stack(truths)

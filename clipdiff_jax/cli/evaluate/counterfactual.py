@@ -44,10 +44,10 @@ def run_counterfactual(args: argparse.Namespace) -> None:
     pairs = draw_pairs(wanted, args.count, base.config.image_size)
     edited = np.concatenate(
         [
-            np.asarray(edit(part, base, learned, args.strength, t0=args.t0, steps=args.steps))
-            for part in batches(pairs.originals, args.batch_size)
+            np.asarray(edit(part, base, learned, args.strength, t0=args.t0, steps=args.steps))[:n]
+            for part, n in batches(pairs.originals, args.batch_size)
         ]
-    )[: args.count]
+    )
     scores = score_edit(wanted, pairs, edited, classifier)
     table = f"{EditScores.markdown_header()}\n{scores.to_markdown()}\n"
     rows = [pairs.originals[:SHOWN], edited[:SHOWN], pairs.truths[:SHOWN]]

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.evaluate.results import SHOWN, add_model_options, write_results
+from clipdiff_jax.core.batching import batch_count, filled_batches
 from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.data.avatars.faces import render
 from clipdiff_jax.data.transforms import to_float
@@ -113,11 +114,12 @@ def _generated(
     texts = [prompt.text for prompt in prompts]
     keys = picture_keys(jax.random.key(args.seed), jnp.arange(len(texts)))
     parts = []
-    for start in tqdm(range(0, len(texts), args.batch_size), unit="batch"):
-        chosen = np.arange(start, start + args.batch_size).clip(max=len(texts) - 1)
+    total = batch_count(len(texts), args.batch_size)
+    batches = filled_batches(np.arange(len(texts)), args.batch_size)
+    for chosen, count in tqdm(batches, unit="batch", total=total):
         made = model.generate(
             [texts[i] for i in chosen], key=keys[chosen], guidance=guidance, steps=args.steps,
             prior=prior, prior_guidance=args.prior_guidance, candidates=candidates,
         )  # fmt: skip
-        parts.append(np.asarray(made))
-    return np.concatenate(parts)[: len(texts)]
+        parts.append(np.asarray(made)[:count])
+    return np.concatenate(parts)

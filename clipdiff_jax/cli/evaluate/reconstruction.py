@@ -100,10 +100,10 @@ def _reconstructed(
     parts = [
         np.asarray(
             reconstruct(part, base, t0=t0, steps=steps, fixed_point=fixed_point, method=method)
-        )
-        for part in batches(images, batch_size)
+        )[:count]
+        for part, count in batches(images, batch_size)
     ]
-    return np.concatenate(parts)[: len(images)]
+    return np.concatenate(parts)
 
 
 def _scores(
@@ -112,10 +112,10 @@ def _scores(
     """Each metric's score of every picture, in batches of one shape."""
     both = batches(np.stack([made, images], axis=1), batch_size)
     parts = [
-        {name: metric.scores(pair[:, 0], pair[:, 1]) for name, metric in metrics.items()}
-        for pair in both
+        {
+            name: np.asarray(metric.scores(pair[:, 0], pair[:, 1]))[:count]
+            for name, metric in metrics.items()
+        }
+        for pair, count in both
     ]
-    return {
-        name: np.concatenate([np.asarray(part[name]) for part in parts])[: len(images)]
-        for name in metrics
-    }
+    return {name: np.concatenate([part[name] for part in parts]) for name in metrics}

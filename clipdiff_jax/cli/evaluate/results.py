@@ -2,12 +2,13 @@
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from clipdiff_jax.core.batching import batch_count, filled_batches
 from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.pictures.grid import Grid
@@ -36,15 +37,10 @@ def add_result_options(parser: argparse.ArgumentParser, batch_size: int) -> None
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
 
 
-def batches(images: np.ndarray, size: int) -> Iterable[np.ndarray]:
+def batches(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
     """`filled_batches` with a bar."""
-    return tqdm(filled_batches(images, size), unit="batch")
-
-
-def filled_batches(images: np.ndarray, size: int) -> np.ndarray:
-    """Batches of one shape, so that one program serves them all; the last is filled up."""
-    filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
-    return filled.reshape(-1, size, *images.shape[1:])
+    total = batch_count(len(images), size)
+    yield from tqdm(filled_batches(images, size), unit="batch", total=total)
 
 
 def equal_squares(rows: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from clipdiff_jax.cli.evaluate.results import SHOWN, add_result_options, table, write_results
 from clipdiff_jax.cli.results import spread
 from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.metrics.folders import Picture, list_pairs, list_pictures, read_squares
 from clipdiff_jax.metrics.text_image import (
     HESSEL_PREFIX,
@@ -137,10 +138,8 @@ def _text_embeddings(clip: Clip, texts: Sequence[str], batch_size: int) -> Float
     place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
     different = list(place)
     parts = []
-    for start in range(0, len(different), batch_size):
-        part = different[start : start + batch_size]
-        whole = part + part[-1:] * (batch_size - len(part))
-        parts.append(unit(clip.embed_texts(whole))[: len(part)])
+    for batch, count in filled_batches(different, batch_size):
+        parts.append(unit(clip.embed_texts(batch))[:count])
     return jnp.concatenate(parts)[np.array([place[text] for text in texts])]
 
 

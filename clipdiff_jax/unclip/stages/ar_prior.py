@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from clipdiff_jax.core.batching import filled
 from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models import pca
@@ -161,8 +162,7 @@ def fit_to_data(config: ARPriorStage, inputs: PriorInputs) -> dict[str, Any]:
         tokens = np.stack([example["tokens"] for example in examples])
         moments = pca.update(moments, image)
         # One shape, so that the text tower is compiled once.
-        missing = FITTED_AT_ONCE - len(part)
-        padded = jnp.asarray(np.concatenate([tokens, np.repeat(tokens[-1:], missing, axis=0)]))
+        padded = jnp.asarray(filled(tokens, FITTED_AT_ONCE))
         text = encode_texts(inputs.text, dtype, inputs.frozen, padded).embedding[: len(part)]
         dots.append(np.asarray(dot_products(jnp.asarray(image), text)))
     assert moments is not None
