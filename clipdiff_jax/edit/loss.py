@@ -31,8 +31,8 @@ from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.compilation import loops_are_slow
 from clipdiff_jax.diffusion.asymmetric import asymmetric
 from clipdiff_jax.diffusion.grids import ddim_grid
-from clipdiff_jax.diffusion.losses import NoiseLoss, q_sample
-from clipdiff_jax.diffusion.prediction import Denoise, Prediction
+from clipdiff_jax.diffusion.losses import NoiseLoss
+from clipdiff_jax.diffusion.prediction import Denoise, Prediction, q_sample
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser

@@ -14,8 +14,7 @@ from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.guidance import mix
 from clipdiff_jax.diffusion.guidance import strength as at_strength
 from clipdiff_jax.diffusion.inversion import invert
-from clipdiff_jax.diffusion.losses import q_sample
-from clipdiff_jax.diffusion.prediction import Denoise
+from clipdiff_jax.diffusion.prediction import Denoise, q_sample
 from clipdiff_jax.diffusion.sampler import sample, step_noise
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser

@@ -25,7 +25,7 @@ from clipdiff_jax.data.select import matching
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
 from clipdiff_jax.diffusion.grids import ddim_grid
-from clipdiff_jax.diffusion.losses import q_sample
+from clipdiff_jax.diffusion.prediction import q_sample
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import init_h_space

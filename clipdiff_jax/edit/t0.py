@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from clipdiff_jax.clip.model import Clip
-from clipdiff_jax.diffusion.losses import q_sample
+from clipdiff_jax.diffusion.prediction import q_sample
 from clipdiff_jax.edit.objective import AUTOMATIC, EditObjective
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pixel import DiffusionConfig
