@@ -72,13 +72,27 @@ def read_image(
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I") or image.mode == "F":
                 image = Image.fromarray(_eight_bits(opened, np.asarray(image, np.float64)))
-            if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                canvas = Image.new("RGBA", image.size, (*background, 255))
-                image = Image.alpha_composite(canvas, image)
-            return np.asarray(image.convert("RGB"))
+            return rgb(image, background)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImage(f"cannot read the image '{path}': {error}") from error
+
+
+def rgb(
+    image: Image.Image, background: tuple[int, int, int] = _WHITE
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A PIL picture of 8 bits a channel as RGB, upright by its EXIF; transparent pixels are
+    composited on `background`. Raises `ValueError` for one of more bits."""
+    if image.mode.startswith("I") or image.mode == "F":
+        raise ValueError(
+            f"the picture has the mode '{image.mode}', whose range is not known: scale it to 8 "
+            "bits, or read its file with clipdiff_jax.load_images"
+        )
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, (*background, 255))
+        image = Image.alpha_composite(canvas, image)
+    return np.asarray(image.convert("RGB"))
 
 
 def _visible(root: Path) -> Iterator[Path]:
