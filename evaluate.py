@@ -1,9 +1,9 @@
-"""Measures edits and reconstructions: `python evaluate.py counterfactual --edit runs/smile ...`.
+"""Measures edits and models: `python evaluate.py counterfactual --edit runs/smile ...`.
 
-Everything is in `clipdiff_jax.cli.evaluate.command`; this file is the command.
+The same as `clipdiff evaluate`.
 """
 
-from clipdiff_jax.cli.evaluate.command import main
+from clipdiff_jax.cli.main import evaluate as main
 
 if __name__ == "__main__":
     raise SystemExit(main())

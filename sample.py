@@ -1,9 +1,9 @@
-"""Makes pictures: `python sample.py edit IMAGES --edit RUN --out DIR`, or `generate`, or `remake`.
+"""Makes pictures: `python sample.py edit IMAGES --edit RUN`, `generate`, `remake` and more.
 
-Everything is in `clipdiff_jax.cli.sample`; this file is the command.
+`sample.py edit` is the same as `clipdiff edit`.
 """
 
-from clipdiff_jax.cli.sample import main
+from clipdiff_jax.cli.main import sample as main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,9 +1,9 @@
-"""Trains any stage: `python train.py --config configs/X.py --workdir DIR [--config.key=value ...]`.
+"""Trains any stage: `python train.py --config avatars/base --workdir DIR [--config.key=value]`.
 
-Everything is in `clipdiff_jax.cli.train`; this file is the command.
+The same as `clipdiff train`.
 """
 
-from clipdiff_jax.cli.train import main
+from clipdiff_jax.cli.main import train as main
 
 if __name__ == "__main__":
     raise SystemExit(main())

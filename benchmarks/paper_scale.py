@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from clipdiff_jax.clip.model import Clip
-from clipdiff_jax.core.config import load_config
+from clipdiff_jax.core.recipes import load_config
 from clipdiff_jax.data.tokenize import train_tokenizer
 from clipdiff_jax.models.clip import init_params
 from clipdiff_jax.training.compiled import dry_run

@@ -1,15 +1,13 @@
-"""The command behind `clipdiff convert`: a model from one layout into another.
+"""`clipdiff convert`: a model from one layout into another.
 
 Whatever `load_clip` or `load_diffusion` reads is a source, and every layout that can write is a
 destination, see `weights.layout`. The destination appears whole, or not at all.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clipdiff_jax.cli.command import run_command
 from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import demo_folder, is_our_folder, model_folder, read_config
@@ -27,13 +25,8 @@ _DESTINATIONS = tuple(dict.fromkeys(one.name for one in _EVERY if one.write is n
 _DEMOS = {clip_ours.KIND: "clip", pixel_ours.KIND: "base"}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status, see `run_command`."""
-    parser = argparse.ArgumentParser(
-        prog="clipdiff convert",
-        description="Converts a CLIP or a diffusion model from one layout into another.",
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The model, where to, and as what."""
     parser.add_argument("source", help="what load_clip or load_diffusion takes")
     parser.add_argument("destination", type=Path, help="the folder to write; must not exist")
     parser.add_argument(
@@ -44,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--tokenizer", type=Path, metavar="FOLDER",
         help="the tokenizer of a CLIP whose weights are a single file",
     )  # fmt: skip
-    return run_command(parser.parse_args(argv))
 
 
 def run(args: argparse.Namespace) -> None:

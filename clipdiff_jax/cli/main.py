@@ -1,25 +1,156 @@
-"""The command `clipdiff`: a name, and the module that is behind it."""
+"""`clipdiff`: one front door, and behind each name a module with that command.
 
+A module of a command has `add_arguments(parser)` and `run(args)`. It is imported when it is asked
+for, so that `clipdiff --help` and a misspelt name are answered at once.
+"""
+
+import functools
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import clipdiff_jax
+from clipdiff_jax.cli.parser import Parser, UsageError
 from clipdiff_jax.core.config import nearest
 
-COMMANDS = {
-    "train": "clipdiff_jax.cli.train",
-    "sample": "clipdiff_jax.cli.sample",
-    "evaluate": "clipdiff_jax.cli.evaluate.command",
-    "convert": "clipdiff_jax.cli.convert",
-    "embed": "clipdiff_jax.clip.embed",
-    "data": "clipdiff_jax.cli.data",
+MISTAKE, STOPPED = 2, 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """The module of a command, below `clipdiff_jax.cli`, and one line on what it does."""
+
+    module: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands by name, and one line on what they have in common."""
+
+    help: str
+    commands: "Mapping[str, Command | Group]"
+
+
+PICTURES: dict[str, Command | Group] = {
+    "generate": Command("generate", "make new pictures, of prompts or of none"),
+    "edit": Command("edit", "edit pictures with what an edit learned"),
+    "vary": Command("vary", "make variations of pictures with an unCLIP"),
+    "interpolate": Command("interpolate", "go from each picture to the next with an unCLIP"),
+    "textdiff": Command("textdiff", "turn pictures from one text to another with an unCLIP"),
+    "reconstruct": Command(
+        "reconstruct", "draw pictures from a part of their embedding's dimensions"
+    ),
+    "remake": Command("remake", "make pictures again from what they say of it"),
 }
+EVALUATE = Group(
+    "measure edits, models and pictures; each writes scores.json, scores.md and grid.png",
+    {
+        "counterfactual": Command(
+            "evaluate.counterfactual", "an edit of held-out avatars against the true changes"
+        ),
+        "reconstruction": Command(
+            "evaluate.reconstruction", "what inversion and generation leave of held-out avatars"
+        ),
+        "generation": Command(
+            "evaluate.generation", "whether pictures made from texts show what the texts name"
+        ),
+        "images": Command(
+            "evaluate.images", "pictures as a whole against others: FID, KID, CMMD, precision"
+        ),
+        "pairs": Command(
+            "evaluate.pairs", "pictures against references of the same names: PSNR, SSIM, LPIPS"
+        ),
+        "texts": Command(
+            "evaluate.texts", "pictures against their captions: CLIP score, retrieval; S_dir"
+        ),
+    },
+)
+TRAIN = Command("train", "train any stage from a recipe: a model, a prior, an edit")
+SAMPLE = Group("make pictures, and make them again", PICTURES)
+CLIPDIFF = Group(
+    "CLIP-driven diffusion in JAX: edit pictures by text, and make them from text",
+    {
+        "train": TRAIN,
+        **PICTURES,
+        "evaluate": EVALUATE,
+        "convert": Command("convert", "bring a model from one layout into another"),
+        "embed": Command("embed", "embed the pictures of a data set with CLIP, once"),
+        "data": Command("data", "write avatars as an ordinary folder of pictures"),
+    },
+)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command that is named first and returns its exit status; 2 for another name."""
-    name, *rest = sys.argv[1:] if argv is None else argv
-    if name not in COMMANDS:
-        print(f"error: no command '{name}'.{nearest(name, COMMANDS)}", file=sys.stderr)
-        return 2
-    return int(importlib.import_module(COMMANDS[name]).main(rest))
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    prog: str = "clipdiff",
+    target: Command | Group = CLIPDIFF,
+) -> int:
+    """Runs a command line and returns its exit status.
+
+    0 is success, 2 a mistake that the user can put right, with one line on standard error, 130 a
+    run that was stopped by Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        while isinstance(target, Group):
+            if not words:
+                raise UsageError(f"{prog} needs a command (see {prog} --help)")
+            if words[0] in ("-h", "--help"):
+                print(_help(prog, target))
+                return 0
+            if words[0] == "--version":
+                print(f"clipdiff_jax {clipdiff_jax.__version__}")
+                return 0
+            name = words.pop(0)
+            if name not in target.commands:
+                raise UsageError(
+                    f"{prog} has no command '{name}'.{nearest(name, target.commands)} "
+                    f"(see {prog} --help)"
+                )
+            prog, target = f"{prog} {name}", target.commands[name]
+        return _run(target, prog, words)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return STOPPED
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return MISTAKE
+
+
+train = functools.partial(main, prog="train.py", target=TRAIN)
+sample = functools.partial(main, prog="sample.py", target=SAMPLE)
+evaluate = functools.partial(main, prog="evaluate.py", target=EVALUATE)
+
+
+def _run(command: Command, prog: str, words: Sequence[str]) -> int:
+    module = importlib.import_module(f"clipdiff_jax.cli.{command.module}")
+    parser = Parser(prog=prog, description=f"{command.help[0].upper()}{command.help[1:]}.")
+    module.add_arguments(parser)
+    args = parser.parse_args(words)
+    # These import jax or tqdm, which a mistake in the command line need not wait for.
+    from clipdiff_jax.core.compilation import enable_compilation_cache
+    from clipdiff_jax.core.log import console
+
+    enable_compilation_cache()
+    with console():
+        module.run(args)
+    return 0
+
+
+def _help(prog: str, group: Group) -> str:
+    width = max(len(name) for name in group.commands)
+    lines = [f"  {name:<{width}}  {one.help}" for name, one in group.commands.items()]
+    return "\n".join(
+        [
+            f"usage: {prog} COMMAND ...",
+            "",
+            f"{group.help[0].upper()}{group.help[1:]}.",
+            "",
+            *lines,
+            "",
+            f"{prog} COMMAND --help says more; {prog} --version is the version.",
+        ]
+    )

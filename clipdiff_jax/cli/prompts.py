@@ -1,66 +1,48 @@
-"""`sample.py generate --prompt`: pictures of texts, and what a prior is good for.
+"""Pictures of prompts: what `clipdiff generate --prompt` does, and what a prior is good for.
 
 unCLIP (Ramesh et al. 2022, arXiv 2204.06125, section 5.1) is compared with its decoder given the
 text's own embedding in place of an image's, and given the text alone: `--embedding`.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from clipdiff_jax.cli.make import Kind, make
-from clipdiff_jax.cli.results import cell, save_columns, save_square
-from clipdiff_jax.cli.sources import free_name
-from clipdiff_jax.cli.unclip_model import (
-    add_options,
-    checked_eta,
-    described,
-    model_fingerprint,
-    model_of,
-    resolved,
-)
-from clipdiff_jax.pictures.records import Record, record_keys
+from clipdiff_jax.cli.arguments import free_name
+from clipdiff_jax.cli.make import Job, Maker, make
+from clipdiff_jax.cli.options import add_options, from_args, given, option_name
+from clipdiff_jax.cli.sources import Sources
+from clipdiff_jax.cli.unclip_model import described, guidance_of, load_model, make_maker
+from clipdiff_jax.pictures.pages import Group, cell, save_columns, save_square
+from clipdiff_jax.pictures.records import Record, record_keys, request_of
+from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.model import UnClip
-from clipdiff_jax.unclip.networks import SAMPLERS
-from clipdiff_jax.unclip.parts import PRIORS
 
-# The options that have numbers, with what they are where they are not given.
-_OF_DECODER: dict[str, float | None] = {"guidance": None, "upsample_steps": 7}
-_OF_PRIOR: dict[str, float | None] = {
-    "prior_guidance": None, "prior_steps": 25, "candidates": 1, "temperature": 1.0,
-}  # fmt: skip
+DEFAULT = Drawing()
+_PRIOR = ("prior", "prior_guidance", "prior_steps", "candidates", "temperature")
 _HAS = {
     "prior": ("prior_guidance", "prior_steps", "candidates"),
     "ar_prior": ("prior_guidance", "candidates", "temperature"),
     "direct_prior": (),
 }
-OPTIONS = (*_OF_DECODER, *_OF_PRIOR, "sampler", "threshold", "prior", "embedding")
-_LABELS = {"prior": "prior", "text": "text embedding", "none": "caption alone"}
-_UNSAID = {
-    "sampler": "ancestral", "eta": 0.0, "threshold": None, "prior": None, "embedding": "prior",
-}  # fmt: skip
+_EMBEDDINGS = {"prior": "prior", "text": "text embedding", "none": "caption alone"}
+OPTIONS = ("guidance", *_PRIOR, "upsample_steps", "embedding")  # for pictures of prompts only
+_OWN = ("file", "index", "prompt")
 
 
-def add_prompt_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `generate` for models that take prompts."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The prompts, and the fields of `Drawing` that are not those of `Sampling`."""
     group = parser.add_argument_group("models that take prompts (unCLIP)")
     group.add_argument("--prompt", action="append", help="what to draw; several times for several")
     group.add_argument(
         "--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line"
     )
-    add_options(group, _OF_DECODER | _OF_PRIOR)
-    group.add_argument("--prior", choices=PRIORS, help="which prior draws (the first there is)")
-    group.add_argument("--sampler", choices=SAMPLERS, help="of the decoder (ancestral)")
+    shown = dict.fromkeys(("guidance", "prior_guidance"), "the model's own")
+    add_options(group, DEFAULT, OPTIONS, shown=shown)
     group.add_argument(
-        "--threshold", type=float, metavar="PERCENTILE",
-        help="dynamic thresholding of the decoder, such as 99.5 (default: clip to the range)",
-    )  # fmt: skip
-    group.add_argument(
-        "--embedding", nargs="+", choices=tuple(_LABELS),
+        "--embedding", nargs="+", choices=tuple(_EMBEDDINGS),
         help="what to decode: the prior's embedding (default), the text's own, or none but the "
         "text; several give several rows",
     )  # fmt: skip
@@ -78,83 +60,96 @@ def read_prompts(args: argparse.Namespace) -> list[str]:
     return prompts
 
 
-def run_prompts(args: argparse.Namespace, prompts: Sequence[str]) -> None:
-    """`sample.py generate --prompt`: `--count` pictures of each."""
-    sampler = args.sampler or _UNSAID["sampler"]
-    if args.eta and sampler != "ddim":
-        raise ValueError(f"--eta {args.eta:g} is of DDIM: give --sampler ddim")
+def generate(args: argparse.Namespace, prompts: Sequence[str], out: Path) -> None:
+    """Makes `--count` pictures of each prompt."""
+    drawing = from_args(DEFAULT, args)
     embeddings = list(dict.fromkeys(args.embedding or ["prior"]))
-    given = [name for name in (*_OF_PRIOR, "prior") if getattr(args, name) is not None]
-    if given and "prior" not in embeddings:
-        raise ValueError(f"--{_option(given[0])} is of a prior: add 'prior' to --embedding")
-    if args.threshold is not None and not 0 < args.threshold <= 100:
-        raise ValueError(f"--threshold {args.threshold:g}, expected a percentile above 0, to 100")
-    of_decoder = {"sampler": sampler, "eta": checked_eta(args.eta), "threshold": args.threshold}
-    common = {"command": "generate", **described(args, _OF_DECODER), **of_decoder}
-    of_prior = _prior_settings(args, model_of(common), given) if "prior" in embeddings else {}
-    count = 1 if args.count is None else args.count
-    every = [prompt for prompt in prompts for _ in range(count)]
+    of_prior = given(args, _PRIOR)
+    if of_prior and "prior" not in embeddings:
+        raise ValueError(f"{option_name(of_prior[0])} is of a prior: add 'prior' to --embedding")
+    model = load_model(args.model, args.dtype)
+    maker = _maker(model)
+    settings = {one: _setting(drawing, model, one, of_prior) for one in embeddings}
+    every = [prompt for prompt in prompts for _ in range(args.count or 1)]
     records: list[Record] = []
     taken: set[str] = set()
-    for embedding in embeddings:
+    for embedding, setting in settings.items():
+        common = described(args, "generate", maker, {**setting, "embedding": embedding})
         suffix = "" if len(embeddings) == 1 else f"-{embedding}"
-        setting = {**common, "embedding": embedding, **(of_prior if embedding == "prior" else {})}
         for index, prompt in enumerate(every):
             name = free_name(f"{args.seed}-{index:05d}{suffix}", taken)
-            records.append({**setting, "prompt": prompt, "index": index, "file": name})
-    make(records, lambda record: KIND, args.out, args.batch_size)
+            records.append({**common, "prompt": prompt, "index": index, "file": name})
+    make([Job(maker, records, {})], out, args.batch_size)
+    cells = [cell(out / record["file"]) for record in records]
     if len(embeddings) == 1:
-        save_square(args.out, records)
+        save_square(out, cells)
         return
-    columns = [[cell(args.out, one) for one in records[i :: len(every)]] for i in range(len(every))]
-    save_columns(args.out, columns, [_LABELS[embedding] for embedding in embeddings])
+    groups = [Group(prompt, cells[i :: len(every)]) for i, prompt in enumerate(every)]
+    save_columns(out, groups, [_EMBEDDINGS[embedding] for embedding in embeddings])
 
 
-def _prior_settings(args: argparse.Namespace, model: UnClip, given: Sequence[str]) -> Record:
-    """Which prior draws, and its options; raises `ValueError` for those that it lacks."""
-    prior = model.prior_stage(args.prior)
-    for name in given:
+def maker_of(record: Record) -> Maker:
+    """Loads what makes a record again."""
+    return _maker(load_model(record["model"], record["dtype"]))
+
+
+def _setting(drawing: Drawing, model: UnClip, embedding: str, of_prior: Sequence[str]) -> Record:
+    """The request as a record has it: with the model's own guidance and prior, and of a prior what
+    that has.
+
+    of_prior: the options of a prior that were given; raises `ValueError` for those that it lacks.
+    """
+    values = drawing.to_dict() | {"guidance": guidance_of(model, "decoder", drawing.guidance)}
+    whole = {name: value for name, value in values.items() if name not in _PRIOR}
+    if embedding != "prior":
+        return whole
+    prior = model.prior_stage(drawing.prior)
+    for name in of_prior:
         if name != "prior" and name not in _HAS[prior]:
-            raise ValueError(f"--{_option(name)} is given, but a stage '{prior}' has no such thing")
-    if args.candidates is not None and args.candidates < 1:
-        raise ValueError(f"--candidates must be at least 1, got {args.candidates}")
-    values = {name: getattr(args, name) for name in _HAS[prior]}
-    return {"prior": prior, **resolved(model, _OF_PRIOR, values, prior)}
+            raise ValueError(
+                f"{option_name(name)} is given, but a stage '{prior}' has no such thing"
+            )
+    if "prior_guidance" in _HAS[prior]:
+        values["prior_guidance"] = guidance_of(model, prior, drawing.prior_guidance)
+    return {**whole, "prior": prior, **{name: values[name] for name in _HAS[prior]}}
 
 
-def _option(name: str) -> str:
-    return name.replace("_", "-")
+def _maker(model: UnClip) -> Maker:
+    return make_maker(model, _compute, _OWN)
 
 
-def _compute(records: Sequence[Record]) -> jax.Array:
-    one: dict[str, Any] = {**_UNSAID, **_OF_PRIOR, **records[0]}
-    model, keys = model_of(one), record_keys(records)
+def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.Array:
+    del sources
+    drawing, keys = request_of(Drawing, records[0]), record_keys(records)
     prompts = [record["prompt"] for record in records]
-    embed: dict[str, Callable[[], jax.Array | None]] = {
-        "prior": partial(
-            model.embed_prompts,
-            prompts,
-            key=keys,
-            guidance=one["prior_guidance"],
-            steps=one["prior_steps"],
-            candidates=one["candidates"],
-            temperature=one["temperature"],
-            prior=one["prior"],
-        ),
-        "text": lambda: model.encode_texts(prompts).embedding,
-        "none": lambda: None,
-    }
+    embedding = _embedding(model, prompts, keys, drawing, records[0].get("embedding", "prior"))
     small = model.decode(
-        embed[one["embedding"]](),
+        embedding,
         prompts,
         key=keys,
-        guidance=one["guidance"],
-        steps=one["steps"],
-        sampler=one["sampler"],
-        eta=one["eta"],
-        threshold=one["threshold"],
+        guidance=drawing.guidance,
+        steps=drawing.steps,
+        sampler=drawing.sampler,
+        eta=drawing.eta,
+        threshold=drawing.threshold,
     )
-    return model.enlarge(small, key=keys, steps=one["upsample_steps"])
+    return model.enlarge(small, key=keys, steps=drawing.upsample_steps)
 
 
-KIND = Kind(_compute, model_fingerprint, own=("file", "index", "prompt"))
+def _embedding(
+    model: UnClip, prompts: Sequence[str], keys: jax.Array, drawing: Drawing, name: str
+) -> jax.Array | None:
+    """What is decoded of the prompts, by the name of `--embedding`."""
+    if name == "none":
+        return None
+    if name == "text":
+        return model.encode_texts(prompts).embedding
+    return model.embed_prompts(
+        prompts,
+        key=keys,
+        guidance=drawing.prior_guidance,
+        steps=drawing.prior_steps,
+        candidates=drawing.candidates,
+        temperature=drawing.temperature,
+        prior=drawing.prior,
+    )

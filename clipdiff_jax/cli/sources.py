@@ -1,49 +1,73 @@
-"""The pictures that a command is given, and the names of those it makes."""
+"""The pictures that a command is given: read once, at the size of the model, and named by hash."""
 
 import hashlib
-import sys
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float32, UInt8
+
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.data.image_files import EXTENSIONS, UnreadableImage, read_image
+from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.pictures.records import Record
+
+logger = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """A picture that can be read, and the sha256 of its file."""
+    """A picture: its file, the sha256 of that, and its middle square at the model's size."""
 
     path: Path
     digest: str
+    pixels: UInt8[np.ndarray, "size size 3"]
+
+    @property
+    def image(self) -> Float32[np.ndarray, "size size 3"]:
+        """In [-1, 1]."""
+        return to_float(self.pixels)
+
+
+Sources = Mapping[str, Source]  # by the path as records have it
+
+
+def read_source(path: Path, size: int) -> Source:
+    """Reads a picture. Raises `UnreadableImage`; warns of one smaller than `size`."""
+    image = read_image(path)
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        logger.warning(
+            "'%s' (%dx%d) is smaller than the model's %d pixels and is resized up",
+            path, width, height, size,
+        )  # fmt: skip
+    return Source(path, digest(path), square(image, size))
 
 
 def read_sources(paths: Sequence[Path], size: int, on_error: str) -> list[Source]:
     """The pictures named, and those in folders named, that can be read.
 
-    size: the model's. on_error: "skip" says which cannot be read, "stop" raises. Pictures smaller
-    than the model are named too. Raises `ValueError` where none is left.
+    size: the model's. on_error: "skip" says which cannot be read, "stop" raises. Raises
+    `ValueError` where none is left.
     """
-    files = _image_files(paths)
+    files = image_files(paths)
     good = []
     for path in files:
         try:
-            height, width = read_image(path).shape[:2]
+            good.append(read_source(path, size))
         except UnreadableImage as error:
             if on_error == "stop":
                 raise
-            print(f"warning: skipped: {error}", file=sys.stderr)
-            continue
-        if min(height, width) < size:
-            print(
-                f"warning: '{path}' ({width}x{height}) is smaller than the model's {size} pixels "
-                "and is enlarged",
-                file=sys.stderr,
-            )
-        good.append(Source(path, digest(path)))
+            logger.warning("skipped: %s", error)
     if not good:
         raise ValueError(f"none of the {len(files)} pictures can be read")
     return good
+
+
+def by_path(sources: Sequence[Source]) -> Sources:
+    """Sources as what computes records looks them up."""
+    return {str(source.path.resolve()): source for source in sources}
 
 
 def described_source(source: Source, prefix: str = "") -> Record:
@@ -57,17 +81,12 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def free_name(stem: str, taken: set[str], ending: str = "png") -> str:
-    """A file name not in `taken`, which it joins."""
-    name, number = f"{stem}.{ending}", 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}.{ending}"
-    taken.add(name)
-    return name
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and the pictures in the folders named.
 
-
-def _image_files(paths: Sequence[Path]) -> list[Path]:
+    Raises `ValueError` for a folder without pictures and `FileNotFoundError`, with the nearest
+    name, for what is not there.
+    """
     files: list[Path] = []
     for path in paths:
         if path.is_dir():

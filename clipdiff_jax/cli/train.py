@@ -1,65 +1,69 @@
-"""The command behind `train.py`: read the config, build the stage, fit it."""
+"""`clipdiff train`: read the recipe, build the stage, fit it."""
 
 import argparse
 import json
 import logging
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
-from clipdiff_jax.core.compilation import enable_compilation_cache
-from clipdiff_jax.core.config import ConfigError, load_config, split_overrides, to_dict
+from clipdiff_jax.core.config import to_dict
 from clipdiff_jax.core.files import write_whole
-from clipdiff_jax.core.log import console
+from clipdiff_jax.core.recipes import load_config, recipe_names, recipes_folder
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
-from clipdiff_jax.training.loop import NotFinite, fit
-from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.training.loop import fit
 
 logger = logging.getLogger(__name__)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, or 1 with one line on standard error for
-    whatever the user can put right."""
-    argv, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="train.py",
-        description="Trains a stage. Any field of the config can be set: "
-        "--config.train.steps=100 --config.stage.data.size=32",
-    )
-    parser.add_argument("--config", required=True, help="a recipe, such as configs/avatars/base.py")
-    parser.add_argument("--workdir", help="where checkpoints, log and model go; resumes if used")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The recipe, its overrides, and the folder of the run."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _epilog()
+    parser.add_argument(
+        "--config", required=True, metavar="RECIPE",
+        help="a recipe by name, such as avatars/edit_smile, or the path of one of your own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workdir", metavar="FOLDER",
+        help="where checkpoints, log and model go; a run that was begun there goes on",
+    )  # fmt: skip
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="compile one step, print parameters, FLOPs and memory a device, and stop",
+        help="compile one step, print parameters, FLOPs and memory per device, and stop",
     )
-    args = parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trains what the recipe describes."""
     if not args.dry_run and not args.workdir:
-        parser.error("--workdir is needed (or --dry-run)")
-    try:
-        with console():
-            return _run(args, overrides)
-    except (ConfigError, WeightsError, NotFinite, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-def _run(args: argparse.Namespace, overrides: list[str]) -> int:
-    config = load_config(args.config, RunConfig, overrides)
+        raise ValueError("--workdir is needed (or --dry-run)")
+    config = load_config(args.config, RunConfig, args.overrides)
     if config.train.mesh.distributed:
         jax.distributed.initialize()
-    enable_compilation_cache()
     stage = config.stage.build(only_shapes=args.dry_run)
     if args.dry_run:
         print(dry_run(stage, config.train))
-        return 0
+        return
     _record(config, Path(args.workdir))
     fit(stage, config.train, args.workdir)
-    return 0
+
+
+def _epilog() -> str:
+    """How overrides are written, and the recipes that there are."""
+    names = recipe_names()
+    width = max(map(len, names), default=0)
+    example = "--config.train.steps=100 --config.stage.data.size 32"
+    return "\n".join(
+        [
+            f"Any field of a recipe can be set: {example}",
+            "",
+            f"Recipes in {recipes_folder()}:",
+            *(f"  {name:<{width}}  {what}" for name, what in names.items()),
+        ]
+    )
 
 
 def _record(config: RunConfig, workdir: Path) -> None:
@@ -75,9 +79,9 @@ def _record(config: RunConfig, workdir: Path) -> None:
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
                 logger.warning(
-                    f"{key} was {before.get(key)!r} when '{workdir}' was begun, "
-                    f"is {now.get(key)!r} now"
-                )
+                    "%s was %r when '%s' was begun, is %r now",
+                    key, before.get(key), str(workdir), now.get(key),
+                )  # fmt: skip
     write_whole(path, (json.dumps(tree, indent=2) + "\n").encode())
 
 

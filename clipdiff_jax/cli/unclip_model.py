@@ -1,107 +1,75 @@
-"""What the subcommands of an unCLIP share: the model, its options, and what records say of it."""
+"""What the commands of an unCLIP share: the model, its options, and what records say of it."""
 
 import argparse
-from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-from clipdiff_jax.diffusion.grids import Steps
+from clipdiff_jax.cli.arguments import place
+from clipdiff_jax.cli.make import Maker
+from clipdiff_jax.cli.sources import Sources
 from clipdiff_jax.models.unclip import ImageEncoder
-from clipdiff_jax.pictures.records import Record
+from clipdiff_jax.pictures.records import Record, request_of
+from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.load import load_unclip
 from clipdiff_jax.unclip.model import UnClip
 from clipdiff_jax.weights.params import fingerprint
 
-STEPS = 25
-INVERTED_STEPS = 50  # where x_T is found by inversion, or stays fixed
-INVERTED_GUIDANCE = 1.0  # a scale far from 1 cannot be inverted well
-Values = Mapping[str, Any]
-_HELP = {
-    "guidance": "classifier-free guidance of the decoder; 1 is none",
-    "prior_guidance": "the same of the prior",
-    "prior_steps": "steps of the prior",
-    "candidates": "embeddings drawn a picture, of which the one most like the text is kept",
-    "temperature": "of an autoregressive prior; 0 takes the likeliest",
-    "upsample_steps": "steps of the super-resolution",
-}
+# Where x_T is found by inversion, or stays fixed: a scale far from 1 cannot be inverted well.
+INVERTED = Drawing(steps=50, guidance=1.0)
+DECODED = ("guidance", "steps", "upsample_steps")  # what those commands turn
+Compute = Callable[[UnClip, Sequence[Record], Sources], jax.Array]
 
 
-def add_options(parser: argparse._ActionsContainer, defaults: Values) -> None:
-    """Options that are None where they are not given; `defaults` says what that means.
-
-    A default of None is the model's own, see `UnClip.guidance_of`.
-    """
-    for name, value in defaults.items():
-        number = float if value is None else type(value)
-        kind: Any = steps_of if name.endswith("_steps") else number
-        shown = "the model's own" if value is None else f"{value:g}"
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, help=f"{_HELP[name]} ({shown})"
-        )
+def load_model(source: str, dtype: str) -> UnClip:
+    """The model that a record, or the command line, names."""
+    return load_unclip(source, dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(dtype))
 
 
-def steps_of(text: str) -> Steps:
-    """The steps that an option names: "25", for the sections of a schedule "10,10,3,2,2", "glide"
-
-    Raises `argparse.ArgumentTypeError` for another text.
-    """
-    if text == "glide":
-        return "glide"
-    try:
-        counts = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is neither a number of steps nor numbers for sections of the schedule such "
-            "as 10,10,3,2,2, nor 'glide'"
-        ) from None
-    return counts[0] if len(counts) == 1 else counts
-
-
-def described(args: argparse.Namespace, defaults: Values, steps: int = STEPS) -> Record:
-    """What records say of the model and its options. steps: where none are given."""
-    path = Path(args.model)
-    source = str(path.resolve()) if path.exists() else args.model
-    given = {name: getattr(args, name) for name in defaults}
+def described(args: argparse.Namespace, command: str, maker: Maker, values: Record) -> Record:
+    """What records say of the command, the model and how it is sampled."""
     return {
-        "model": source,
-        "model_fingerprint": model_fingerprint(source, args.dtype),
-        "steps": steps if args.steps is None else args.steps,
-        **resolved(_load(source, args.dtype), defaults, given),
+        "command": command,
+        "model": place(args.model),
+        **maker.fingerprints,
+        **values,
         "seed": args.seed,
         "dtype": args.dtype,
     }
 
 
-def resolved(
-    model: UnClip, defaults: Values, given: Values, prior: str | None = None
-) -> dict[str, Any]:
-    """The options given and, where they are None, their defaults.
+def decoded(drawing: Drawing, model: UnClip) -> Record:
+    """The `DECODED` fields of a request, with the model's own guidance where it is None."""
+    values = {name: value for name, value in drawing.to_dict().items() if name in DECODED}
+    return values | {"guidance": guidance_of(model, "decoder", drawing.guidance)}
 
-    prior: the stage whose own guidance a `prior_guidance` of None is.
+
+def guidance_of(model: UnClip, part: str, scale: Any) -> float:
+    """A scale, or the one that a part of the model says it is good with."""
+    return float(model.guidance_of(part)) if scale is None else float(scale)
+
+
+def make_maker(
+    model: UnClip, compute: Compute, own: tuple[str, ...], made: str | None = None
+) -> Maker:
+    """What makes records with a model.
+
+    made: what it makes of pictures, for messages; None where it sees none.
     """
-    values = {name: defaults[name] if value is None else value for name, value in given.items()}
-    stages = {"guidance": "decoder", "prior_guidance": prior}
-    return {
-        name: float(model.guidance_of(str(stages[name]))) if value is None else value
-        for name, value in values.items()
-    }
+    size = None if made is None else source_size(model, made)
+    fingerprints = {"model_fingerprint": fingerprint(model.params)}
+    return Maker(lambda records, sources: compute(model, records, sources), fingerprints, own, size)
 
 
-def model_of(record: Record) -> UnClip:
-    """The model that a record names."""
-    return _load(record["model"], record["dtype"])
+def decoding(record: Record) -> dict[str, Any]:
+    """The keywords with which a record was decoded."""
+    drawing = request_of(Drawing, {n: record[n] for n in (*DECODED, "file")})
+    return {name: getattr(drawing, name) for name in DECODED}
 
 
-@cache
-def model_fingerprint(source: str, dtype: str) -> str:
-    """The hash of a model's parameters, computed once: an unCLIP has many."""
-    return fingerprint(_load(source, dtype).params)
-
-
-def source_size(model: UnClip, made: str = "variations") -> int:
+def source_size(model: UnClip, made: str) -> int:
     """Side of the pictures that the model sees: enough for its image tower and its decoder.
 
     made: what is to be made of them; `ValueError` says it where the model sees none.
@@ -114,15 +82,3 @@ def source_size(model: UnClip, made: str = "variations") -> int:
         )
     decoder = model.configs.get("decoder")
     return max(image.tower.image_size, 0 if decoder is None else decoder.image_size)
-
-
-def checked_eta(eta: float) -> float:
-    """`eta` itself; raises `ValueError` outside of 0 to 1."""
-    if not 0 <= eta <= 1:
-        raise ValueError(f"--eta {eta:g}, expected 0 (deterministic) to 1")
-    return eta
-
-
-@cache
-def _load(source: str, dtype: str) -> UnClip:
-    return load_unclip(source, dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(dtype))

@@ -1,59 +1,59 @@
-"""`sample.py generate` without prompts: new pictures from a diffusion model."""
+"""New pictures from a diffusion model, without prompts: what `clipdiff generate` does then."""
 
 import argparse
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from clipdiff_jax.cli.make import Kind
-from clipdiff_jax.pictures.records import Record, record_keys
+from clipdiff_jax.cli.arguments import place
+from clipdiff_jax.cli.make import Job, Maker, make
+from clipdiff_jax.cli.options import from_args
+from clipdiff_jax.cli.sources import Sources
+from clipdiff_jax.diffusion.sampling import Sampling
+from clipdiff_jax.pictures.pages import cell, save_square
+from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.params import fingerprint
 
-STEPS, COUNT = 40, 16
+DEFAULT = Sampling(steps=40)
+COUNT = 16
 
 
-def sample_records(args: argparse.Namespace) -> list[Record]:
-    """A record for each picture."""
-    base = base_model(args.model, args.dtype)
-    common = {"command": "generate", **described_base(args, base), "eta": args.eta}
-    return [
-        {**common, "index": index, "file": f"{args.seed}-{index:05d}.png"}
-        for index in range(COUNT if args.count is None else args.count)
-    ]
-
-
-def described_base(args: argparse.Namespace, base: Diffusion) -> Record:
-    """What records say of a diffusion model and how it samples."""
-    return {
-        "model": args.model if args.model == "demo" else str(Path(args.model).resolve()),
-        "model_fingerprint": fingerprint(base.params),
-        "steps": STEPS if args.steps is None else args.steps,
+def generate(args: argparse.Namespace, out: Path) -> None:
+    """Makes `--count` pictures."""
+    sampling = from_args(DEFAULT, args)
+    maker = _maker(load_base(args.model, args.dtype))
+    common = {
+        "command": "generate",
+        "model": place(args.model),
+        **maker.fingerprints,
+        **sampling.to_dict(),
         "seed": args.seed,
         "dtype": args.dtype,
     }
+    count = COUNT if args.count is None else args.count
+    records = [{**common, "index": i, "file": f"{args.seed}-{i:05d}.png"} for i in range(count)]
+    make([Job(maker, records, {})], out, args.batch_size)
+    save_square(out, [cell(out / record["file"]) for record in records])
 
 
-@cache
-def base_model(source: str, dtype: str) -> Diffusion:
+def maker_of(record: Record) -> Maker:
+    """Loads what makes a record again."""
+    return _maker(load_base(record["model"], record["dtype"]))
+
+
+def load_base(source: str, dtype: str) -> Diffusion:
     """The diffusion model that a record, or the command line, names."""
     return load_diffusion(source, dtype=jnp.dtype(dtype))
 
 
-@cache
-def base_fingerprint(source: str, dtype: str) -> str:
-    """The hash of a model's parameters."""
-    return fingerprint(base_model(source, dtype).params)
+def _maker(base: Diffusion) -> Maker:
+    def compute(records: Sequence[Record], sources: Sources) -> jax.Array:
+        del sources
+        sampling = request_of(Sampling, records[0])
+        return base.generate(key=record_keys(records), sampling=sampling)
 
-
-def _compute(records: Sequence[Record]) -> jax.Array:
-    one = records[0]
-    base = base_model(one["model"], one["dtype"])
-    return base.generate(key=record_keys(records), steps=one["steps"], eta=one["eta"])
-
-
-KIND = Kind(_compute, base_fingerprint, own=("file", "index"))
+    return Maker(compute, {"model_fingerprint": fingerprint(base.params)}, ("file", "index"))

@@ -1,4 +1,4 @@
-"""`sample.py vary`: variations of pictures, with all but their embedding drawn anew or in part."""
+"""`clipdiff vary`: variations of pictures, with all but their embedding drawn anew or in part."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,85 +6,101 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from clipdiff_jax.cli.make import Kind, make
-from clipdiff_jax.cli.results import save_beside_originals
-from clipdiff_jax.cli.sources import described_source, free_name, read_sources
-from clipdiff_jax.cli.unclip_model import (
-    INVERTED_GUIDANCE,
-    INVERTED_STEPS,
-    STEPS,
-    add_options,
-    checked_eta,
-    described,
-    model_fingerprint,
-    model_of,
-    source_size,
+from clipdiff_jax.cli.arguments import (
+    add_images,
+    add_model,
+    add_results,
+    check_at_least,
+    check_results,
+    free_name,
+    out_folder,
 )
-from clipdiff_jax.pictures.records import Record, read_source, record_keys
+from clipdiff_jax.cli.edit import save_beside_sources
+from clipdiff_jax.cli.make import Job, Maker, make
+from clipdiff_jax.cli.options import add_options, from_args
+from clipdiff_jax.cli.sources import Sources, by_path, described_source, read_sources
+from clipdiff_jax.cli.unclip_model import (
+    DECODED,
+    INVERTED,
+    decoded,
+    decoding,
+    described,
+    load_model,
+    make_maker,
+)
+from clipdiff_jax.core.request import check_number
+from clipdiff_jax.pictures.records import Record, record_keys
+from clipdiff_jax.unclip.drawing import Drawing
+from clipdiff_jax.unclip.model import UnClip
 
-_OPTIONS: dict[str, float | None] = {"guidance": None, "upsample_steps": 7}
-_INVERTED = _OPTIONS | {"guidance": INVERTED_GUIDANCE}
+COMMAND = "vary"
+DEFAULT = Drawing()
+_OWN = ("file", "source", "source_sha256", "index")
 
 
-def add_vary_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `vary`, beside the pictures."""
-    parser.add_argument("--count", type=int, default=1, help="variations of each picture")
-    add_options(parser, _OPTIONS)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The pictures, and how they are drawn."""
+    add_images(parser)
+    parser.add_argument(
+        "--count", type=int, default=1, metavar="N", help="variations of each picture (1)"
+    )
+    shown = {"steps": f"{DEFAULT.steps}; {INVERTED.steps} with --inverted",
+             "guidance": f"the model's own; {INVERTED.guidance:g} with --inverted"}  # fmt: skip
+    add_options(parser, DEFAULT, DECODED, shown=shown)
     parser.add_argument(
         "--inverted", action="store_true",
-        help="start from the picture's own x_T, found by DDIM inversion (then --guidance is "
-        f"{INVERTED_GUIDANCE:g} and --steps {INVERTED_STEPS} where they are not given)",
+        help="start from the picture's own x_T, found by DDIM inversion",
     )  # fmt: skip
     parser.add_argument(
-        "--eta", type=float,
+        "--eta", type=float, metavar="X",
         help="of --inverted: 0 gives the picture back, and the larger, the more is drawn anew (1)",
     )  # fmt: skip
+    add_model(parser)
+    add_results(parser)
 
 
-def run_vary(args: argparse.Namespace) -> None:
-    """`sample.py vary`."""
-    if args.count < 1:
-        raise ValueError(f"--count must be at least 1, got {args.count}")
+def run(args: argparse.Namespace) -> None:
+    """Makes `--count` variations of every picture."""
+    check_results(args)
+    check_at_least("--count", args.count, 1)
     if args.eta is not None and not args.inverted:
         raise ValueError(f"--eta {args.eta:g} is of pictures' own x_T: give --inverted")
-    if args.inverted:
-        eta = checked_eta(1.0 if args.eta is None else args.eta)
-        start = {"inverted": True, "eta": eta}
-        common = {"command": "vary", **described(args, _INVERTED, INVERTED_STEPS), **start}
-    else:
-        common = {"command": "vary", **described(args, _OPTIONS, STEPS)}
-    size = source_size(model_of(common))
-    sources = read_sources(args.images, size, args.on_error)
+    eta = 1.0 if args.eta is None else args.eta
+    check_number("--eta", eta, low=0, high=1)
+    drawing = from_args(INVERTED if args.inverted else DEFAULT, args, leave_out=("eta",))
+    start = {"inverted": True, "eta": eta} if args.inverted else {}
+    model, out = load_model(args.model, args.dtype), out_folder(args, COMMAND)
+    maker = _maker(model)
+    assert maker.size is not None
+    sources = read_sources(args.images, maker.size, args.on_error)
+    common = described(args, COMMAND, maker, {**decoded(drawing, model), **start})
     records: list[Record] = []
     taken: set[str] = set()
     for number in range(1, args.count + 1):
         for source in sources:
-            records.append(
-                {
-                    **common,
-                    **described_source(source),
-                    "index": len(records),
-                    "file": free_name(f"{source.path.stem}-{number}", taken),
-                }
-            )
-    make(records, lambda record: KIND, args.out, args.batch_size)
+            name = free_name(f"{source.path.stem}-{number}", taken)
+            made = {**described_source(source), "index": len(records), "file": name}
+            records.append({**common, **made})
+    make([Job(maker, records, by_path(sources))], out, args.batch_size)
     labels = [f"variation {number}" for number in range(1, args.count + 1)]
-    save_beside_originals(args.out, records, len(sources), size, labels)
+    save_beside_sources(out, records, sources, labels)
 
 
-def _compute(records: Sequence[Record]) -> jax.Array:
+def maker_of(record: Record) -> Maker:
+    """Loads what makes a record again."""
+    return _maker(load_model(record["model"], record["dtype"]))
+
+
+def _maker(model: UnClip) -> Maker:
+    return make_maker(model, _compute, _OWN, "variations")
+
+
+def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.Array:
     one = records[0]
-    model = model_of(one)
-    size = source_size(model)
     start = {"inverted": True, "eta": one["eta"]} if one.get("inverted") else {}
     return model.variations(
-        np.stack([read_source(record, size) for record in records]),
+        np.stack([sources[record["source"]].image for record in records]),
         key=record_keys(records),
-        guidance=one["guidance"],
-        steps=one["steps"],
-        upsample_steps=one["upsample_steps"],
+        **decoding(one),
         **start,
     )
-
-
-KIND = Kind(_compute, model_fingerprint, own=("file", "source", "source_sha256", "index"))

@@ -5,9 +5,7 @@
 The config says which data and which CLIP; `data/embeddings.py` says what is written.
 """
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from clipdiff_jax.cli.command import run_command
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.batching import filled
-from clipdiff_jax.core.config import load_config, split_overrides
 from clipdiff_jax.core.devices import data_mesh, split_batch
 from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsInfo, write_embeddings
@@ -74,29 +70,3 @@ def _embedded(
             for example, embedding in zip(examples, embeddings, strict=False):
                 yield example | {"embedding": embedding}
             bar.update(len(examples))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
-    argv, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="clipdiff embed", description="Embeds pictures with CLIP, once."
-    )
-    parser.add_argument("--config", required=True, help="an EmbedConfig, such as those in configs/")
-    parser.add_argument("--out", required=True, type=Path, help="the folder to write")
-    args = parser.parse_args(argv)
-    args.overrides = overrides
-    args.run = _run
-    return run_command(args)
-
-
-def _run(args: argparse.Namespace) -> None:
-    info = embed(load_config(args.config, EmbedConfig, args.overrides), args.out)
-    print(f"{info.count} embeddings of width {info.width} in {args.out}")
-
-
-if __name__ == "__main__":
-    # Imported by its name, because configs import this module so and give its EmbedConfig.
-    from clipdiff_jax.clip import embed as module
-
-    sys.exit(module.main())

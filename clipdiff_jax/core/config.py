@@ -1,19 +1,17 @@
 """Configs are frozen dataclasses; this module moves them to and from plain dictionaries.
 
-The same strict reader serves three places: `config.json` of a model folder, the `get_config()`
-of a recipe under `configs/`, and the overrides of a command line
-(`--config.train.steps=100`). A key that no field has is an error that names the nearest field.
+The same strict reader serves four places: `config.json` of a model folder, the `get_config()` of
+a recipe (`core.recipes`), the overrides of a command line (`--config.train.steps=100`), and the
+record of a request in a picture. A key that no field has is an error that names the nearest field.
 """
 
 import dataclasses
 import difflib
-import importlib.util
 import inspect
 import json
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -52,9 +50,20 @@ def from_dict(cls: type[T], value: Any, where: str = "config") -> T:
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """A command line as (its own arguments, the overrides given as `--config.a.b=value`)."""
-    own = [argument for argument in argv if not argument.startswith(OVERRIDE)]
-    given = [argument.removeprefix(OVERRIDE) for argument in argv if argument.startswith(OVERRIDE)]
+    """A command line as (its own arguments, the overrides).
+
+    An override is `--config.a.b=value`, or two arguments `--config.a.b value`.
+    """
+    own: list[str] = []
+    given: list[str] = []
+    arguments = iter(argv)
+    for argument in arguments:
+        if not argument.startswith(OVERRIDE):
+            own.append(argument)
+            continue
+        override = argument.removeprefix(OVERRIDE)
+        value = None if "=" in override else next(arguments, None)
+        given.append(override if value is None else f"{override}={value}")
     return own, given
 
 
@@ -77,38 +86,6 @@ def apply_overrides(config: T, overrides: Sequence[str]) -> T:
         _child(node, leaf, where)
         node[leaf] = _literal(text)
     return from_dict(type(config), tree)
-
-
-def load_config(path: str | Path, expected: type[T], overrides: Sequence[str] = ()) -> T:
-    """Runs `get_config()` of the recipe at `path` and applies the overrides to what it returns.
-
-    A path like "recipes.py:name" runs `get_config("name")`, for files that hold several recipes.
-    Raises `ConfigError` if the file is missing (naming the nearest recipe beside it), has no
-    `get_config` or not one that takes a name, or returns something that is not an `expected`.
-    """
-    file, several, name = str(path).partition(".py:")
-    path = Path(file + ".py" if several else file)
-    if not path.is_file():
-        siblings = path.parent.glob("*.py") if path.parent.is_dir() else []
-        hint = nearest(path.name, [p.name for p in siblings])
-        raise ConfigError(f"no config file at '{path}'.{hint}")
-    spec = importlib.util.spec_from_file_location(f"clipdiff_config_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"'{path}' defines no get_config()")
-    takes_name = bool(inspect.signature(module.get_config).parameters)
-    if takes_name != bool(several):
-        hint = "holds several: write PATH.py:NAME" if takes_name else f"has no part '{name}'"
-        raise ConfigError(f"the recipe '{path}' {hint}")
-    config = module.get_config(name) if several else module.get_config()
-    if not isinstance(config, expected):
-        raise ConfigError(
-            f"get_config() of '{path}' returned {type(config).__name__}, not {expected.__name__}"
-        )
-    return apply_overrides(config, overrides)
 
 
 def _literal(text: str) -> Any:
@@ -149,6 +126,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return _read_dataclass(kind, value, where)
     if origin is tuple:
         return _read_tuple(args, value, where)
+    if origin is Sequence:
+        return _read_tuple((*args, Ellipsis), value, where)
     if origin is dict:
         _expect(isinstance(value, dict), "a mapping", value, where)
         return {key: _read(args[1], item, f"{where}.{key}") for key, item in value.items()}
@@ -224,15 +203,24 @@ def _read_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
                 f"{nearest(value['type'], classes)}"
             )
         return _read(classes[value["type"]], value, where)
+    if type(value) in args:  # int | float: the number stays what it is
+        return value
     errors = []
     for member in args:
-        if member is type(None):
+        if member is type(None) or not _is_readable(member):
             continue
         try:
             return _read(member, value, where)
         except ConfigError as error:
             errors.append(str(error))
     raise ConfigError(errors[0] if len(errors) == 1 else f"{where} is {value!r}: {errors}")
+
+
+def _is_readable(kind: Any) -> bool:
+    """Whether JSON can hold a value of the type: arrays and functions it cannot."""
+    if typing.get_origin(kind) is not None:
+        return typing.get_origin(kind) is not Callable
+    return kind in (Any, str, int, float, bool) or dataclasses.is_dataclass(kind)
 
 
 def _read_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple:

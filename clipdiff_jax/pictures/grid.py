@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from clipdiff_jax.data.transforms import to_uint8
 
 Images = Float[Array | np.ndarray, "n _ _ 3"]
+Row = Images | Sequence[Float[Array | np.ndarray, "_ _ 3"]]
 MARGIN = 2
 SMALLEST_SHOWN = 96  # small pictures are magnified, so that there is something to see
 
@@ -26,13 +27,17 @@ class Grid:
         self.image.save(path)
 
     def _repr_png_(self) -> bytes:
+        return self.png()
+
+    def png(self) -> bytes:
+        """The picture as a PNG file."""
         buffer = io.BytesIO()
         self.image.save(buffer, "PNG")
         return buffer.getvalue()
 
 
 def show(
-    images: Images | Sequence[Images],
+    images: Images | Sequence[Row],
     *,
     columns: int | None = None,
     rows: Sequence[str] = (),
@@ -41,14 +46,15 @@ def show(
     """Lays pictures in [-1, 1] out as a grid; in a notebook it displays itself.
 
     images: [N,H,W,3], laid out as near a square as they go (or in `columns`); or a list of such
-        batches of one length, one row of the grid each.
+        batches, or of lists of pictures, all of one length and one row of the grid each.
     rows: a label for each row. titles: one for each column.
 
-    Pictures of different rows may differ in size; they are shown at that of the largest. Raises
-    ValueError for labels that are not as many as what they label, and for no pictures.
+    Pictures may differ in size from row to row, and within lists; they are shown at that of the
+    largest. Raises ValueError for labels that are not as many as what they label, and for no
+    pictures.
     """
     if isinstance(images, (list, tuple)):
-        batches = [np.asarray(batch, np.float32) for batch in images]
+        batches = [[np.asarray(picture, np.float32) for picture in batch] for batch in images]
         lengths = {len(batch) for batch in batches}
         if len(lengths) != 1:
             raise ValueError(f"the rows have different lengths: {[len(b) for b in batches]}")

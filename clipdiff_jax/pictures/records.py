@@ -1,31 +1,35 @@
 """Pictures that say how they were made: in their PNG metadata and in a manifest beside them.
 
-A record is a flat JSON object with everything needed to make its picture again. Files are written
-under a temporary name and renamed, so that what is there is whole.
+A record is a flat JSON object with everything needed to make its picture again: the `to_dict` of
+the request, and beside it the command, the models and their fingerprints, the seed, the picture's
+index and file, and what it was made from. Files are written under a temporary name and renamed, so
+that what is there is whole.
 """
 
+import dataclasses
 import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Key
+from jaxtyping import Array, Float, Key
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.core.keys import picture_keys
-from clipdiff_jax.data.image_files import read_image
-from clipdiff_jax.data.transforms import square, to_float, to_uint8
+from clipdiff_jax.core.request import Request
+from clipdiff_jax.data.transforms import to_uint8
 
 PNG_KEY = "clipdiff_jax"
 MANIFEST = "manifest.jsonl"
 
 Record = dict[str, Any]
+R = TypeVar("R", bound=Request)
 
 
 class RecordError(ValueError):
@@ -79,14 +83,16 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
-def read_source(
-    record: Record, size: int, name: str = "source"
-) -> Float32[np.ndarray, "size size 3"]:
-    """The picture that a record's was made from: its middle square, in [-1, 1].
+def request_of(cls: type[R], record: Record) -> R:
+    """The request that a record holds. Records of older versions lack what was not there yet.
 
-    name: the field that names it, where there are several.
+    Raises `RecordError` for a value that the request cannot have.
     """
-    return to_float(square(read_image(record[name]), size))
+    names = {one.name for one in dataclasses.fields(cls)}
+    try:
+        return cls.from_dict({name: record[name] for name in record if name in names})
+    except ValueError as error:
+        raise RecordError(f"the record of '{record['file']}': {error}") from error
 
 
 def record_keys(records: Sequence[Record]) -> Key[Array, " n"]:

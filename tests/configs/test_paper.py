@@ -6,7 +6,7 @@ import jax
 import pytest
 from helpers.paths import CONFIGS
 
-from clipdiff_jax.core.config import load_config
+from clipdiff_jax.core.recipes import load_config
 from clipdiff_jax.models.clip import init_params as init_clip
 from clipdiff_jax.models.unclip import init_params
 from clipdiff_jax.training.config import RunConfig

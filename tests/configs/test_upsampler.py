@@ -3,7 +3,7 @@
 import pytest
 from helpers.paths import CONFIGS
 
-from clipdiff_jax.core.config import load_config
+from clipdiff_jax.core.recipes import load_config
 from clipdiff_jax.data.degrade import BSR, Blur
 from clipdiff_jax.models.unet import num_params
 from clipdiff_jax.training.config import RunConfig

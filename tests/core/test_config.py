@@ -5,7 +5,8 @@ from typing import Literal
 
 import pytest
 
-from clipdiff_jax.core.config import ConfigError, apply_overrides, from_dict, load_config, to_dict
+from clipdiff_jax.core.config import ConfigError, apply_overrides, from_dict, to_dict
+from clipdiff_jax.core.recipes import load_config
 
 
 @dataclass(frozen=True)

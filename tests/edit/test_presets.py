@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 from helpers.paths import CONFIGS
 
-from clipdiff_jax.core.config import ConfigError, load_config
+from clipdiff_jax.core.config import ConfigError
+from clipdiff_jax.core.recipes import load_config
 from clipdiff_jax.edit.objective import AUTOMATIC, EditObjective
 from clipdiff_jax.edit.presets import DEFAULT, PRESETS, default_rate, preset
 from clipdiff_jax.models.unet import UNet, UNetConfig

@@ -1,14 +1,21 @@
-"""`evaluate.py counterfactual`: an edit of held-out avatars against their true counterfactuals."""
+"""`clipdiff evaluate counterfactual`: an edit of held-out avatars against the true changes."""
 
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from clipdiff_jax.cli.evaluate.results import SHOWN, add_model_options, batches, write_results
-from clipdiff_jax.edit.api import edit, load_edit
+from clipdiff_jax.cli.evaluate.results import (
+    SHOWN,
+    add_model_options,
+    batches,
+    check_options,
+    write_results,
+)
+from clipdiff_jax.cli.options import add_options, from_args
+from clipdiff_jax.edit.api import Edit, edit, load_edit
+from clipdiff_jax.edit.editing import Editing
 from clipdiff_jax.metrics.avatars.attributes import load_attributes
 from clipdiff_jax.metrics.avatars.counterfactual import (
     AttributeEdit,
@@ -18,33 +25,35 @@ from clipdiff_jax.metrics.avatars.counterfactual import (
 )
 from clipdiff_jax.pictures.grid import show
 from clipdiff_jax.pixel.load import load_diffusion
+from clipdiff_jax.pixel.model import Diffusion
+
+DEFAULT = Editing()
 
 
-def add(commands: Any) -> None:
-    """Adds the subcommand to the parser's `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "counterfactual", help="an edit of held-out avatars against their true counterfactuals"
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is measured, and how."""
+    parser.add_argument(
+        "--edit", type=Path, required=True, metavar="FOLDER", help="what `clipdiff train` wrote"
     )
-    parser.set_defaults(run=run_counterfactual)
-    parser.add_argument("--edit", type=Path, required=True, help="what train.py wrote")
     parser.add_argument("--attribute", required=True, help="what the edit changes, such as mouth")
     parser.add_argument("--target", required=True, help="the value it should have afterwards")
     parser.add_argument("--sources", nargs="*", default=[], help="values before (default: any)")
-    parser.add_argument("--strength", type=float, default=1.0)
-    parser.add_argument("--t0", type=int, help="time index to invert to (default: as trained)")
+    add_options(parser, DEFAULT, ("strength", "t0", "steps"))
     parser.add_argument("--classifier", default="demo", help="attribute classifier, or 'demo'")
     add_model_options(parser)
 
 
-def run_counterfactual(args: argparse.Namespace) -> None:
-    """`evaluate.py counterfactual`."""
+def run(args: argparse.Namespace) -> None:
+    """`clipdiff evaluate counterfactual`."""
+    check_options(args)
+    editing = from_args(DEFAULT, args)
     wanted = AttributeEdit(args.attribute, args.target, tuple(args.sources))
     base, learned = load_diffusion(args.model), load_edit(args.edit)
     classifier = load_attributes(args.classifier)
     pairs = draw_pairs(wanted, args.count, base.config.image_size)
     edited = np.concatenate(
         [
-            np.asarray(edit(part, base, learned, args.strength, t0=args.t0, steps=args.steps))[:n]
+            _edited(part, base, learned, editing)[:n]
             for part, n in batches(pairs.originals, args.batch_size)
         ]
     )
@@ -52,4 +61,12 @@ def run_counterfactual(args: argparse.Namespace) -> None:
     table = f"{EditScores.markdown_header()}\n{scores.to_markdown()}\n"
     rows = [pairs.originals[:SHOWN], edited[:SHOWN], pairs.truths[:SHOWN]]
     grid = show(rows, rows=["face", "edited", "truth"])
-    write_results(args.out, dataclasses.asdict(scores) | {"strength": args.strength}, table, grid)
+    write_results(
+        args.out, dataclasses.asdict(scores) | {"strength": editing.strength}, table, grid
+    )
+
+
+def _edited(images: np.ndarray, base: Diffusion, learned: Edit, editing: Editing) -> np.ndarray:
+    return np.asarray(
+        edit(images, base, learned, editing.strength, t0=editing.t0, steps=editing.steps)
+    )

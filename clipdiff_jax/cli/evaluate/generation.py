@@ -1,17 +1,17 @@
-"""`evaluate.py generation`: whether pictures made from texts show what the texts name."""
+"""`clipdiff evaluate generation`: whether pictures made from texts show what the texts name."""
 
 import argparse
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from clipdiff_jax.cli.evaluate.results import SHOWN, add_model_options, write_results
+from clipdiff_jax.cli.evaluate.results import SHOWN, add_model_options, check_options, write_results
+from clipdiff_jax.cli.options import add_options, from_args
 from clipdiff_jax.core.batching import batch_count, filled_batches
 from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.data.avatars.faces import render
@@ -28,28 +28,26 @@ from clipdiff_jax.metrics.avatars.generation import (
     variety,
 )
 from clipdiff_jax.pictures.grid import show
+from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.load import load_unclip
 from clipdiff_jax.unclip.model import UPSAMPLERS, UnClip
 from clipdiff_jax.unclip.parts import PRIORS
 
+DEFAULT = Drawing(guidance=2.0, prior_guidance=2.0, steps=40)
 
-def add(commands: Any) -> None:
-    """Adds the subcommand to the parser's `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "generation", help="whether pictures made from texts show what the texts name"
-    )
-    parser.set_defaults(run=run_generation)
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is measured, and how."""
     parser.add_argument(
         "--combinations", nargs="+", choices=COMBINATIONS, default=COMBINATIONS,
         help="prompts that name pairs of attributes seen in training, or never seen together, or "
         "the colours of hair and clothes alone",
     )  # fmt: skip
-    parser.add_argument("--guidance", type=float, nargs="+", default=[2.0], help="of the decoder")
-    parser.add_argument("--prior-guidance", type=float, default=2.0)
+    several = ("guidance", "candidates")
+    add_options(parser, DEFAULT, (*several, "prior_guidance", "steps"), several=several)
     parser.add_argument(
-        "--priors", nargs="+", help=f"which priors, of {', '.join(PRIORS)} (default: the first)"
+        "--priors", nargs="+", choices=PRIORS, help="which priors (default: the first there is)"
     )
-    parser.add_argument("--candidates", type=int, nargs="+", default=[1], help="drawn by the prior")
     parser.add_argument(
         "--each", type=int, default=1, metavar="N",
         help="pictures of each text (1); from 2 on the table says how varied they are",
@@ -59,10 +57,10 @@ def add(commands: Any) -> None:
     add_model_options(parser)
 
 
-def run_generation(args: argparse.Namespace) -> None:
-    """`evaluate.py generation`: a row for each combination, prior, number of candidates, scale."""
-    if args.each < 1:
-        raise ValueError(f"--each must be at least 1, got {args.each}")
+def run(args: argparse.Namespace) -> None:
+    """A row for each combination, prior, number of candidates and scale."""
+    check_options(args)
+    drawings = _settings(args)
     model = load_unclip(args.model)
     model = model.without(*(stage for stage in UPSAMPLERS if stage in model.configs))
     classifier = load_attributes(args.classifier)
@@ -75,20 +73,31 @@ def run_generation(args: argparse.Namespace) -> None:
         renders = to_float(np.stack([render(prompt.face, size) for prompt in prompts]))
         rows.append(renders[: SHOWN * args.each : args.each])
         labels.append(f"{combination}: render")
-        settings = itertools.product(args.priors or [None], args.candidates, args.guidance)
-        for prior, candidates, guidance in settings:
-            made = _generated(args, model, prompts, prior, candidates, guidance)
+        for one in drawings:
+            made = _generated(args, model, prompts, one)
             scores = score_generation(prompts, made, classifier, renders)
             if args.each > 1:
                 varied = variety(prompts, made, classifier)
                 scores = dataclasses.replace(scores, varied=varied, varied_truth=varied_truth)
-            what = f"{prior or 'prior'}, {candidates} drawn, guidance {guidance:g}"
+            what = f"{one.prior or 'prior'}, {one.candidates} drawn, guidance {one.guidance:g}"
             lines.append(scores.to_markdown(f"{combination}: {what}"))
-            setting = {"combination": combination, "prior": prior, "candidates": candidates}
-            results.append(setting | {"guidance": guidance} | dataclasses.asdict(scores))
+            setting = {"combination": combination, "prior": one.prior}
+            setting |= {"candidates": one.candidates, "guidance": one.guidance}
+            results.append(setting | dataclasses.asdict(scores))
             rows.append(made[: SHOWN * args.each : args.each])
             labels.append(what)
     write_results(args.out, results, "\n".join(lines) + "\n", show(rows, rows=labels))
+
+
+def _settings(args: argparse.Namespace) -> list[Drawing]:
+    """Every combination of prior, candidates and guidance. Raises `ValueError` for a wrong one."""
+    drawing = from_args(DEFAULT, args, leave_out=("guidance", "candidates"))
+    candidates = getattr(args, "candidates", [DEFAULT.candidates])
+    scales = getattr(args, "guidance", [DEFAULT.guidance])
+    return [
+        drawing.replace(prior=prior, candidates=count, guidance=scale)
+        for prior, count, scale in itertools.product(args.priors or [None], candidates, scales)
+    ]
 
 
 def _variety_of_data(
@@ -106,9 +115,7 @@ def _generated(
     args: argparse.Namespace,
     model: UnClip,
     prompts: Sequence[Prompt],
-    prior: str | None,
-    candidates: int,
-    guidance: float,
+    drawing: Drawing,
 ) -> np.ndarray:
     """A small picture for each prompt, in batches of one shape."""
     texts = [prompt.text for prompt in prompts]
@@ -118,8 +125,9 @@ def _generated(
     batches = filled_batches(np.arange(len(texts)), args.batch_size)
     for chosen, count in tqdm(batches, unit="batch", total=total):
         made = model.generate(
-            [texts[i] for i in chosen], key=keys[chosen], guidance=guidance, steps=args.steps,
-            prior=prior, prior_guidance=args.prior_guidance, candidates=candidates,
+            [texts[i] for i in chosen], key=keys[chosen], guidance=drawing.guidance,
+            steps=drawing.steps, prior=drawing.prior, prior_guidance=drawing.prior_guidance,
+            candidates=drawing.candidates,
         )  # fmt: skip
         parts.append(np.asarray(made)[:count])
     return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""`evaluate.py images`: a folder's pictures as a whole against reference pictures or statistics."""
+"""`clipdiff evaluate images`: a folder's pictures against reference pictures or statistics."""
 
 import argparse
 import dataclasses
@@ -11,11 +11,11 @@ from typing import Any
 from clipdiff_jax.cli.evaluate.results import (
     SHOWN,
     add_result_options,
+    check_options,
     equal_squares,
     table,
     write_results,
 )
-from clipdiff_jax.cli.results import spread
 from clipdiff_jax.clip.model import load_clip
 from clipdiff_jax.core.files import cache_dir
 from clipdiff_jax.metrics.cmmd import cmmd
@@ -39,6 +39,7 @@ from clipdiff_jax.metrics.kid import kid
 from clipdiff_jax.metrics.precision_recall import precision_recall
 from clipdiff_jax.metrics.uncertainty import Measured
 from clipdiff_jax.pictures.grid import Grid, show
+from clipdiff_jax.pictures.pages import spread
 
 # The title and digits of each in a table.
 TITLES = {
@@ -51,12 +52,8 @@ TITLES = {
 OF_CLIP = "cmmd"  # the others are of Inception's features
 
 
-def add(commands: Any) -> None:
-    """Adds the subcommand to the parser's `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "images", help="pictures as a whole against others: FID, KID, CMMD, precision, recall"
-    )
-    parser.set_defaults(run=run_images)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is measured, and how."""
     parser.add_argument("folder", type=Path, help="the pictures to be measured")
     parser.add_argument(
         "--reference", type=Path, required=True,
@@ -85,8 +82,9 @@ def add(commands: Any) -> None:
     add_result_options(parser, batch_size=32)
 
 
-def run_images(args: argparse.Namespace) -> None:
-    """`evaluate.py images`."""
+def run(args: argparse.Namespace) -> None:
+    """`clipdiff evaluate images`."""
+    check_options(args)
     wanted = _checked_metrics(args)
     pictures = list_pictures(args.folder)
     of_statistics = args.reference.suffix == ".npz"

@@ -1,4 +1,4 @@
-"""`evaluate.py pairs`: pictures of a folder against their references in another."""
+"""`clipdiff evaluate pairs`: pictures of a folder against their references in another."""
 
 import argparse
 import dataclasses
@@ -13,24 +13,21 @@ from clipdiff_jax.cli.evaluate.metrics import Metric, add_lpips_options, pixel_m
 from clipdiff_jax.cli.evaluate.results import (
     SHOWN,
     add_result_options,
+    check_options,
     equal_squares,
     table,
     write_results,
 )
-from clipdiff_jax.cli.results import spread
 from clipdiff_jax.metrics.folders import Pair, list_pairs, read_pairs
 from clipdiff_jax.metrics.text_image import identity_similarity
 from clipdiff_jax.metrics.uncertainty import bootstrap
 from clipdiff_jax.perceptual.identity import load_face
 from clipdiff_jax.pictures.grid import Grid, show
+from clipdiff_jax.pictures.pages import spread
 
 
-def add(commands: Any) -> None:
-    """Adds the subcommand to the parser's `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "pairs", help="pictures against references of the same names: PSNR, SSIM, LPIPS, identity"
-    )
-    parser.set_defaults(run=run_pairs)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is measured, and how."""
     parser.add_argument("folder", type=Path, help="the pictures to be measured")
     parser.add_argument("--reference", type=Path, required=True, help="what they should be")
     parser.add_argument(
@@ -45,8 +42,9 @@ def add(commands: Any) -> None:
     add_result_options(parser, batch_size=16)
 
 
-def run_pairs(args: argparse.Namespace) -> None:
-    """`evaluate.py pairs`."""
+def run(args: argparse.Namespace) -> None:
+    """`clipdiff evaluate pairs`."""
+    check_options(args)
     pairs = list_pairs(args.folder, args.reference)
     metrics = pixel_metrics(args)
     if args.face is not None:

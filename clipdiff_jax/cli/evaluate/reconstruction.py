@@ -1,9 +1,9 @@
-"""`evaluate.py reconstruction`: what inversion and generation leave of held-out avatars."""
+"""`clipdiff evaluate reconstruction`: what inversion and generation leave of held-out avatars."""
 
 import argparse
 import dataclasses
 import itertools
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -12,38 +12,43 @@ from clipdiff_jax.cli.evaluate.results import (
     SHOWN,
     add_model_options,
     batches,
+    check_options,
     table,
     write_results,
 )
+from clipdiff_jax.cli.options import add_options
 from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars
 from clipdiff_jax.data.transforms import to_float
-from clipdiff_jax.edit.api import Method, reconstruct
+from clipdiff_jax.edit.api import reconstruct
+from clipdiff_jax.edit.editing import Editing, Method
 from clipdiff_jax.metrics.uncertainty import bootstrap
 from clipdiff_jax.pictures.grid import show
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 
 METHODS: tuple[Method, ...] = get_args(Method)
+DEFAULT = Editing(fixed_point=3)
+T0 = (300, 400, 500, 600)
 
 
-def add(commands: Any) -> None:
-    """Adds the subcommand to the parser's `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "reconstruction", help="what inversion and generation leave of held-out avatars"
-    )
-    parser.set_defaults(run=run_reconstruction)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["ddim"])
-    parser.add_argument("--t0", type=int, nargs="+", default=[300, 400, 500, 600])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is measured, and how."""
     parser.add_argument(
-        "--fixed-point", type=int, default=3, metavar="N",
-        help="iterations an inversion step of the method fixed_point",
+        "--methods", nargs="+", choices=METHODS, default=["ddim"], help="how to invert (ddim)"
+    )
+    several = ("t0", "steps")
+    add_options(
+        parser, DEFAULT, (*several, "fixed_point"), several=several,
+        shown={"t0": " ".join(map(str, T0))},
     )  # fmt: skip
     add_lpips_options(parser)
-    add_model_options(parser, step_counts=True)
+    add_model_options(parser)
 
 
-def run_reconstruction(args: argparse.Namespace) -> None:
-    """`evaluate.py reconstruction`: a row for each method, number of steps, and t0."""
+def run(args: argparse.Namespace) -> None:
+    """`clipdiff evaluate reconstruction`: a row for each method, number of steps, and t0."""
+    check_options(args)
+    settings = _settings(args)
     metrics = pixel_metrics(args)
     base = load_diffusion(args.model)
     source = open_avatars(
@@ -53,17 +58,17 @@ def run_reconstruction(args: argparse.Namespace) -> None:
     )
     images = to_float(np.stack([source[i]["image"] for i in range(args.count)]))
     shown, labels, results, lines = [images[:SHOWN]], ["face"], [], []
-    for method, steps, t0 in itertools.product(args.methods, args.steps, args.t0):
-        fixed_point = args.fixed_point if method == "fixed_point" else 0
-        made = _reconstructed(images, base, method, t0, steps, fixed_point, args.batch_size)
+    for one in settings:
+        method, steps, t0 = one.inversion, one.steps, one.t0
+        made = _reconstructed(images, base, one, args.batch_size)
         scores = _scores(metrics, made, images, args.batch_size)
         means = {name: bootstrap(values) for name, values in scores.items()}
-        cost = evaluations(method, steps, fixed_point)
+        cost = evaluations(one)
         results.append(
             {
                 "method": method,
                 "steps": steps,
-                "fixed_point": fixed_point,
+                "fixed_point": one.fixed_point,
                 "t0": t0,
                 "evaluations": cost,
                 "faces": len(images),
@@ -78,28 +83,48 @@ def run_reconstruction(args: argparse.Namespace) -> None:
     write_results(args.out, results, table(header, lines), show(shown, rows=labels))
 
 
-def evaluations(method: Method, steps: int, fixed_point: int) -> int:
-    """How often a reconstruction evaluates the network, see `pipelines.edit.reconstruct`."""
+def evaluations(editing: Editing) -> int:
+    """How often a reconstruction evaluates the network, see `edit.api.reconstruct`."""
+    steps = editing.steps
     costs = {
         "ddim": 2 * steps - 1,
-        "fixed_point": (2 + fixed_point) * steps,
+        "fixed_point": (2 + editing.fixed_point) * steps,
         "edict": 4 * steps,
     }
-    return costs[method]
+    return costs[editing.inversion]
+
+
+def _settings(args: argparse.Namespace) -> list[Editing]:
+    """Every combination of method, number of steps and t0. Raises `ValueError` for a wrong one."""
+    iterations = getattr(args, "fixed_point", DEFAULT.fixed_point)
+    steps, times = getattr(args, "steps", [DEFAULT.steps]), getattr(args, "t0", T0)
+    return [
+        Editing(
+            method=method,
+            steps=count,
+            t0=t0,
+            fixed_point=iterations if method == "fixed_point" else 0,
+        )
+        for method, count, t0 in itertools.product(args.methods, steps, times)
+    ]
 
 
 def _reconstructed(
     images: np.ndarray,
     base: Diffusion,
-    method: Method,
-    t0: int,
-    steps: int,
-    fixed_point: int,
+    editing: Editing,
     batch_size: int,
 ) -> np.ndarray:
     parts = [
         np.asarray(
-            reconstruct(part, base, t0=t0, steps=steps, fixed_point=fixed_point, method=method)
+            reconstruct(
+                part,
+                base,
+                t0=editing.t0,
+                steps=editing.steps,
+                fixed_point=editing.fixed_point,
+                method=editing.inversion,
+            )
         )[:count]
         for part, count in batches(images, batch_size)
     ]

@@ -1,4 +1,4 @@
-"""What the subcommands of `evaluate.py` share: their common options, batches, and result files."""
+"""What the measurements of `clipdiff evaluate` share: options, batches, and result files."""
 
 import argparse
 import json
@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from clipdiff_jax.cli.arguments import check_at_least
+from clipdiff_jax.cli.options import option_name
 from clipdiff_jax.core.batching import batch_count, filled_batches
 from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.data.transforms import square, to_float
@@ -17,24 +19,29 @@ SHOWN = 10  # pictures in a row of the grid
 LARGEST_SHOWN = 256
 
 
-def add_model_options(parser: argparse.ArgumentParser, *, step_counts: bool = False) -> None:
-    """The options of subcommands that run a model on held-out faces.
-
-    step_counts: `--steps` takes several.
-    """
-    parser.add_argument("--model", default="demo", help="the model: 'demo' or a folder")
-    if step_counts:
-        parser.add_argument("--steps", type=int, nargs="+", default=[40])
-    else:
-        parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--count", type=int, default=200, help="held-out faces")
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """The options of measurements that run a model on held-out faces."""
+    parser.add_argument("--model", default="demo", help="the model: 'demo' (default) or a folder")
+    parser.add_argument("--count", type=int, default=200, metavar="N", help="held-out faces (200)")
     add_result_options(parser, batch_size=16)
 
 
 def add_result_options(parser: argparse.ArgumentParser, batch_size: int) -> None:
-    """The options of every subcommand."""
-    parser.add_argument("--batch-size", type=int, default=batch_size)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    """The options of every measurement."""
+    parser.add_argument(
+        "--batch-size", type=int, default=batch_size, metavar="N",
+        help=f"pictures computed at once ({batch_size})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the results"
+    )
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Raises `ValueError` for numbers that cannot be."""
+    for name in ("batch_size", "count", "each", "rounds", "size"):
+        if getattr(args, name, None) is not None:
+            check_at_least(option_name(name), getattr(args, name), 1)
 
 
 def batches(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -60,5 +67,5 @@ def write_results(out: Path, scores: object, table: str, grid: Grid) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "scores.json", (json.dumps(scores, indent=2) + "\n").encode())
     write_whole(out / "scores.md", table.encode())
-    grid.save(str(out / "grid.png"))
+    write_whole(out / "grid.png", grid.png())
     print(table, end="")

@@ -1,18 +1,22 @@
-"""`evaluate.py texts`: how well the pictures of a folder fit their texts, as a CLIP sees it."""
+"""`clipdiff evaluate texts`: how well pictures fit their texts, as a CLIP sees it."""
 
 import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from tqdm.auto import tqdm
 
-from clipdiff_jax.cli.evaluate.results import SHOWN, add_result_options, table, write_results
-from clipdiff_jax.cli.results import spread
+from clipdiff_jax.cli.evaluate.results import (
+    SHOWN,
+    add_result_options,
+    check_options,
+    table,
+    write_results,
+)
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.metrics.folders import Picture, list_pairs, list_pictures, read_squares
@@ -29,16 +33,13 @@ from clipdiff_jax.models.clip import unit
 from clipdiff_jax.perceptual.directional import text_direction
 from clipdiff_jax.perceptual.templates import IMAGENET_TEMPLATES, PLAIN
 from clipdiff_jax.pictures.grid import Grid, show
+from clipdiff_jax.pictures.pages import spread
 
 TEMPLATES = {"plain": PLAIN, "imagenet": IMAGENET_TEMPLATES}
 
 
-def add(commands: Any) -> None:
-    """Adds the subcommand to the parser's `commands`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "texts", help="pictures against their captions: CLIP score, retrieval; of edits also S_dir"
-    )
-    parser.set_defaults(run=run_texts)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is measured, and how."""
     parser.add_argument("folder", type=Path, help="the pictures to be measured")
     parser.add_argument("--model", default="demo", help="the CLIP: what load_clip takes")
     parser.add_argument(
@@ -60,8 +61,9 @@ def add(commands: Any) -> None:
     add_result_options(parser, batch_size=16)
 
 
-def run_texts(args: argparse.Namespace) -> None:
-    """`evaluate.py texts`."""
+def run(args: argparse.Namespace) -> None:
+    """`clipdiff evaluate texts`."""
+    check_options(args)
     edit = (args.originals, args.source_text, args.target_text)
     if any(edit) and not all(edit):
         raise ValueError("S_dir needs --originals, --source-text and --target-text together")

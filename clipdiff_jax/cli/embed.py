@@ -1,0 +1,25 @@
+"""`clipdiff embed`: the pictures of a data set as CLIP embeddings, computed once.
+
+clipdiff embed --config unclip/avatars/embed --out runs/embeddings
+"""
+
+import argparse
+from pathlib import Path
+
+from clipdiff_jax.clip.embed import EmbedConfig, embed
+from clipdiff_jax.core.recipes import load_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The recipe, its overrides, and where to."""
+    parser.add_argument(
+        "--config", required=True, metavar="RECIPE",
+        help="an EmbedConfig by name, such as unclip/avatars/embed, or the path of your own",
+    )  # fmt: skip
+    parser.add_argument("--out", required=True, type=Path, help="the folder to write")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes the embeddings."""
+    info = embed(load_config(args.config, EmbedConfig, args.overrides), args.out)
+    print(f"{info.count} embeddings of width {info.width} in {args.out}")

@@ -1,0 +1,58 @@
+"""`clipdiff generate`: new pictures, of prompts by an unCLIP, or of none by a diffusion model."""
+
+import argparse
+
+from clipdiff_jax.cli import prompts, unconditional
+from clipdiff_jax.cli.arguments import (
+    DEMO,
+    add_model,
+    add_results,
+    check_at_least,
+    check_results,
+    out_folder,
+)
+from clipdiff_jax.cli.make import Maker
+from clipdiff_jax.cli.options import add_options, given, option_name
+from clipdiff_jax.pictures.records import Record
+from clipdiff_jax.unclip.parts import is_unclip
+
+COMMAND = "generate"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How many pictures, of what, and how they are sampled."""
+    parser.add_argument(
+        "--count", type=int, metavar="N",
+        help=f"pictures ({unconditional.COUNT}; 1 for each prompt)",
+    )  # fmt: skip
+    one, other = unconditional.DEFAULT, prompts.DEFAULT
+    both = {
+        "steps": f"{one.steps}; {other.steps} of a decoder",
+        "sampler": f"{one.sampler}; {other.sampler} of a decoder",
+        "eta": f"{one.eta:g}",
+        "threshold": "clip x0 to the range instead",
+    }
+    add_options(parser, one, tuple(both), shown=both)
+    prompts.add_arguments(parser)
+    add_model(parser)
+    add_results(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Pictures of the prompts, or of none."""
+    check_results(args)
+    if args.count is not None:
+        check_at_least("--count", args.count, 1)
+    out = out_folder(args, COMMAND)
+    if texts := prompts.read_prompts(args):
+        return prompts.generate(args, texts, out)
+    options = given(args, prompts.OPTIONS)
+    if options or (args.model != DEMO and is_unclip(args.model)):
+        reason = option_name(options[0]) if options else f"the model '{args.model}'"
+        raise ValueError(f"{reason} is for pictures from texts: give --prompt")
+    unconditional.generate(args, out)
+
+
+def maker_of(record: Record) -> Maker:
+    """Loads what makes a record again."""
+    return (prompts if "prompt" in record else unconditional).maker_of(record)

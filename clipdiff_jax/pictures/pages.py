@@ -1,0 +1,65 @@
+"""Grids of many pictures in files: laid out by groups, and on as many pages as they need."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.data.image_files import read_image
+from clipdiff_jax.data.transforms import to_float
+from clipdiff_jax.pictures.grid import show
+
+GRID_SIDE = 12  # pictures along a side of a grid; more are on further pages
+Cell = Callable[[], np.ndarray]  # reads a picture, so that those of one page only are in memory
+T = TypeVar("T")
+
+
+class Group(NamedTuple):
+    """Pictures that belong together, in one column or row of a grid."""
+
+    label: str
+    cells: Sequence[Cell]
+
+
+def cell(path: Path) -> Cell:
+    """The picture of a file that we wrote, to be read."""
+    return lambda: to_float(read_image(path))
+
+
+def save_square(folder: Path, cells: Sequence[Cell]) -> None:
+    """As near a square as the pictures go; those that one grid holds."""
+    shown = [read() for read in cells[: GRID_SIDE**2]]
+    write_whole(folder / "grid.png", show(np.stack(shown)).png())
+
+
+def save_columns(folder: Path, groups: Sequence[Group], labels: Sequence[str]) -> None:
+    """A column for each group, `GRID_SIDE` to a file. labels: of the rows."""
+    for file, chosen in _pages(folder, groups):
+        rows = zip(*([read() for read in group.cells] for group in chosen), strict=True)
+        write_whole(file, show([list(row) for row in rows], rows=labels).png())
+
+
+def save_rows(folder: Path, groups: Sequence[Group], titles: Sequence[str]) -> None:
+    """A labelled row for each group, `GRID_SIDE` to a file. titles: of the columns."""
+    for file, chosen in _pages(folder, groups):
+        rows = [[read() for read in group.cells] for group in chosen]
+        labels = [group.label for group in chosen]
+        write_whole(file, show(rows, rows=labels, titles=titles).png())
+
+
+def spread(items: Sequence[T], count: int = GRID_SIDE) -> list[T]:
+    """All of them, or `count` from the first to the last where there are more."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, count)]
+
+
+def _pages(folder: Path, groups: Sequence[Group]) -> list[tuple[Path, Sequence[Group]]]:
+    starts = range(0, len(groups), GRID_SIDE)
+    names = ["grid.png"] if len(starts) == 1 else [f"grid-{i + 1}.png" for i in range(len(starts))]
+    return [
+        (folder / name, groups[start : start + GRID_SIDE])
+        for name, start in zip(names, starts, strict=True)
+    ]
