@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.data.image_files import EXTENSIONS, UnreadableImage, read_image
+from clipdiff_jax.data.image_files import EXTENSIONS, UnreadableImage, find_images, read_image
 from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.pictures.records import Record
 
@@ -90,10 +90,10 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
-            if not found:
+            found = find_images(path)
+            if not found.paths and not found.left_out:
                 raise ValueError(f"no pictures in the folder '{path}' ({', '.join(EXTENSIONS)})")
-            files += found
+            files += sorted(found.paths + found.left_out)
         elif path.is_file():
             files.append(path)
         else:

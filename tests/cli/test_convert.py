@@ -10,7 +10,7 @@ import pytest
 from helpers.tiny_models import pictures, stirred, tiny_clip
 from safetensors.numpy import save_file
 
-from clipdiff_jax.cli.convert import main
+from clipdiff_jax.cli.main import main
 from clipdiff_jax.clip.model import load_clip, save_clip
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
@@ -51,7 +51,7 @@ def our_clip(tmp_path):
 
 
 def convert(*args):
-    return main([str(arg) for arg in args])
+    return main(["convert", *map(str, args)])
 
 
 def assert_same_tree(a, b):
@@ -113,14 +113,14 @@ def test_what_cannot_be_converted_is_one_line_and_leaves_nothing(tmp_path, ours,
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path, ours, monkeypatch):
+def test_an_interrupted_write_leaves_nothing(tmp_path, ours, monkeypatch, capsys):
     def fail(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("clipdiff_jax.weights.folder.save_file", fail)
     before = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(KeyboardInterrupt):
-        convert(ours, tmp_path / "there", "--to", "diffusers")
+    assert convert(ours, tmp_path / "there", "--to", "diffusers") == 130
+    assert capsys.readouterr().err == "stopped\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 

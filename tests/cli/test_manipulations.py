@@ -9,7 +9,7 @@ from helpers.tiny_karlo import VARIATIONS, write_karlo
 from helpers.tiny_models import pictures, write_unclip
 from PIL import Image
 
-from clipdiff_jax.cli import sample as sample_command
+from clipdiff_jax.cli.main import sample
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.pictures.records import read_records
 from clipdiff_jax.unclip import networks
@@ -38,7 +38,7 @@ def cache(tmp_path_factory):
 
 
 def run(*words) -> int:
-    return sample_command.main([str(word) for word in words])
+    return sample([str(word) for word in words])
 
 
 def pixels(path):

@@ -7,7 +7,7 @@ import pytest
 from helpers.tiny_models import pictures, stirred, tiny_base
 from PIL import Image
 
-from clipdiff_jax.cli import sample as sample_command
+from clipdiff_jax.cli.main import sample
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.edit.api import Edit
 from clipdiff_jax.edit.h_space import init_h_space
@@ -46,7 +46,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def run(*words) -> int:
-    return sample_command.main([str(word) for word in words])
+    return sample([str(word) for word in words])
 
 
 def edit(folder, out, *words) -> int:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from clipdiff_jax.cli.train import main
+from clipdiff_jax.cli.main import train as main
 
 RECIPE = """
 from clipdiff_jax.data.folder import FolderData
@@ -68,7 +68,7 @@ def test_dry_run_writes_nothing(recipe, tmp_path, capsys):
 )
 def test_mistakes_are_one_line_and_leave_nothing(recipe, tmp_path, capsys, extra, message):
     workdir = tmp_path / "run"
-    assert main(["--config", recipe, "--workdir", str(workdir), *extra]) == 1
+    assert main(["--config", recipe, "--workdir", str(workdir), *extra]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error
     assert len(error.splitlines()) == 1
@@ -78,5 +78,5 @@ def test_mistakes_are_one_line_and_leave_nothing(recipe, tmp_path, capsys, extra
 def test_an_empty_folder_is_an_error(recipe, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     extra = f"--config.stage.data.path={tmp_path / 'empty'}"
-    assert main(["--config", recipe, "--workdir", str(tmp_path / "run"), extra]) == 1
+    assert main(["--config", recipe, "--workdir", str(tmp_path / "run"), extra]) == 2
     assert "empty" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import clipdiff_jax as cd
-from clipdiff_jax.cli.train import main
+from clipdiff_jax.cli.main import train as main
 from clipdiff_jax.clip.model import save_clip
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.unet import UNetConfig

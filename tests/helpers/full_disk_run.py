@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from clipdiff_jax.cli.train import main
+from clipdiff_jax.cli.main import train as main
 from clipdiff_jax.weights.safetensors_file import read_safetensors
 
 DISK, LIMIT = 4 * 2**20, 20_000  # bytes; the model alone has 150 kB

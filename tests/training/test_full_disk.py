@@ -63,7 +63,7 @@ def test_a_full_disk_is_one_error_and_loses_nothing(tmp_path, kind):
     assert runs["first"]["status"] == 0
     for name, place in (("saving", "checkpoints"), ("exporting", "model")):
         run = runs[name]
-        assert run["status"] == 1
+        assert run["status"] == 2
         assert len(run["errors"]) == 1
         assert f"'{disk / 'work' / place}'" in run["errors"][0]
         assert run["files"] == runs["first"]["files"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers.tiny_models import stirred, tiny_base
 
-from clipdiff_jax.cli.evaluate import command as evaluate_command
 from clipdiff_jax.cli.evaluate import counterfactual
+from clipdiff_jax.cli.main import evaluate
 from clipdiff_jax.edit.api import Edit
 from clipdiff_jax.edit.stage import EditObjective
 from clipdiff_jax.pixel.load import save_diffusion
@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(*words) -> int:
-    return evaluate_command.main([str(word) for word in words])
+    return evaluate([str(word) for word in words])
 
 
 def test_reconstruction_is_measured_by_method_and_time(folder):

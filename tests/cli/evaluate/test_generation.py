@@ -5,7 +5,7 @@ import json
 import pytest
 from helpers.tiny_models import write_unclip
 
-from clipdiff_jax.cli.evaluate import command as evaluate_command
+from clipdiff_jax.cli.main import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def model(tmp_path_factory):
 def run(model, out, *words):
     common = ("--count", 2, "--steps", 2, "--batch-size", 4, "--out", out)
     words = ("generation", "--model", model, *common, *words)
-    return evaluate_command.main([str(word) for word in words])
+    return evaluate([str(word) for word in words])
 
 
 def test_rows_of_each_setting_with_their_variety(model, tmp_path):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipdiff_jax.cli.evaluate import command as evaluate_command
 from clipdiff_jax.cli.evaluate.images import measure
+from clipdiff_jax.cli.main import evaluate
 from clipdiff_jax.clip.model import load_clip
 from clipdiff_jax.metrics.cmmd import cmmd
 from clipdiff_jax.metrics.features import Features, part_path
@@ -31,7 +31,7 @@ def folders(tmp_path, monkeypatch):
 
 
 def run(*words) -> int:
-    return evaluate_command.main([str(word) for word in words])
+    return evaluate([str(word) for word in words])
 
 
 def embeddings(folder):

@@ -9,7 +9,7 @@ from helpers.tiny_models import drawn, pictures
 from PIL import Image
 from safetensors.numpy import save_file
 
-from clipdiff_jax.cli.evaluate import command as evaluate_command
+from clipdiff_jax.cli.main import evaluate
 from clipdiff_jax.data.transforms import to_float, to_uint8
 from clipdiff_jax.metrics.pixels import mae, psnr, ssim
 from clipdiff_jax.models.alexnet import AlexNetConfig
@@ -21,7 +21,7 @@ NAMES = ("a", "b", "c")
 
 
 def run(*words) -> int:
-    return evaluate_command.main([str(word) for word in words])
+    return evaluate([str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

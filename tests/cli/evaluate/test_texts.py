@@ -7,7 +7,7 @@ import pytest
 from helpers.tiny_models import pictures, tiny_clip
 from PIL import Image
 
-from clipdiff_jax.cli.evaluate import command as evaluate_command
+from clipdiff_jax.cli.main import evaluate
 from clipdiff_jax.clip.model import save_clip
 from clipdiff_jax.data.transforms import to_float, to_uint8
 
@@ -15,7 +15,7 @@ CAPTIONS = {"a": "a face", "b": "a smiling face", "c": "a smiling face"}
 
 
 def run(*words) -> int:
-    return evaluate_command.main([str(word) for word in words])
+    return evaluate([str(word) for word in words])
 
 
 def unit(x):
