@@ -12,8 +12,18 @@ from helpers.paths import ROOT
 _BLOCK = re.compile(r"^```python([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # Pages with Python in them, and what is made smaller in each.
+TINY = "AvatarsConfig(name='tiny', description='', size=16, train=4, valid=2, test=2)"
 PAGES: dict[str, dict[str, str]] = {
     "docs/your-own-sampler.md": {},
+    "docs/your-own-stage.md": {},
+    "docs/your-own-weight-layout.md": {},
+    "docs/avatars.md": {
+        "count=24_000": "count=8",
+        "import Avatars\n": "import Avatars, AvatarsConfig\n",
+        'Avatars(config="64")': f"Avatars(config={TINY}, data_dir='.')",
+        'TfdsData("avatars/64")': "TfdsData('avatars/tiny', data_dir='.')",
+    },
+    "docs/weights.md": {},
 }
 
 
@@ -32,6 +42,7 @@ def blocks(page: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_snippets_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLIPDIFF_JAX_CACHE", str(tmp_path / "cache"))
     codes, namespace = blocks(page), {"__name__": "__main__"}
     for written, smaller in PAGES[page].items():
         assert any(written in code for code in codes), f"'{written}' is not in {page}"
