@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from side_by_side import median
 
 from clipdiff_jax.diffusion.grids import ddim_grid
-from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.sampler import Loop, sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
@@ -33,7 +33,7 @@ def main() -> None:
     def seconds(unroll: bool) -> float:
         def loss(params):
             denoise = Diffusion(base.config, params).denoise
-            made = sample(denoise, step, times, x, None, None, remat=True, unroll=unroll)
+            made = sample(denoise, step, times, x, None, None, Loop(remat=True, unroll=unroll))
             return jnp.sum(made**2)
 
         gradient = jax.jit(jax.grad(loss))

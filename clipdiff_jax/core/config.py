@@ -223,7 +223,7 @@ def _is_readable(kind: Any) -> bool:
     return kind in (Any, str, int, float, bool) or dataclasses.is_dataclass(kind)
 
 
-def _read_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple:
+def _read_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     _expect(isinstance(value, (list, tuple)), "a list", value, where)
     if len(args) == 2 and args[1] is Ellipsis:
         return tuple(_read(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))

@@ -42,7 +42,8 @@ def find_images(root: Path) -> Found:
     nowhere; hidden files and folders are not looked at. A folder that links reach twice is taken
     once.
     """
-    paths, left_out = [], []
+    paths: list[Path] = []
+    left_out: list[Path] = []
     for path in _visible(root):
         if path.suffix.lower() in EXTENSIONS:
             whole = path.is_file() and path.stat().st_size > 0

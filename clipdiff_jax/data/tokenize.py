@@ -150,7 +150,7 @@ def load_tokenizer(folder: str | Path, context_length: int | None = None) -> Tok
     Raises `TokenizerError` where the folder has no tokenizer or one that is not CLIP's.
     """
     folder = Path(folder)
-    settings: dict = {}
+    settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             settings |= json.loads((folder / name).read_text())
@@ -198,7 +198,7 @@ def _id(backend: Backend, token: str) -> int:
     return found
 
 
-def _backend(vocab: dict[str, int], merges: list[tuple]) -> Backend:
+def _backend(vocab: dict[str, int], merges: list[tuple[str, str]]) -> Backend:
     backend = Backend(
         BPE(vocab=vocab, merges=merges, end_of_word_suffix=_WORD_END, unk_token=END)
         if vocab

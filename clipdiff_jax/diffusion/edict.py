@@ -60,7 +60,7 @@ def sample_coupled(
     """
     times = jnp.asarray(times, jnp.int32)
 
-    def body(pair, ends):
+    def body(pair: Pair, ends: tuple[Array, Array]) -> tuple[Pair, None]:
         t, t_next = ends
         a, b = _coefficients(schedule, t, t_next)
         x = a * pair.x + b * denoise(pair.y, t, cond).eps
@@ -88,7 +88,7 @@ def invert_coupled(
     """
     times = jnp.asarray(times, jnp.int32)
 
-    def body(pair, ends):
+    def body(pair: Pair, ends: tuple[Array, Array]) -> tuple[Pair, None]:
         t_next, t = ends
         a, b = _coefficients(schedule, t, t_next)
         y = (pair.x - (1 - mixing) * pair.y) / mixing

@@ -47,7 +47,7 @@ def strength(base: Denoise, edited: Denoise, g: float | Float[Array, "..."]) -> 
     def denoise(x_t: Array, t: Array, cond: Cond) -> Prediction:
         b = edited(x_t, t, cond)._replace(log_variance_mix=None)
 
-        def evaluate_base():
+        def evaluate_base() -> Prediction:
             return base(x_t, t, cond)._replace(log_variance_mix=None)
 
         a = jax.lax.cond(jnp.all(jnp.asarray(g) == 1), lambda: b, evaluate_base)

@@ -15,6 +15,8 @@ and a few iterations of eq. 10 from eq. 9's guess come close (Pan et al. 2023, A
 2309.04907; Meiri et al. 2023, arXiv 2312.12540).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,34 +36,55 @@ def invert(
     cond: Cond = None,
     *,
     fixed_point: int = 0,
-    trace: bool = False,
-):
+) -> Float[Array, "b ..."]:
     """Walk x0 up the ascending grid `times`; returns the latent at times[-1], float32.
 
     times: `inversion_grid(t0, steps)` for the paper's walk, in which the clean image is taken for
         the sample at index 0. With `fixed_point` iterations of eq. 10 prefer
         `ddim_grid(t0, steps)[::-1]`, which starts at -1 and undoes every step of generation.
-    trace: return (latent, [n - 1, B, ...] of all samples on the way).
 
     Costs (len(times) - 1) (1 + fixed_point) evaluations.
     """
-    step = ddim(schedule)
+    up = _upwards(denoise, schedule, cond, fixed_point)
     times = jnp.asarray(times, jnp.int32)
+    last = lambda x, pair: (up(x, pair), None)
+    return jax.lax.scan(last, x0.astype(jnp.float32), (times[:-1], times[1:]))[0]
 
-    def body(x, pair):
+
+def invert_traced(
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    times: Int[Array | np.ndarray, " n"],
+    x0: Float[Array, "b ..."],
+    cond: Cond = None,
+    *,
+    fixed_point: int = 0,
+) -> tuple[Float[Array, "b ..."], Float[Array, "m b ..."]]:
+    """What `invert` returns, and all samples on the way: [n - 1, B, ...]."""
+    up = _upwards(denoise, schedule, cond, fixed_point)
+    times = jnp.asarray(times, jnp.int32)
+    kept = lambda x, pair: (up(x, pair),) * 2
+    return jax.lax.scan(kept, x0.astype(jnp.float32), (times[:-1], times[1:]))
+
+
+def _upwards(
+    denoise: Denoise, schedule: NoiseSchedule, cond: Cond, fixed_point: int
+) -> Callable[[Array, tuple[Array, Array]], Array]:
+    """(x, (t, the next later time)) -> x there."""
+    step = ddim(schedule)
+
+    def up(x: Array, pair: tuple[Array, Array]) -> Array:
         t, t_next = pair
         eps = denoise(x, jnp.maximum(t, 0), cond).eps
         guess = step(x, from_eps(schedule, x, t, eps), t, t_next, None)
 
-        def refine(guess, _):
+        def refine(guess: Array, _: None) -> tuple[Array, None]:
             eps = denoise(guess, t_next, cond).eps
             return step(x, from_eps(schedule, x, t, eps), t, t_next, None), None
 
-        x_next, _ = jax.lax.scan(refine, guess, length=fixed_point) if fixed_point else (guess, 0)
-        return x_next, x_next if trace else None
+        return jax.lax.scan(refine, guess, length=fixed_point)[0] if fixed_point else guess
 
-    latent, visited = jax.lax.scan(body, x0.astype(jnp.float32), (times[:-1], times[1:]))
-    return (latent, visited) if trace else latent
+    return up
 
 
 def inversion_grid(t0: int, steps: int) -> Int[np.ndarray, " steps"]:

@@ -20,6 +20,8 @@ from jaxtyping import Array, Float, Int, Key
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction
 from clipdiff_jax.diffusion.recompute import run_recomputed
 
+Times = Int[Array | np.ndarray, " steps_plus_1"]
+Noise = Key[Array, "..."] | Float[Array, "steps b ..."] | None
 Step = Callable[[Array, Prediction, Array, Array, Array | None], Array]
 
 
@@ -57,55 +59,88 @@ class Trace(NamedTuple):
     x0: Array
 
 
-def sample(
-    denoise: Denoise,
-    step: StepRule,
-    times: Int[Array | np.ndarray, " steps_plus_1"],
-    x: Float[Array, "b ..."],
-    cond: Cond,
-    key: Key[Array, "..."] | None,
-    *,
-    noise: Float[Array, "steps b ..."] | None = None,
-    trace: bool = False,
-    remat: bool = False,
-    unroll: bool = False,
-):
-    """Walk x from times[0] to times[-1] by `step`; differentiable.
+class Loop(NamedTuple):
+    """How the steps of a walk are laid out where gradients flow back through them.
 
-    x: the sample at times[0]. cond: handed to `denoise` as it is.
-    key: a typed key, or [B] of them (then each picture's noise depends on its own key alone, not
-        on the batch it is in), or None where the step rule draws nothing.
-    noise: the z of every step, in place of drawing them from `key`.
     remat: recompute each step in the backward pass, so that memory is that of one step plus S
         samples.
     unroll: lay the steps out one after another instead of looping: longer to compile, and for
         gradients on CPUs several times faster, since XLA's convolutions are slow inside of loops.
-
-    Returns the sample at times[-1], float32; with `trace`, (that, Trace of [S, B, ...] arrays).
     """
+
+    remat: bool = False
+    unroll: bool = False
+
+
+PLAIN = Loop()
+
+
+def sample(
+    denoise: Denoise,
+    step: StepRule,
+    times: Times,
+    x: Float[Array, "b ..."],
+    cond: Cond = None,
+    noise: Noise = None,
+    loop: Loop = PLAIN,
+) -> Float[Array, "b ..."]:
+    """Walks x from times[0] to times[-1] by `step` and returns it, float32; differentiable.
+
+    x: the sample at times[0]. cond: handed to `denoise` as it is.
+    noise: what the z of the steps are drawn from: a typed key, or [B] of them (then each picture's
+        noise depends on its own key alone, not on the batch it is in); or the z themselves,
+        [S, B, ...]; or None where the step rule draws nothing.
+    """
+    carry, body, inputs = _walk(denoise, step, times, x, cond, noise)
+    last = lambda carry, one: (body(carry, one)[0], None)
+    if loop.remat and loop.unroll:
+        return run_recomputed(lambda *args: last(*args)[0], carry, inputs)[1]
+    last = jax.checkpoint(last) if loop.remat else last
+    return jax.lax.scan(last, carry, inputs, unroll=loop.unroll)[0][1]
+
+
+def sample_traced(
+    denoise: Denoise,
+    step: StepRule,
+    times: Times,
+    x: Float[Array, "b ..."],
+    cond: Cond = None,
+    noise: Noise = None,
+) -> tuple[Float[Array, "b ..."], Trace]:
+    """What `sample` returns, and the way there: arrays of [S, B, ...]."""
+    carry, body, inputs = _walk(denoise, step, times, x, cond, noise)
+    (_, x), visited = jax.lax.scan(body, carry, inputs)
+    return x, visited
+
+
+def _walk(
+    denoise: Denoise,
+    step: StepRule,
+    times: Times,
+    x: Float[Array, "b ..."],
+    cond: Cond,
+    noise: Noise,
+) -> tuple[Any, Callable[[Any, Any], tuple[Any, Trace]], Any]:
+    """The start, the body and the inputs of the scan."""
     x = x.astype(jnp.float32)
     times = jnp.asarray(times, jnp.int32)
     steps = times.shape[0] - 1
-    if noise is not None and noise.shape != (steps, *x.shape):
-        raise ValueError(f"noise must be {(steps, *x.shape)} for this grid, got {noise.shape}")
-
+    given = noise is not None and not jnp.issubdtype(noise.dtype, jax.dtypes.prng_key)
+    key, z = (None, noise) if given else (noise, None)
+    if z is not None and z.shape != (steps, *x.shape):
+        raise ValueError(f"noise must be {(steps, *x.shape)} for this grid, got {z.shape}")
     rule = _remembering(step, denoise, cond)
 
-    def body(carry, inputs):
+    def body(carry: Any, inputs: Any) -> tuple[Any, Trace]:
         memory, x = carry
         t, t_next, index, z = inputs
         if z is None and key is not None:
             z = step_noise(key, index, x.shape)
         prediction = denoise(x, t, cond)
         memory, x_next = rule.step(memory, x, prediction, t, t_next, z)
-        return (memory, x_next), Trace(x_next, prediction.x0) if trace else None
+        return (memory, x_next), Trace(x_next, prediction.x0)
 
-    inputs = (times[:-1], times[1:], jnp.arange(steps), noise)
-    if remat and unroll and not trace:
-        return run_recomputed(lambda *args: body(*args)[0], (rule.start(x), x), inputs)[1]
-    body = jax.checkpoint(body) if remat else body
-    (_, x), visited = jax.lax.scan(body, (rule.start(x), x), inputs, unroll=unroll)
-    return (x, visited) if trace else x
+    return (rule.start(x), x), body, (times[:-1], times[1:], jnp.arange(steps), z)
 
 
 def _remembering(step: StepRule, denoise: Denoise, cond: Cond) -> Multistep:
@@ -117,7 +152,7 @@ def _remembering(step: StepRule, denoise: Denoise, cond: Cond) -> Multistep:
     else:
         rule = step
 
-    def walk(memory: Any, x: Array, prediction: Prediction, t: Array, t_next: Array, z: Any):
+    def walk(memory: Any, x: Array, prediction: Prediction, t: Array, t_next: Array, z: Any) -> Any:
         return memory, rule(x, prediction, t, t_next, z)
 
     return Multistep(lambda x: None, walk)
@@ -132,7 +167,7 @@ def step_noise(
     if key.shape != shape[:1]:
         raise ValueError(f"need one key or {shape[0]} of them, got keys shaped {key.shape}")
 
-    def draw(one):
+    def draw(one: Key[Array, ""]) -> Array:
         return jax.random.normal(jax.random.fold_in(one, index), shape[1:])
 
     return jax.vmap(draw)(key)

@@ -33,7 +33,7 @@ from clipdiff_jax.diffusion.asymmetric import asymmetric
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.losses import NoiseLoss
 from clipdiff_jax.diffusion.prediction import Denoise, Prediction, q_sample
-from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.sampler import Loop, sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.objective import EditObjective
@@ -68,8 +68,7 @@ def make_loss(
             batch["latent"],
             None,
             None,
-            remat=True,
-            unroll=loops_are_slow(),
+            Loop(remat=True, unroll=loops_are_slow()),
         )
         return generated, batch["image"], None
 

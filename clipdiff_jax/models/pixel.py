@@ -31,7 +31,7 @@ class DiffusionConfig:
     learned_variance: bool = False
     time_scale: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.image_size % self.unet.stride:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of the network's stride "

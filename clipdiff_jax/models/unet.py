@@ -95,7 +95,7 @@ class UNetConfig:
     context_width: int | None = None
     remat: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.blocks, tuple) and len(self.blocks) != len(self.channels):
             raise ValueError(
                 f"blocks has {len(self.blocks)} entries for {len(self.channels)} levels of channels"

@@ -144,13 +144,13 @@ def shared_views(
     grain = noise * jax.random.normal(noise_key, (total, height, width, channels))
     size = jnp.array([height, width], jnp.float32)
 
-    def cut(image, side, corner):
+    def cut(image: Array, side: Array, corner: Array) -> Array:
         scale = jnp.broadcast_to(1 / side, (2,))
         return jax.image.scale_and_translate(
             image, image.shape, (0, 1), scale, -corner * size * scale, "cubic", antialias=False
         )
 
-    def view(batch_of_images):
+    def view(batch_of_images: Array) -> Array:
         repeated = jnp.tile(batch_of_images, (count, 1, 1, 1))
         return jax.vmap(cut)(repeated, side, corner) + grain
 

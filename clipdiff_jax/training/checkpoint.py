@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -128,9 +129,9 @@ def _shapes(tree: Params) -> dict[str, tuple[int, ...]]:
 
 
 def _storable(state: TrainState) -> TrainState:
-    """Random keys are stored as the numbers they are made of."""
+    """Random keys are stored as the numbers they are made of. The state may consist of shapes."""
     if isinstance(state.key, jax.ShapeDtypeStruct):
         data = jax.eval_shape(jax.random.key_data, state.key)
-        spec = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.step.sharding)
-        return state._replace(key=spec)
+        shape: Any = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.step.sharding)
+        return state._replace(key=shape)
     return state._replace(key=jax.random.key_data(state.key))

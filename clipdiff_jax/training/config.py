@@ -41,7 +41,7 @@ class TrainConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"train.accumulate={self.accumulate} does not divide "

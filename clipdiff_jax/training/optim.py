@@ -10,9 +10,11 @@ from typing import Literal
 
 import jax
 import optax
+from jaxtyping import Array
 
 from clipdiff_jax.core.config import ConfigError
-from clipdiff_jax.training.stage import Params, path_string
+from clipdiff_jax.core.types import Params
+from clipdiff_jax.training.stage import KeyPath, path_string
 
 STACKED = "blocks"  # what `models.transformer` names its scanned layers
 
@@ -51,7 +53,7 @@ class OptimConfig:
     adam_learning_rate: float = 3e-4
     sam_rho: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.sam_rho < 0:
             raise ConfigError(f"optim.sam_rho={self.sam_rho} is a distance, expected 0 or more")
 
@@ -140,7 +142,7 @@ def _muon_dimensions(params: Params) -> Params:
     Scanned layers lie stacked along the first axis, each a matrix of its own.
     """
 
-    def dimensions(path, p):
+    def dimensions(path: KeyPath, p: Array) -> optax.contrib.MuonDimensionNumbers | None:
         first = 1 if STACKED in path_string(path).split("/") else 0
         if p.ndim - first < 2 or _is_bias_or_scale(path):
             return None
@@ -149,6 +151,6 @@ def _muon_dimensions(params: Params) -> Params:
     return jax.tree_util.tree_map_with_path(dimensions, params)
 
 
-def _is_bias_or_scale(path: tuple) -> bool:
+def _is_bias_or_scale(path: KeyPath) -> bool:
     """By name, since those of scanned layers have an axis more."""
     return path_string(path).split("/")[-1] in ("bias", "scale")

@@ -9,16 +9,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-from jax.tree_util import KeyPath
 from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.sources import DataSource
 from clipdiff_jax.data.transforms import Transform
 
+KeyPath = tuple[Any, ...]  # jax's, of a leaf of a pytree
 Batch = dict[str, Array]  # with the batch as leading axis
 
 

@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from clipdiff_jax.core.devices import tree_sharding
-from clipdiff_jax.training.stage import Params, Stage
+from clipdiff_jax.core.types import Params
+from clipdiff_jax.training.stage import Stage
 
 
 class TrainState(NamedTuple):

@@ -17,11 +17,14 @@ import optax
 from jaxtyping import Array
 
 from clipdiff_jax.core.compilation import loops_are_slow
+from clipdiff_jax.core.types import Params
 from clipdiff_jax.training.optim import trainable_mask
-from clipdiff_jax.training.stage import Aux, Batch, Params, Stage
+from clipdiff_jax.training.stage import Aux, Batch, Stage
 from clipdiff_jax.training.state import TrainState
 
-TrainStep = Callable[[TrainState, Params, Batch], tuple[TrainState, dict[str, Array]]]
+Metrics = dict[str, Array]
+Gradients = tuple[Array, Aux, Params]  # the loss, what goes with it, its gradient
+TrainStep = Callable[[TrainState, Params, Batch], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
@@ -40,19 +43,21 @@ def make_train_step(
     are those at the parameters themselves.
     """
 
-    def loss_of_trained(params: Params, frozen: Params, batch: Batch, key: Array):
+    def loss_of_trained(
+        params: Params, frozen: Params, batch: Batch, key: Array
+    ) -> tuple[Array, Aux]:
         if stage.trainable:  # gradients of what is held are zeros, and cost nothing
             mask = trainable_mask(params, stage.trainable)
             params = jax.tree.map(lambda p, t: p if t else jax.lax.stop_gradient(p), params, mask)
         return stage.loss(params, frozen, batch, key)
 
-    def gradients(params: Params, frozen: Params, batch: Batch, key: Array):
+    def gradients(params: Params, frozen: Params, batch: Batch, key: Array) -> Gradients:
         grad = jax.value_and_grad(loss_of_trained, has_aux=True)
         if accumulate == 1:
             (loss, aux), grads = grad(params, frozen, batch, key)
             return loss, aux, grads
 
-        def micro(total, item):
+        def micro(total: Params, item: tuple[Array, Batch]) -> tuple[Params, tuple[Array, Aux]]:
             index, part = item
             (loss, aux), grads = grad(params, frozen, part, jax.random.fold_in(key, index))
             return jax.tree.map(jnp.add, total, grads), (loss, aux)
@@ -67,7 +72,7 @@ def make_train_step(
         grads = jax.tree.map(lambda g: g / accumulate, total)
         return losses.mean(), Aux(metrics, merged), grads
 
-    def sharpness_aware(params: Params, frozen: Params, batch: Batch, key: Array):
+    def sharpness_aware(params: Params, frozen: Params, batch: Batch, key: Array) -> Gradients:
         loss, aux, grads = gradients(params, frozen, batch, key)
         length = sam_rho / jnp.maximum(optax.tree.norm(grads), 1e-12)
         highest = jax.tree.map(lambda p, g: p + length * g, params, grads)
@@ -75,27 +80,31 @@ def make_train_step(
 
     take_gradients = sharpness_aware if sam_rho else gradients
 
-    def update(state: TrainState, frozen: Params, batch: Batch, key: Array):
+    def update(
+        state: TrainState, frozen: Params, batch: Batch, key: Array
+    ) -> tuple[TrainState, Metrics, Batch | None]:
         loss, aux, grads = take_gradients(state.params, frozen, batch, key)
         norm = optax.tree.norm(grads)
         updates, opt = optimizer.update(grads, state.opt, state.params)
         params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
-        def keep(new, old):
+        def keep(new: Params, old: Params) -> Params:
             return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
 
         state = state._replace(params=keep(params, state.params), opt=keep(opt, state.opt))
         metrics = {"loss": loss, "grad_norm": norm, "finite": finite, **aux.metrics}
         return state, metrics, aux.batch
 
-    def step(state: TrainState, frozen: Params, batch: Batch):
+    def step(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         if stage.rounds == 1:
             state, metrics, _ = update(state, frozen, batch, key)
         else:
 
-            def one_round(carry, index):
+            def one_round(
+                carry: tuple[TrainState, Batch], index: Array
+            ) -> tuple[tuple[TrainState, Batch | None], Metrics]:
                 state, batch = carry
                 state, metrics, batch = update(state, frozen, batch, jax.random.fold_in(key, index))
                 return (state, batch), metrics

@@ -13,7 +13,7 @@ class Termination:
     With several hosts they all answer alike (jax's preemption sync point).
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._flag = threading.Event()
         self._previous: Any = None
 

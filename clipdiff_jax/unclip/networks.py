@@ -288,4 +288,4 @@ def _walk(
         bounded = clip_x0(denoise, config.schedule, config.bound)
     else:
         bounded = dynamic_threshold(denoise, config.schedule, threshold)
-    return sample(bounded, step, times, noise.start, cond, None, noise=noise.steps)
+    return sample(bounded, step, times, noise.start, cond, noise.steps)

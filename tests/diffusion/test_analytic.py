@@ -6,7 +6,7 @@ from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
 from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.prediction import Prediction, make_denoise
-from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.sampler import sample, sample_traced
 from clipdiff_jax.diffusion.steps.analytic import analytic, estimate_gamma
 
 GRID = even_grid(1000, 5)
@@ -52,7 +52,7 @@ def test_five_steps_have_the_exact_moments_of_gaussian_data_on_the_whole_way(tar
     x = alpha(GRID[0]) * MEAN + np.sqrt(total(GRID[0])) * jax.random.normal(start, (count, 1))
     denoise = make_denoise(ideal_network(target), SCHEDULE, target)
     step = analytic(SCHEDULE, GRID[:-1], exact_gamma(GRID[:-1]))
-    end, trace = sample(denoise, step, GRID, x, None, walk, trace=True)
+    end, trace = sample_traced(denoise, step, GRID, x, None, walk)
     for t, visited in zip(GRID[1:-1], trace.x, strict=False):
         assert float(visited.mean()) == pytest.approx(alpha(t) * MEAN, abs=4 / np.sqrt(count))
         assert float(visited.var()) == pytest.approx(total(t), rel=4 * np.sqrt(2 / count))

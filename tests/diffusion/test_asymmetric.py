@@ -44,8 +44,8 @@ def test_the_guess_is_edited_and_the_direction_back_is_not():
 
 def test_noise_is_put_in_below_the_time_of_boosting_only():
     noise = jax.random.normal(jax.random.key(2), (5, *LATENT.shape))
-    walk = lambda rule, grid, z: sample(IDEAL, rule, grid, LATENT, None, None, noise=z)
+    walk = lambda rule, grid, z: sample(IDEAL, rule, grid, LATENT, None, z)
     found = walk(boosted(SCHEDULE, 201), GRID, noise)
     middle = walk(ddim(SCHEDULE), GRID[:3], None)  # 400, 300, 200
-    expected = sample(IDEAL, ddim(SCHEDULE, 1.0), GRID[2:], middle, None, None, noise=noise[2:])
+    expected = sample(IDEAL, ddim(SCHEDULE, 1.0), GRID[2:], middle, None, noise[2:])
     np.testing.assert_allclose(found, expected, atol=1e-5)

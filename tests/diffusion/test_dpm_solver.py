@@ -8,7 +8,7 @@ from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
 from clipdiff_jax.diffusion.grids import ddim_grid, even_grid, step_grid
 from clipdiff_jax.diffusion.prediction import from_x0, make_denoise
-from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.sampler import Loop, sample, sample_traced
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.diffusion.steps.dpm_solver import dpm_solver
@@ -63,7 +63,7 @@ def test_the_first_step_and_the_one_to_the_clean_image_are_those_of_ddim():
             sample(denoise, step, np.array(grid), X, None, None) for step in (STEP, ddim(SCHEDULE))
         )
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    end, trace = sample(denoise, STEP, ddim_grid(400, 5), X, None, None, trace=True)
+    end, trace = sample_traced(denoise, STEP, ddim_grid(400, 5), X, None, None)
     np.testing.assert_allclose(end, trace.x0[-1], atol=1e-6)
 
 
@@ -90,7 +90,7 @@ def test_equations_by_hand():
 def test_gradients_flow_through_its_memory():
     def loss(scale, remat):
         denoise = make_denoise(lambda x, t, cond: scale * x, SCHEDULE, "x0")
-        return jnp.mean(sample(denoise, STEP, ddim_grid(400, 6), X, None, None, remat=remat) ** 2)
+        return jnp.mean(sample(denoise, STEP, ddim_grid(400, 6), X, None, None, Loop(remat)) ** 2)
 
     plain, again = (float(jax.grad(loss)(0.3, remat)) for remat in (False, True))
     numeric = float((loss(0.301, False) - loss(0.299, False)) / 0.002)

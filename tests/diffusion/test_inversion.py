@@ -7,7 +7,7 @@ import pytest
 from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
 from clipdiff_jax.diffusion.grids import ddim_grid
-from clipdiff_jax.diffusion.inversion import inversion_grid, invert
+from clipdiff_jax.diffusion.inversion import inversion_grid, invert, invert_traced
 from clipdiff_jax.diffusion.prediction import make_denoise
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
@@ -53,7 +53,7 @@ def test_a_hundred_steps_to_pure_noise_and_back_return_the_picture():
 def test_inversion_is_the_closed_form_map_upwards():
     alpha, sigma = table()
     times = inversion_grid(500, 10)
-    latent, visited = invert(DENOISE, SCHEDULE, times, X0, trace=True)
+    latent, visited = invert_traced(DENOISE, SCHEDULE, times, X0)
     slope = 1.0
     for s, t in itertools.pairwise(times):
         total = alpha(s) ** 2 * STD**2 + sigma(s) ** 2

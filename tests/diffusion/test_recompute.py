@@ -7,7 +7,7 @@ import pytest
 
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.prediction import Prediction
-from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.sampler import Loop, sample
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.diffusion.steps.ddim import ddim
 
@@ -31,7 +31,7 @@ def loss(params, x, steps, remat, unroll):
         return Prediction(x0, eps, None)
 
     times = ddim_grid(500, steps)
-    out = sample(denoise, ddim(SCHEDULE), times, x, None, None, remat=remat, unroll=unroll)
+    out = sample(denoise, ddim(SCHEDULE), times, x, None, None, Loop(remat, unroll))
     return jnp.mean(out**2)
 
 

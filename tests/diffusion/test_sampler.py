@@ -8,7 +8,7 @@ from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, moments, poster
 
 from clipdiff_jax.diffusion.grids import ddim_grid, even_grid, glide_grid, section_grid, step_grid
 from clipdiff_jax.diffusion.prediction import Prediction, make_denoise
-from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.sampler import Loop, sample, sample_traced
 from clipdiff_jax.diffusion.steps.ancestral import ancestral, learned_log_variance, posterior_mean
 from clipdiff_jax.diffusion.steps.ddim import ddim
 
@@ -156,7 +156,7 @@ def test_remat_gives_the_same_gradients():
         denoise = make_denoise(lambda x, t, c: noisy_network(params, x, t), SCHEDULE)
         out = sample(
             denoise, ddim(SCHEDULE, 0.5), ddim_grid(400, 6), x, None, jax.random.key(2),
-            remat=remat,
+            Loop(remat=remat),
         )  # fmt: skip
         return jnp.mean(out**2)
 
@@ -171,7 +171,7 @@ def test_trace_ends_at_the_result_and_noise_replaces_the_key():
     x, times = jnp.ones((2, 3)), ddim_grid(400, 5)
     noise = jax.random.normal(jax.random.key(0), (5, 2, 3))
     step = ddim(SCHEDULE, 1.0)
-    out, trace = sample(denoise, step, times, x, None, None, noise=noise, trace=True)
+    out, trace = sample_traced(denoise, step, times, x, None, noise)
     np.testing.assert_array_equal(trace.x[-1], out)
     assert trace.x0.shape == (5, 2, 3)
     by_hand = x
@@ -180,7 +180,7 @@ def test_trace_ends_at_the_result_and_noise_replaces_the_key():
         by_hand = step(by_hand, denoise(by_hand, t, None), t, s, noise[i])
     np.testing.assert_allclose(out, by_hand, atol=1e-5)
     with pytest.raises(ValueError, match="noise must be"):
-        sample(denoise, step, times, x, None, None, noise=noise[1:])
+        sample(denoise, step, times, x, None, noise[1:])
 
 
 def test_a_key_per_picture_makes_its_noise_independent_of_the_batch():

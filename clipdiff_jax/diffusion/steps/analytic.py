@@ -48,7 +48,7 @@ def estimate_gamma(
         raise ValueError(f"Gamma is of times from 0 on, got {int(np.min(times))}: leave out -1")
     times = jnp.asarray(times, jnp.int32)
 
-    def of_batch(total: Array, inputs: Any):
+    def of_batch(total: Array, inputs: Any) -> tuple[Array, None]:
         x0, cond, batch_key = inputs
 
         def of_time(inputs: Any) -> Array:

@@ -15,7 +15,7 @@ from clipdiff_jax.diffusion.sampler import Step
 from clipdiff_jax.diffusion.schedule import NoiseSchedule, posterior_variance
 
 
-def ddim(schedule: NoiseSchedule, eta: float | Float[Array, ""] = 0.0) -> Step:
+def ddim(schedule: NoiseSchedule, eta: float | Float[Array | np.ndarray, ""] = 0.0) -> Step:
     """The DDIM step, eq. 7. eta 0 is deterministic, 1 is DDPM's posterior variance.
 
     Raises ValueError when a step without noise (no key) meets an eta other than the number 0.
