@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int, Key
 from clipdiff_jax.clip.model import save_clip
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.core.types import DTypeName, as_dtype
+from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer, train_tokenizer
 from clipdiff_jax.data.transforms import draw_caption, prepare
@@ -44,7 +44,7 @@ from clipdiff_jax.models.clip import (
     unit,
 )
 from clipdiff_jax.perceptual.directional import shared_views
-from clipdiff_jax.training.stage import Aux, Stage, StageConfig
+from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.weights.hub import locate_files
 from clipdiff_jax.weights.layouts import clip_ours
 from clipdiff_jax.weights.params import take_fitting
@@ -114,11 +114,13 @@ def build(config: ClipStage) -> Stage:
     tokenizer = _tokenizer(config, source)
     network: Any = CLIP(config.clip, remat=config.remat, dtype=as_dtype(config.dtype))
 
-    def init(key):
+    def init(key: Key[Array, ""]) -> Params:
         params = init_params(config.clip, key)
         return params | {HEAD: _init_head(config.clip)} if config.words else params
 
-    def loss(params, frozen, batch, key):
+    def loss(
+        params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Array, Aux]:
         del frozen
         batch = {name: value.reshape(-1, *value.shape[2:]) for name, value in batch.items()}
         images = augment(key, batch["image"], config.crop, config.noise)
@@ -132,7 +134,7 @@ def build(config: ClipStage) -> Stage:
             aux = Aux(aux.metrics | {"words": words})
         return value, aux
 
-    def export(path: Path, params):
+    def export(path: Path, params: Params) -> None:
         dtype = as_dtype(config.export_dtype)
         save_clip(path, config.clip, _model(params), tokenizer, dtype=dtype)
 

@@ -22,7 +22,8 @@ class DataSource(Protocol):
     the data is: equal for equal data, on any machine.
     """
 
-    fingerprint: str
+    @property
+    def fingerprint(self) -> str: ...
 
     def __len__(self) -> int: ...
 

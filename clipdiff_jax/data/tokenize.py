@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -135,7 +136,9 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int, context: int) -> T
     learned_tokens = sorted(state["vocab"], key=state["vocab"].__getitem__)
     tokens = list(dict.fromkeys(fixed + learned_tokens))[:vocab_size]
     vocab = {token: i for i, token in enumerate(tokens)}
-    merges = [(a, b) for a, b in map(tuple, state["merges"]) if {a, b, a + b} <= vocab.keys()]
+    merges: list[tuple[str, str]] = [
+        (a, b) for a, b in map(tuple, state["merges"]) if {a, b, a + b} <= vocab.keys()
+    ]
     backend = _backend(vocab, merges)
     return Tokenizer(backend, context, _id(backend, END))
 
@@ -181,7 +184,7 @@ def _read_backend(folder: Path) -> Backend:
     if vocab.is_file() and merges.is_file():
         lines = merges.read_text(encoding="utf-8").splitlines()
         lines = lines[1:] if lines and lines[0].startswith("#version") else lines
-        pairs = [tuple(line.split()) for line in lines if line.strip()]
+        pairs: list[Any] = [tuple(line.split()) for line in lines if line.strip()]
         ids = json.loads(vocab.read_text(encoding="utf-8"))
         if lacking := [mark for mark in (START, END) if mark not in ids]:
             raise TokenizerError(f"not CLIP's vocabulary: '{vocab}' lacks '{lacking[0]}'")

@@ -20,19 +20,19 @@ pictures, which keeps the model a model of them. x_ref is the picture and x_gen
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.compilation import loops_are_slow
+from clipdiff_jax.core.types import Params
 from clipdiff_jax.diffusion.asymmetric import asymmetric
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.losses import NoiseLoss
-from clipdiff_jax.diffusion.prediction import Denoise, Prediction, q_sample
+from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, q_sample
 from clipdiff_jax.diffusion.sampler import Loop, sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser
@@ -41,9 +41,9 @@ from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.perceptual.directional import change, direction_term, length_term
 from clipdiff_jax.perceptual.identity import FaceEncoder, identity_loss
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.training.stage import Aux
+from clipdiff_jax.training.stage import Aux, Batch, Loss
 
-Loss = Callable[[Any, Any, dict[str, Array], Array], tuple[Array, Aux]]
+Generated = tuple[Array, Array, Batch | None]  # pictures, what they were, the next batch
 
 
 def make_loss(
@@ -60,7 +60,7 @@ def make_loss(
     step = ddim(config.schedule)
     times = ddim_grid(objective.t0, objective.train_steps)
 
-    def unrolled(params, frozen, batch, key):
+    def unrolled(params: Params, frozen: Params, batch: Batch, key: Array) -> Generated:
         generated = sample(
             Diffusion(config, params, dtype).denoise,
             step,
@@ -72,20 +72,20 @@ def make_loss(
         )
         return generated, batch["image"], None
 
-    def single_step(params, frozen, batch, key):
+    def single_step(params: Params, frozen: Params, batch: Batch, key: Array) -> Generated:
         t, t_next = _ends(times, batch)
         prediction = Diffusion(config, params, dtype).denoise(batch["latent"], t, None)
         moved = step(batch["latent"], prediction, t, t_next, None)
         return prediction.x0, batch["image"], _onwards(batch, moved)
 
-    def noised(params, frozen, batch, key):
+    def noised(params: Params, frozen: Params, batch: Batch, key: Array) -> Generated:
         time_key, eps_key = jax.random.split(jax.random.fold_in(key, 2))
         x0 = batch["image"]
         t = jax.random.randint(time_key, x0.shape[:1], 0, objective.t0 + 1)
         x_t = q_sample(config.schedule, x0, t, jax.random.normal(eps_key, x0.shape))
         return Diffusion(config, params, dtype).denoise(x_t, t, None).x0, x0, None
 
-    def h_space(params, frozen, batch, key):
+    def h_space(params: Params, frozen: Params, batch: Batch, key: Array) -> Generated:
         t, t_next = _ends(times, batch)
         plain = Diffusion(config, frozen["base"], dtype).denoise(batch["latent"], t, None)
         shift = shifted_denoiser(config, frozen["base"], params, dtype=dtype)
@@ -100,7 +100,9 @@ def make_loss(
         "h_space": h_space,
     }
 
-    def loss(params, frozen, batch, key):
+    def loss(
+        params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Array, Aux]:
         generated, reference, following = modes[objective.mode](params, frozen, batch, key)
         view_key, noise_key = jax.random.split(key)
         total, metrics = picture_loss(frozen, generated, reference, view_key)
@@ -110,7 +112,9 @@ def make_loss(
             metrics["noise"] = noise
         return total, Aux(metrics, following)
 
-    def picture_loss(frozen, generated, reference, key):
+    def picture_loss(
+        frozen: Params, generated: Array, reference: Array, key: Array
+    ) -> tuple[Array, dict[str, Array]]:
         moved = change(
             dataclasses.replace(clip, params=frozen["clip"]).embed_images,
             frozen["direction"],
@@ -146,7 +150,7 @@ def _noise_loss(
     )
     t, eps = noise_loss.draw(x0, time_key, eps_key)
 
-    def network(x_t, t, cond):
+    def network(x_t: Array, t: Array, cond: Cond) -> Array:
         del cond
         return Diffusion(config, params, dtype).apply(x_t, t)
 

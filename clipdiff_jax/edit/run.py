@@ -125,10 +125,10 @@ def _edit(
     up, down, few = grids
     base = Diffusion(config, base_params, dtype).denoise
 
-    def noised(x, index):
+    def noised(x: Array, index: Array | int) -> Array:
         return q_sample(schedule, x, down[0], step_noise(keys, index, x.shape))
 
-    def purified(index, x):
+    def purified(index: Array, x: Array) -> Array:
         return sample(base, step, few, noised(x, index + 1), None, None)
 
     x0 = jax.lax.fori_loop(0, purify, purified, x0)

@@ -6,7 +6,7 @@ asked to have moved in CLIP's space as the text has, and otherwise to have staye
 is described by `stages.edit_objective`, how by `stages.edit_loss`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,11 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32
+from jaxtyping import Array, Float32, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.config import to_dict
-from clipdiff_jax.core.types import DTypeName, as_dtype
+from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.select import matching
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
@@ -38,7 +38,7 @@ from clipdiff_jax.perceptual.directional import text_direction
 from clipdiff_jax.perceptual.identity import FaceEncoder, load_face
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.training.stage import Stage, StageConfig
+from clipdiff_jax.training.stage import Preview, Stage, StageConfig
 from clipdiff_jax.weights.folder import save_folder
 from clipdiff_jax.weights.params import fingerprint
 
@@ -180,15 +180,15 @@ def save_edit(
 
 def _make_preview(
     objective: EditObjective, base: Diffusion, images: np.ndarray, latents: np.ndarray
-) -> Callable[[Any, Any, Array], dict[str, Array]]:
+) -> Preview:
     times = ddim_grid(objective.t0, objective.train_steps)
 
     @jax.jit
-    def generate(params, frozen, latents):
+    def generate(params: Params, frozen: Params, latents: Array) -> Array:
         denoise = trained_denoiser(objective, base.config, params, frozen, base.dtype)
         return sample(denoise, ddim(base.config.schedule), times, latents, None, None)
 
-    def preview(params, frozen, key):
+    def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Array]:
         del key
         return {"edited": jnp.concatenate([images, generate(params, frozen, latents)])}
 

@@ -104,10 +104,13 @@ def make_train_step(
 
             def one_round(
                 carry: tuple[TrainState, Batch], index: Array
-            ) -> tuple[tuple[TrainState, Batch | None], Metrics]:
+            ) -> tuple[tuple[TrainState, Batch], Metrics]:
                 state, batch = carry
-                state, metrics, batch = update(state, frozen, batch, jax.random.fold_in(key, index))
-                return (state, batch), metrics
+                round_key = jax.random.fold_in(key, index)
+                state, metrics, following = update(state, frozen, batch, round_key)
+                if following is None:
+                    raise ValueError(f"a stage of {stage.rounds} rounds needs `Aux.batch`")
+                return (state, following), metrics
 
             (state, _), metrics = jax.lax.scan(
                 one_round, (state, batch), jnp.arange(stage.rounds), unroll=loops_are_slow()

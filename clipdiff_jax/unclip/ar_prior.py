@@ -122,7 +122,7 @@ def sample_codes(
         noise = jax.vmap(lambda key: jax.random.gumbel(_fold(key, index), (config.buckets,)))(keys)
         return jnp.argmax(guided + column(temperature) * noise, axis=-1).astype(jnp.int32)
 
-    def step(carry, index):
+    def step(carry: tuple[Array, Any], index: Array) -> tuple[tuple[Array, Any], Array]:
         logits, cache = carry
         code = draw(logits, index)
         return apply(_twice(code), both.mask, cache, method="extend"), code

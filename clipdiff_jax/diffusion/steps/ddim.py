@@ -8,6 +8,7 @@ with z standard normal noise.
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from clipdiff_jax.diffusion.prediction import Prediction, match

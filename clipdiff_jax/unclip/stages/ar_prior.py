@@ -19,14 +19,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Key
 
 from clipdiff_jax.core.batching import filled
-from clipdiff_jax.core.types import DTypeName, as_dtype
+from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models import pca
 from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
 from clipdiff_jax.models.pca import PCA
-from clipdiff_jax.training.stage import Aux, Stage, StageConfig
+from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.unclip.ar_prior import (
     NETWORK,
     dot_products,
@@ -114,10 +115,12 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
         fitted = fitted_params(model, blank, np.zeros(1), config.deviations)
     network: Any = ARPrior(model, remat=config.remat, dtype=dtype)
 
-    def init(key):
+    def init(key: Key[Array, ""]) -> Params:
         return init_params(model, key) | jax.tree.map(jnp.asarray, fitted)
 
-    def loss(params, frozen, batch, key):
+    def loss(
+        params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Array, Aux]:
         image, tokens = batch["embedding"], batch["tokens"]
         text = inputs.features(frozen, tokens, dtype)
         dot, codes = to_codes(model, params, image, text.embedding)
@@ -132,7 +135,7 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
         value = (of_dot + of_codes.sum(axis=1).mean()) / (model.dims + 1)
         return value, Aux({"dot": of_dot, "first_code": of_codes[:, 0].mean()})
 
-    def export(path: Path, params):
+    def export(path: Path, params: Params) -> None:
         # What the network was fitted to stays exact.
         stored = jax.tree.map(lambda p: cast(p, as_dtype(config.export_dtype)), params[NETWORK])
         save_part(path, model, params | {NETWORK: stored}, clip=inputs.clip_fingerprint)
@@ -173,6 +176,6 @@ def fit_to_data(config: ARPriorStage, inputs: PriorInputs) -> dict[str, Any]:
     return fitted_params(config.model, components, np.concatenate(dots), config.deviations)
 
 
-def _where(dropped, empty, text):
+def _where(dropped: Array, empty: Array, text: Array) -> Array:
     """`empty` [1, ...] in the place of those of `text` [B, ...] that are dropped."""
     return jnp.where(dropped.reshape(-1, *[1] * (text.ndim - 1)), empty, text)

@@ -15,20 +15,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.compilation import jit_once
-from clipdiff_jax.core.types import DTypeName, as_dtype
+from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption, first_examples, prepare
 from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
-from clipdiff_jax.models.unclip import Decoder, Noise, init_params
+from clipdiff_jax.diffusion.prediction import Cond
+from clipdiff_jax.models.unclip import Decoder, Noise, TextFeatures, init_params
 from clipdiff_jax.models.unet import UNet
 from clipdiff_jax.pixel.load import load_diffusion
-from clipdiff_jax.training.stage import Aux, Stage, StageConfig
+from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.unclip.networks import condition, encode_images, encode_texts, run_decoder
 from clipdiff_jax.unclip.parts import image_encoder, read_part, save_part, text_encoder
 from clipdiff_jax.weights.params import fingerprint, take_fitting
@@ -127,10 +129,10 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
     transform = _Transform(model.image_size, config.flip, clip.tokenizer)
     shown = first_examples(source, transform, config.preview_count)
 
-    def features(frozen, tokens):
+    def features(frozen: Params, tokens: Array) -> TextFeatures:
         return encode_texts(text_tower, dtype, frozen["text"], tokens)
 
-    def embeddings(frozen, batch):
+    def embeddings(frozen: Params, batch: Batch) -> Array:
         if "embedding" in batch:
             return batch["embedding"]
         return encode_images(image_tower, dtype, frozen["image"], batch["image"])
@@ -143,7 +145,9 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
         config.vlb_weight,
     )
 
-    def loss(params, frozen, batch, key):
+    def loss(
+        params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Array, Aux]:
         x0 = batch["image"]
         keys = jax.random.split(key, 5)
         with_image = jax.random.bernoulli(keys[0], 1 - config.drop_image, x0.shape[:1])
@@ -154,14 +158,14 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
         t, eps = noise_loss.draw(x0, keys[2], keys[3])
         unet: Any = UNet(model.network, dtype=dtype)
 
-        def network(x_t, t, cond):
+        def network(x_t: Array, t: Array, cond: Cond) -> Array:
             rngs = {"dropout": keys[4]}
             return unet.apply({"params": params["unet"]}, x_t, t, cond, train=True, rngs=rngs)
 
         value, metrics = noise_loss(network, x0, t, eps, cond)
         return value, Aux(metrics)
 
-    def preview(params, frozen, key):
+    def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Array]:
         batch = jax.tree.map(jnp.asarray, shown)
         times = even_grid(model.schedule.num_steps, config.preview_steps, "linspace")
         nothing = jnp.broadcast_to(jnp.asarray(empty), batch["tokens"].shape)
@@ -183,7 +187,7 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
         )
         return {"samples": samples, "originals": batch["image"]}
 
-    def export(path: Path, params):
+    def export(path: Path, params: Params) -> None:
         of, stored = fingerprint(clip.params), as_dtype(config.export_dtype)
         save_part(path, model, params, clip=of, dtype=stored)
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Key
 
-from clipdiff_jax.core.types import DTypeName, as_dtype
+from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.data.transforms import first_examples
 from clipdiff_jax.diffusion.grids import even_grid
@@ -26,7 +26,7 @@ from clipdiff_jax.diffusion.prediction import make_denoise
 from clipdiff_jax.diffusion.steps.analytic import estimate_gamma
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior
 from clipdiff_jax.models.unclip import Prior, init_params
-from clipdiff_jax.training.stage import Aux, Stage, StageConfig
+from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.unclip.networks import GAMMA
 from clipdiff_jax.unclip.parts import save_part
 from clipdiff_jax.unclip.stages.prior_inputs import (
@@ -107,12 +107,14 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         start = {NETWORK: start[NETWORK]}  # without Gamma, which is another network's soon
     network: Any = DiffusionPrior(model.network, remat=config.remat, dtype=dtype)
 
-    def init(key):
+    def init(key: Key[Array, ""]) -> Params:
         return {NETWORK: init_params(model, key)[NETWORK] | inputs.units}
 
     noise_loss = NoiseLoss(model.schedule, "x0", config.weighting)
 
-    def loss(params, frozen, batch, key):
+    def loss(
+        params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Array, Aux]:
         time_key, noise_key, drop_key = jax.random.split(key, 3)
         prior = params[NETWORK]
         text = inputs.features(frozen, batch["tokens"], dtype, drop_key, config.drop_text)
@@ -123,7 +125,7 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         )
         return value, Aux(metrics)
 
-    def export(path: Path, params):
+    def export(path: Path, params: Params) -> None:
         stored = jax.tree.map(lambda a: cast(a, as_dtype(config.export_dtype)), params)
         if config.gamma_times:
             stored |= {GAMMA: jax.device_get(estimate(config, inputs, params))}

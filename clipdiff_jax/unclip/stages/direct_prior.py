@@ -15,13 +15,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from clipdiff_jax.core.types import DTypeName, as_dtype
+from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.direct_prior import DirectPrior, DirectPriorConfig
-from clipdiff_jax.training.stage import Aux, Stage, StageConfig
+from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.unclip.ar_prior import dot_products
 from clipdiff_jax.unclip.direct_prior import NETWORK, init_params
 from clipdiff_jax.unclip.parts import save_part
@@ -81,10 +81,12 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
     network: Any = DirectPrior(model, remat=config.remat, dtype=dtype)
     temperature = inputs.clip.temperature
 
-    def init(key):
+    def init(key: Key[Array, ""]) -> Params:
         return {NETWORK: init_params(model, key)[NETWORK] | inputs.units}
 
-    def loss(params, frozen, batch, key):
+    def loss(
+        params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Array, Aux]:
         del key
         variables = {"params": params[NETWORK]}
         text = inputs.features(frozen, batch["tokens"], dtype)
@@ -97,7 +99,7 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
         metrics = {"error": error, "contrast": contrast, "cosine": cosine}
         return error + config.contrastive * contrast, Aux(metrics)
 
-    def export(path: Path, params):
+    def export(path: Path, params: Params) -> None:
         save_part(
             path, model, params, clip=inputs.clip_fingerprint, dtype=as_dtype(config.export_dtype)
         )

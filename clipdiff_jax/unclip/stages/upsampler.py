@@ -14,15 +14,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
-from clipdiff_jax.core.types import DTypeName, as_dtype
+from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.degrade import Blur, Degradation, Resampling, degrade
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import first_examples, square, to_float
 from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
 from clipdiff_jax.models.unclip import Noise, Upsampler, init_params
-from clipdiff_jax.training.stage import Aux, Stage, StageConfig
+from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.unclip.networks import enlarge, run_upsampler, upsampler_output
 from clipdiff_jax.unclip.parts import read_part, save_part
 
@@ -120,7 +121,9 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
         config.vlb_weight,
     )
 
-    def loss(params, frozen, batch, key):
+    def loss(
+        params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Array, Aux]:
         del frozen
         x0 = batch["image"]
         enlarged = enlarge(batch["low"], config.crop_size)
@@ -130,7 +133,7 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
         value, metrics = noise_loss(network, x0, t, eps, enlarged)
         return value, Aux(metrics)
 
-    def preview(params, frozen, key):
+    def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Array]:
         del frozen
         batch = jax.tree.map(jnp.asarray, shown)
         times = even_grid(model.schedule.num_steps, config.preview_steps)
@@ -141,7 +144,7 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
         enlarged = jnp.clip(enlarge(low, model.image_size), -1, 1)
         return {"samples": samples, "enlarged": enlarged, "originals": batch["image"]}
 
-    def export(path: Path, params):
+    def export(path: Path, params: Params) -> None:
         save_part(path, model, params, dtype=as_dtype(config.export_dtype))
 
     return Stage(
