@@ -87,7 +87,10 @@ def test_variations_of_pictures(folder, tmp_path):
     [
         (["generate", "--model", "karlo"], "is for pictures from texts: give --prompt"),
         (["generate", "--guidance", 2], "--guidance is for pictures from texts: give --prompt"),
-        (["generate", "--model", "karlo", "--prompt", "a", "--eta", 1], "--eta 1 is of the sampler 'ddim'"),
+        (
+            ["generate", "--model", "karlo", "--prompt", "a", "--eta", 1],
+            "--eta 1 is of the sampler 'ddim'",
+        ),
         (["generate", "--model", "faces", "--prompt", "a"], "no 'model_index.json' in"),
         (["generate", "--model", "variations", "--prompt", "a"], "no stage 'prior' loaded"),
         (["generate", "--model", "karlo", "--prompts", "faces/face0.txt"], "face0.txt"),
