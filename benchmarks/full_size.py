@@ -19,25 +19,15 @@ from pathlib import Path
 import numpy as np
 from side_by_side import compare, median, peak_memory
 
+from clipdiff_jax.models import presets
+from clipdiff_jax.weights.layouts import decoder_diffusers, unet_diffusers
+
 TOKENS = 81  # of the decoder's context
-# Of diffusers' two classes; the rest of each config is the class's default or given below.
+# What diffusers' two classes are made with: the config of each published network.
 NETWORKS = {
-    "decoder": {
-        "sample_size": 64, "in_channels": 3, "out_channels": 6, "layers_per_block": 3,
-        "block_out_channels": (320, 640, 960, 1280), "attention_head_dim": 64,
-        "down_block_types": ("ResnetDownsampleBlock2D", *3 * ("SimpleCrossAttnDownBlock2D",)),
-        "up_block_types": (*3 * ("SimpleCrossAttnUpBlock2D",), "ResnetUpsampleBlock2D"),
-        "mid_block_type": "UNetMidBlock2DSimpleCrossAttn", "cross_attention_dim": 1536,
-        "class_embed_type": "identity", "resnet_time_scale_shift": "scale_shift",
-    },
-    "celebahq": {
-        "sample_size": 256, "block_out_channels": (128, 128, 256, 256, 512, 512),
-        "down_block_types": (*4 * ("DownBlock2D",), "AttnDownBlock2D", "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", "AttnUpBlock2D", *4 * ("UpBlock2D",)),
-        "downsample_padding": 0, "flip_sin_to_cos": False, "freq_shift": 1, "norm_eps": 1e-6,
-        "attention_head_dim": None,
-    },
-}  # fmt: skip
+    "decoder": decoder_diffusers.write_config(presets.KARLO_DECODER.network, 64),
+    "celebahq": unet_diffusers.write_config(presets.DDPM_256.unet, 256),
+}
 TINY = {
     "decoder": {
         "sample_size": 16, "layers_per_block": 1, "block_out_channels": (32, 32, 64, 64),
@@ -74,6 +64,7 @@ def write(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     options = NETWORKS[args.network] | (TINY[args.network] if args.tiny else {})
     kind = UNet2DConditionModel if args.network == "decoder" else UNet2DModel
+    options = {name: value for name, value in options.items() if name != "_class_name"}
     kind(**options).save_pretrained(args.folder)
 
 
@@ -82,7 +73,6 @@ def ours(args: argparse.Namespace) -> dict:
     import jax.numpy as jnp
 
     from clipdiff_jax.models.unet import UNet
-    from clipdiff_jax.weights.layouts import decoder_diffusers, unet_diffusers
     from clipdiff_jax.weights.read import open_tensors
     from clipdiff_jax.weights.tables import import_params
 

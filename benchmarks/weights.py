@@ -9,7 +9,6 @@ hand.
 """
 
 import argparse
-import dataclasses
 import functools
 import math
 from typing import Any
@@ -17,81 +16,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from clipdiff_jax.models import arcface, clip
+from clipdiff_jax.models import arcface, clip, presets, unclip
 from clipdiff_jax.models.arcface import ArcFaceConfig
-from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
-from clipdiff_jax.models.resnet import ModifiedResNetConfig
-from clipdiff_jax.models.unclip import (
-    Decoder,
-    ImageEncoder,
-    Prior,
-    TextEncoder,
-    Upsampler,
-)
-from clipdiff_jax.models.unet import UNet, UNetConfig, num_params
-from clipdiff_jax.unclip import networks as unclip_networks
+from clipdiff_jax.models.unet import UNet, num_params
 
-LARGE = TextConfig(width=768, heads=12, mlp_width=3072)
-HUGE = TextConfig(width=1024, heads=16, depth=24, mlp_width=4096)
 CLIPS = {
-    "CLIP ViT-B/32": CLIPConfig(),
-    "CLIP ViT-B/16": CLIPConfig(VisionTransformerConfig(patch_size=16)),
-    "CLIP ViT-L/14": CLIPConfig(
-        VisionTransformerConfig(patch_size=14, width=1024, depth=24, heads=16, mlp_width=4096),
-        LARGE,
-        projection_dim=768,
-    ),
-    "CLIP RN50": CLIPConfig(ModifiedResNetConfig(), projection_dim=1024),
-    "OpenCLIP ViT-H/14": CLIPConfig(
-        VisionTransformerConfig(patch_size=14, width=1280, depth=32, heads=16, mlp_width=5120),
-        HUGE,
-        projection_dim=1024,
-    ),
+    "CLIP ViT-B/32": presets.CLIP_VIT_B32,
+    "CLIP ViT-B/16": presets.CLIP_VIT_B16,
+    "CLIP ViT-L/14": presets.CLIP_VIT_L14,
+    "CLIP RN50": presets.CLIP_RN50,
+    "OpenCLIP ViT-H/14": presets.OPENCLIP_VIT_H14,
 }
-GUIDED = UNetConfig(
-    out_channels=6, channels=(256, 256, 512, 512, 1024, 1024), attention_levels=(3, 4, 5),
-    head_width=64, norm_eps=1e-5, time_order="cos_sin", time_shift=0.0, scale_shift=True,
-    residual_resampling=True, downsample_padding="both",
-)  # fmt: skip
 UNETS = {
-    "DDPM at 256 px": UNetConfig(),
-    "DDPM CIFAR-10": UNetConfig(channels=(128, 256, 256, 256), attention_levels=(1,)),
-    "guided 64 px": dataclasses.replace(
-        GUIDED, channels=(192, 384, 576, 768), blocks=3, attention_levels=(1, 2, 3),
-        num_classes=1000,
-    ),
-    "guided 128 px": dataclasses.replace(
-        GUIDED, channels=(256, 256, 512, 768, 1024), attention_levels=(2, 3, 4), head_width=None,
-        heads=4, num_classes=1000,
-    ),
-    "guided 256 px": dataclasses.replace(GUIDED, num_classes=1000),
-    "guided 256 px, no classes": GUIDED,
-    "guided 512 px": dataclasses.replace(
-        GUIDED, channels=(128, 256, 256, 512, 512, 1024, 1024), attention_levels=(4, 5, 6),
-        sinusoid_width=256, time_width=1024, num_classes=1000,
-    ),
-    "P2, ILVR 256 px": dataclasses.replace(
-        GUIDED, channels=(128, 128, 256, 256, 512, 512), blocks=1, attention_levels=(4,)
-    ),
-}  # fmt: skip
-
-KARLO = dataclasses.replace(GUIDED, channels=(320, 640, 960, 1280), blocks=3, attention_levels=())
-DECODER = dataclasses.replace(
-    KARLO, attention_levels=(1, 2, 3), pooled_width=1280, pooled_projection=False,
-    context_width=1536,
-)  # fmt: skip
-UPSAMPLER = dataclasses.replace(
-    KARLO, in_channels=6, out_channels=3, attention_levels=(), middle_attention=False,
-    scale_shift=False,
-)  # fmt: skip
-LARGE_CLIP = CLIPS["CLIP ViT-L/14"]
-STAGES = {
-    "Karlo, text tower": TextEncoder(LARGE_CLIP.text),
-    "Karlo, image tower (variations)": ImageEncoder(LARGE_CLIP.vision),
-    "Karlo, prior": Prior(),
-    "Karlo, decoder": Decoder(DECODER),
-    "Karlo, upsampler (two networks)": Upsampler(UPSAMPLER),
+    "DDPM at 256 px": presets.DDPM_256.unet,
+    "DDPM CIFAR-10": presets.DDPM_CIFAR10.unet,
+    "guided 64 px": presets.ADM_64,
+    "guided 128 px": presets.ADM_128,
+    "guided 256 px": presets.ADM_256,
+    "guided 256 px, no classes": presets.ADM_256_NO_CLASSES,
+    "guided 512 px": presets.ADM_512,
+    "P2, ILVR 256 px": presets.P2_256,
 }
+PARTS = {
+    "Karlo, text tower": presets.KARLO_TEXT,
+    "Karlo, image tower (variations)": presets.KARLO_IMAGE,
+    "Karlo, prior": presets.KARLO_PRIOR,
+    "Karlo, decoder": presets.KARLO_DECODER,
+    "Karlo, upsampler (two networks)": presets.KARLO_UPSAMPLER,
+}
+DECODER, UPSAMPLER = presets.KARLO_DECODER.network, presets.KARLO_UPSAMPLER.network
 TOKENS = 81  # of the decoder's context
 GUIDED_BATCH = 2  # one picture, with and without its conditions
 
@@ -132,8 +85,8 @@ def main() -> None:
     counts = {name: count(functools.partial(clip.init_params, c)) for name, c in CLIPS.items()}
     counts |= {name: num_params(config, config.stride) for name, config in UNETS.items()}
     counts["ArcFace IR-SE50"] = count(functools.partial(arcface.init_params, ArcFaceConfig()))
-    for name, stage in STAGES.items():
-        counts[name] = count(functools.partial(unclip_networks.init_params, stage))
+    for name, part in PARTS.items():
+        counts[name] = count(functools.partial(unclip.init_params, part))
     print("| model | parameters | float32 | bfloat16 |\n|---|--:|--:|--:|")
     for name, n in counts.items():
         print(f"| {name} | {n / 1e6:.1f}M | {4 * n / 2**20:.0f} MiB | {2 * n / 2**20:.0f} MiB |")

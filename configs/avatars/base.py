@@ -9,8 +9,7 @@ falling. Inversion keeps pictures all the same, and edits are learned from it: s
 """
 
 from clipdiff_jax.data.sources import AvatarsData
-from clipdiff_jax.models.pixel import DiffusionConfig
-from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.pixel.stage import BaseStage
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
@@ -18,19 +17,10 @@ from clipdiff_jax.training.optim import OptimConfig
 
 
 def get_config() -> RunConfig:
-    unet = UNetConfig(
-        channels=(96, 192),
-        blocks=1,
-        attention_levels=(1,),
-        head_width=64,
-        patch=4,
-        input_skip=True,
-        scale_shift=True,
-    )
     return RunConfig(
         stage=BaseStage(
             data=AvatarsData(size=64),
-            model=DiffusionConfig(unet=unet, image_size=64, prediction="v"),
+            model=presets.AVATARS_BASE,
             flip=False,
             export_dtype="bfloat16",
         ),

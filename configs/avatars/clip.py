@@ -23,45 +23,17 @@ mouth 81 % (chance 25 %), clothes 70 % and eyes 51 %; retrieval among 256 captio
 
 from clipdiff_jax.clip.stage import ClipStage
 from clipdiff_jax.data.sources import AvatarsData
-from clipdiff_jax.models.clip import CLIPConfig, TextConfig
-from clipdiff_jax.models.resnet import ModifiedResNetConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
 
 
 def get_config() -> RunConfig:
-    vision = ModifiedResNetConfig(
-        image_size=64,
-        width=64,
-        depths=(0, 1, 1),
-        heads=8,
-        expansion=2,
-        stem="space_to_depth",
-        pool="dense",
-        norm="group",
-        norm_groups=8,
-    )
-    text = TextConfig(
-        vocab_size=1024,
-        context_length=32,
-        width=128,
-        depth=3,
-        heads=2,
-        mlp_width=512,
-        activation="gelu",
-        eos_token_id=1,
-    )
     return RunConfig(
         stage=ClipStage(
             data=AvatarsData(size=64, variants=8),
-            clip=CLIPConfig(
-                vision,
-                text,
-                projection_dim=256,
-                image_mean=(0.5, 0.5, 0.5),
-                image_std=(0.5, 0.5, 0.5),
-            ),
+            clip=presets.AVATARS_CLIP,
             crop=0.9,
             noise=0.06,
             group_by=(

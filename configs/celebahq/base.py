@@ -9,9 +9,10 @@ same network are what most will start from. Several GPUs share a batch as they a
 parameters too, add --config.train.mesh.fsdp=8.
 """
 
+from dataclasses import replace
+
 from clipdiff_jax.data.tfds_source import TfdsData
-from clipdiff_jax.models.pixel import DiffusionConfig
-from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.pixel.stage import BaseStage
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
@@ -19,10 +20,11 @@ from clipdiff_jax.training.optim import OptimConfig
 
 
 def get_config() -> RunConfig:
+    network = replace(presets.DDPM_256.unet, remat=True)
     return RunConfig(
         stage=BaseStage(
             data=TfdsData(name="celeb_a_hq/256", split="train[:70%]"),
-            model=DiffusionConfig(unet=UNetConfig(remat=True), image_size=256),
+            model=replace(presets.DDPM_256, unet=network),
             flip=True,
             dtype="bfloat16",
         ),

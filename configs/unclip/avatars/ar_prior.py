@@ -7,7 +7,7 @@ Of the 256 dimensions 32 hold 98.7 % of the variance of the embeddings (8192 fac
 """
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
-from clipdiff_jax.models.ar_prior import ARPriorConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -15,21 +15,10 @@ from clipdiff_jax.unclip.stages.ar_prior import ARPriorStage
 
 
 def get_config() -> RunConfig:
-    network = ARPriorConfig(
-        embedding_width=256,
-        hidden_width=128,
-        text_length=32,
-        dims=32,
-        buckets=64,
-        dot_buckets=16,
-        width=128,
-        depth=4,
-        heads=4,
-    )
     return RunConfig(
         stage=ARPriorStage(
             data=EmbeddingsData("runs/unclip/embeddings"),
-            model=network,
+            model=presets.AVATARS_AR_PRIOR,
             fit_examples=8192,
             export_dtype="bfloat16",
         ),

@@ -14,10 +14,7 @@ See docs/results.md for what it draws.
 """
 
 from clipdiff_jax.data.sources import AvatarsData
-from clipdiff_jax.diffusion.schedule import DiscreteSchedule
-from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
-from clipdiff_jax.models.unclip import Decoder
-from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -25,37 +22,11 @@ from clipdiff_jax.unclip.stages.decoder import DecoderStage
 
 
 def get_config() -> RunConfig:
-    unet = UNetConfig(
-        channels=(96, 192),
-        blocks=1,
-        attention_levels=(1,),
-        head_width=64,
-        patch=4,
-        input_skip=True,
-        scale_shift=True,
-        pooled_width=384,
-        pooled_projection=False,
-        context_width=128,
-    )
-    conditioning = DecoderConditioningConfig(
-        embedding_width=256,
-        hidden_width=128,
-        pooled_width=384,
-        context_width=128,
-        unit_norm=True,
-    )
     return RunConfig(
         stage=DecoderStage(
             data=AvatarsData(size=64),
             embeddings="runs/unclip/embeddings",
-            model=Decoder(
-                unet,
-                conditioning,
-                schedule=DiscreteSchedule(),
-                prediction="v",
-                learned_variance=False,
-                guidance=2.0,
-            ),
+            model=presets.AVATARS_DECODER,
             start_base="demo",
             export_dtype="bfloat16",
         ),

@@ -6,7 +6,7 @@ The committed weights are this recipe's.
 """
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
-from clipdiff_jax.models.direct_prior import DirectPriorConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -14,13 +14,10 @@ from clipdiff_jax.unclip.stages.direct_prior import DirectPriorStage
 
 
 def get_config() -> RunConfig:
-    network = DirectPriorConfig(
-        embedding_width=256, hidden_width=128, text_length=32, width=128, depth=4, heads=4
-    )
     return RunConfig(
         stage=DirectPriorStage(
             data=EmbeddingsData("runs/unclip/embeddings"),
-            model=network,
+            model=presets.AVATARS_DIRECT_PRIOR,
             export_dtype="bfloat16",
         ),
         train=TrainConfig(

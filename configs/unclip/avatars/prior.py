@@ -6,8 +6,7 @@ The committed weights are this recipe's; Gamma was estimated afterwards, from th
 """
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
-from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
-from clipdiff_jax.models.unclip import Prior
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -15,13 +14,10 @@ from clipdiff_jax.unclip.stages.diffusion_prior import DiffusionPriorStage
 
 
 def get_config() -> RunConfig:
-    network = DiffusionPriorConfig(
-        embedding_width=256, hidden_width=128, text_length=32, width=128, depth=4, heads=4
-    )
     return RunConfig(
         stage=DiffusionPriorStage(
             data=EmbeddingsData("runs/unclip/embeddings"),
-            model=Prior(network, guidance=2.0),
+            model=presets.AVATARS_PRIOR,
             gamma_times=64,
             export_dtype="bfloat16",
         ),

@@ -11,9 +11,7 @@ on plain areas; the loss, 0.0097, is then still falling. These are the committed
 """
 
 from clipdiff_jax.data.sources import AvatarsData
-from clipdiff_jax.diffusion.schedule import DiscreteSchedule
-from clipdiff_jax.models.unclip import Upsampler
-from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -21,27 +19,10 @@ from clipdiff_jax.unclip.stages.upsampler import UpsamplerStage
 
 
 def get_config() -> RunConfig:
-    unet = UNetConfig(
-        in_channels=6,
-        channels=(128,),
-        blocks=1,
-        attention_levels=(),
-        middle_attention=False,
-        patch=8,
-        input_skip=True,
-        scale_shift=True,
-    )
     return RunConfig(
         stage=UpsamplerStage(
             data=AvatarsData(size=256, count=6000),
-            model=Upsampler(
-                unet,
-                image_size=256,
-                low_size=64,
-                schedule=DiscreteSchedule("squared_cosine"),
-                prediction="x0",
-                last=False,
-            ),
+            model=presets.AVATARS_UPSAMPLER,
             crop=0.25,
             export_dtype="bfloat16",
             preview_steps=10,

@@ -8,11 +8,11 @@ The embeddings are those of OpenAI's ViT-L/14, computed in each step; images and
 with this file, only with small weights in the same layout (`tests/stages/test_decoder.py`).
 """
 
+from dataclasses import replace
+
 from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.folder import FolderData
-from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
-from clipdiff_jax.models.unclip import Decoder
-from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -20,27 +20,12 @@ from clipdiff_jax.unclip.stages.decoder import DecoderStage
 
 
 def get_config() -> RunConfig:
-    unet = UNetConfig(
-        out_channels=6,
-        channels=(320, 640, 960, 1280),
-        blocks=3,
-        attention_levels=(1, 2, 3),
-        head_width=64,
-        norm_eps=1e-5,
-        time_order="cos_sin",
-        time_shift=0.0,
-        scale_shift=True,
-        residual_resampling=True,
-        pooled_width=1280,
-        pooled_projection=False,
-        context_width=1536,
-        remat=True,
-    )
+    network = replace(presets.KARLO_DECODER.network, remat=True)
     return RunConfig(
         stage=DecoderStage(
             data=FolderData("data/images", on_error="skip"),
             clip="openai/clip-vit-large-patch14",
-            model=Decoder(unet, DecoderConditioningConfig()),
+            model=replace(presets.KARLO_DECODER, network=network),
             start="kakaobrain/karlo-v1-alpha",
             flip=False,
             dtype="bfloat16",

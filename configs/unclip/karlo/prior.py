@@ -7,7 +7,7 @@ It has not been trained with this file, only with small weights in the same layo
 """
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
-from clipdiff_jax.models.unclip import Prior
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -19,7 +19,7 @@ def get_config() -> RunConfig:
         stage=DiffusionPriorStage(
             data=EmbeddingsData("runs/karlo/embeddings"),
             clip="openai/clip-vit-large-patch14",
-            model=Prior(),
+            model=presets.KARLO_PRIOR,
             start="kakaobrain/karlo-v1-alpha",
             remat=True,
             dtype="bfloat16",

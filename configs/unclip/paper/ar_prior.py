@@ -10,7 +10,7 @@ that the context is 77 + 2 + 318. It has not been trained with this file.
 
 from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.embeddings import EmbeddingsData
-from clipdiff_jax.models.ar_prior import ARPriorConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -18,22 +18,11 @@ from clipdiff_jax.unclip.stages.ar_prior import ARPriorStage
 
 
 def get_config() -> RunConfig:
-    network = ARPriorConfig(
-        embedding_width=1024,
-        hidden_width=1024,
-        text_length=77,
-        dims=319,
-        buckets=1024,
-        dot_buckets=1024,
-        width=1664,
-        depth=24,
-        heads=26,
-    )
     return RunConfig(
         stage=ARPriorStage(
             data=EmbeddingsData("runs/paper/embeddings"),
             clip="runs/paper/clip",
-            model=network,
+            model=presets.PAPER_AR_PRIOR,
             drop_text=0.1,
             remat=True,
             dtype="bfloat16",

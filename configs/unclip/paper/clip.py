@@ -9,27 +9,17 @@ has not been trained with this file.
 from clipdiff_jax.clip.stage import ClipStage
 from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.folder import FolderData
-from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
 
 
 def get_config() -> RunConfig:
-    vision = VisionTransformerConfig(
-        image_size=256,
-        patch_size=16,
-        width=1280,
-        depth=32,
-        heads=16,
-        mlp_width=5120,
-        activation="gelu",
-    )
-    text = TextConfig(width=1024, depth=24, heads=16, mlp_width=4096, activation="gelu")
     return RunConfig(
         stage=ClipStage(
             data=FolderData("data/images"),
-            clip=CLIPConfig(vision, text, projection_dim=1024),
+            clip=presets.PAPER_CLIP,
             tokenizer="openai/clip-vit-large-patch14",
             remat=True,
             dtype="bfloat16",

@@ -10,8 +10,7 @@ the 77 states of CLIP's own. It has not been trained with this file.
 
 from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.embeddings import EmbeddingsData
-from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
-from clipdiff_jax.models.unclip import Prior
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -19,14 +18,11 @@ from clipdiff_jax.unclip.stages.diffusion_prior import DiffusionPriorStage
 
 
 def get_config() -> RunConfig:
-    network = DiffusionPriorConfig(
-        embedding_width=1024, hidden_width=1024, text_length=77, width=2048, depth=24, heads=32
-    )
     return RunConfig(
         stage=DiffusionPriorStage(
             data=EmbeddingsData("runs/paper/embeddings"),
             clip="runs/paper/clip",
-            model=Prior(network),
+            model=presets.PAPER_PRIOR,
             remat=True,
             dtype="bfloat16",
         ),

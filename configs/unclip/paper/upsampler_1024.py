@@ -9,12 +9,12 @@ are at least 1024 px a side. Whether the paper degrades them as strongly as BSRG
 --config.stage.degradation.strength=full.
 """
 
+from dataclasses import replace
+
 from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.degrade import BSR
 from clipdiff_jax.data.sources import FolderData
-from clipdiff_jax.diffusion.schedule import DiscreteSchedule
-from clipdiff_jax.models.unclip import Upsampler
-from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -22,29 +22,11 @@ from clipdiff_jax.unclip.stages.upsampler import UpsamplerStage
 
 
 def get_config() -> RunConfig:
-    unet = UNetConfig(
-        in_channels=6,
-        channels=(192, 192, 384, 384, 768, 768),
-        blocks=2,
-        attention_levels=(),
-        middle_attention=False,
-        norm_eps=1e-5,
-        time_order="cos_sin",
-        time_shift=0.0,
-        scale_shift=True,
-        residual_resampling=True,
-        remat=True,
-    )
+    network = replace(presets.PAPER_UPSAMPLER_1024.network, remat=True)
     return RunConfig(
         stage=UpsamplerStage(
             data=FolderData("data/images"),
-            model=Upsampler(
-                unet,
-                image_size=1024,
-                low_size=256,
-                schedule=DiscreteSchedule("linear"),
-                last=False,
-            ),
+            model=replace(presets.PAPER_UPSAMPLER_1024, network=network),
             crop=0.25,
             degradation=BSR("light"),
             dtype="bfloat16",

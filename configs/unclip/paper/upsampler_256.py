@@ -9,12 +9,12 @@ of at least 256 px a side, such as tensorflow-datasets', takes the place of the 
 pictures of a batch are spread over all devices, and the parameters over each eight of them.
 """
 
+from dataclasses import replace
+
 from clipdiff_jax.core.devices import MeshConfig
 from clipdiff_jax.data.degrade import Blur
 from clipdiff_jax.data.sources import FolderData
-from clipdiff_jax.diffusion.schedule import DiscreteSchedule
-from clipdiff_jax.models.unclip import Upsampler
-from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.models import presets
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
@@ -22,30 +22,11 @@ from clipdiff_jax.unclip.stages.upsampler import UpsamplerStage
 
 
 def get_config() -> RunConfig:
-    unet = UNetConfig(
-        in_channels=6,
-        channels=(320, 640, 960, 1280),
-        blocks=3,
-        attention_levels=(),
-        middle_attention=False,
-        norm_eps=1e-5,
-        time_order="cos_sin",
-        time_shift=0.0,
-        scale_shift=True,
-        residual_resampling=True,
-        dropout=0.1,
-        remat=True,
-    )
+    network = replace(presets.PAPER_UPSAMPLER_256.network, remat=True)
     return RunConfig(
         stage=UpsamplerStage(
             data=FolderData("data/images"),
-            model=Upsampler(
-                unet,
-                image_size=256,
-                low_size=64,
-                schedule=DiscreteSchedule("squared_cosine"),
-                last=False,
-            ),
+            model=replace(presets.PAPER_UPSAMPLER_256, network=network),
             crop=0.25,
             degradation=Blur(kernel=3, sigma=0.6),
             dtype="bfloat16",

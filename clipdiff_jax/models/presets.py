@@ -1,0 +1,209 @@
+"""Published models, each described once: recipes, benchmarks and tests are built of these values.
+
+Names say who published what. Whether a network recomputes its blocks in the backward pass
+(`remat`) is a choice of its training and not in here.
+"""
+
+from dataclasses import replace
+
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.models.ar_prior import ARPriorConfig
+from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
+from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
+from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
+from clipdiff_jax.models.direct_prior import DirectPriorConfig
+from clipdiff_jax.models.pixel import DiffusionConfig
+from clipdiff_jax.models.resnet import ModifiedResNetConfig
+from clipdiff_jax.models.unclip import Decoder, ImageEncoder, Prior, TextEncoder, Upsampler
+from clipdiff_jax.models.unet import UNetConfig
+
+# CLIP (Radford et al. 2021, table 19 and 20), and OpenCLIP's largest of LAION-2B.
+CLIP_VIT_B32 = CLIPConfig()
+CLIP_VIT_B16 = CLIPConfig(VisionTransformerConfig(patch_size=16))
+CLIP_VIT_L14 = CLIPConfig(
+    VisionTransformerConfig(patch_size=14, width=1024, depth=24, heads=16, mlp_width=4096),
+    TextConfig(width=768, heads=12, mlp_width=3072),
+    projection_dim=768,
+)
+CLIP_RN50 = CLIPConfig(ModifiedResNetConfig(), projection_dim=1024)
+OPENCLIP_VIT_H14 = CLIPConfig(
+    VisionTransformerConfig(
+        patch_size=14, width=1280, depth=32, heads=16, mlp_width=5120, activation="gelu"
+    ),
+    TextConfig(width=1024, depth=24, heads=16, mlp_width=4096, activation="gelu"),
+    projection_dim=1024,
+)
+
+# DDPM (Ho et al. 2020, appendix B): CelebA-HQ and LSUN at 256 px, CIFAR-10 at 32 px.
+DDPM_256 = DiffusionConfig(UNetConfig(), image_size=256)
+DDPM_CIFAR10 = DiffusionConfig(
+    UNetConfig(channels=(128, 256, 256, 256), attention_levels=(1,)), image_size=32
+)
+
+# guided-diffusion (Dhariwal & Nichol 2021), ImageNet with its classes; P2 weighting and ILVR.
+ADM_256_NO_CLASSES = UNetConfig(
+    out_channels=6,
+    channels=(256, 256, 512, 512, 1024, 1024),
+    attention_levels=(3, 4, 5),
+    head_width=64,
+    norm_eps=1e-5,
+    time_order="cos_sin",
+    time_shift=0.0,
+    scale_shift=True,
+    residual_resampling=True,
+    downsample_padding="both",
+)
+ADM_256 = replace(ADM_256_NO_CLASSES, num_classes=1000)
+ADM_64 = replace(ADM_256, channels=(192, 384, 576, 768), blocks=3, attention_levels=(1, 2, 3))
+ADM_128 = replace(
+    ADM_256,
+    channels=(256, 256, 512, 768, 1024),
+    attention_levels=(2, 3, 4),
+    head_width=None,
+    heads=4,
+)
+ADM_512 = replace(
+    ADM_256,
+    channels=(128, 256, 256, 512, 512, 1024, 1024),
+    attention_levels=(4, 5, 6),
+    sinusoid_width=256,
+    time_width=1024,
+)
+P2_256 = replace(
+    ADM_256_NO_CLASSES, channels=(128, 128, 256, 256, 512, 512), blocks=1, attention_levels=(4,)
+)
+
+# Karlo (Lee et al. 2022, kakaobrain/karlo-v1-alpha), on OpenAI's ViT-L/14.
+KARLO_TEXT = TextEncoder(CLIP_VIT_L14.text, CLIP_VIT_L14.projection_dim)
+KARLO_IMAGE = ImageEncoder(CLIP_VIT_L14.vision, CLIP_VIT_L14.projection_dim)
+KARLO_PRIOR = Prior(DiffusionPriorConfig(768, text_length=77, width=2048, depth=20, heads=32))
+_KARLO = replace(ADM_64, channels=(320, 640, 960, 1280), num_classes=None)
+KARLO_DECODER = Decoder(
+    replace(_KARLO, pooled_width=1280, pooled_projection=False, context_width=1536),
+    DecoderConditioningConfig(768, pooled_width=1280, context_width=1536, extra_tokens=4),
+)
+_NO_ATTENTION = replace(_KARLO, in_channels=6, out_channels=3, head_width=None)
+_NO_ATTENTION = replace(_NO_ATTENTION, attention_levels=(), middle_attention=False)
+KARLO_UPSAMPLER = Upsampler(replace(_NO_ATTENTION, scale_shift=False))
+
+# The paper's unCLIP (Ramesh et al. 2022, table 3); its CLIP is ViT-H/16 at 256 px (appendix C).
+PAPER_CLIP = CLIPConfig(
+    replace(OPENCLIP_VIT_H14.vision, image_size=256, patch_size=16),
+    OPENCLIP_VIT_H14.text,
+    projection_dim=1024,
+)
+PAPER_PRIOR = Prior(
+    DiffusionPriorConfig(1024, hidden_width=1024, text_length=77, width=2048, depth=24, heads=32)
+)
+PAPER_AR_PRIOR = ARPriorConfig(text_length=77)
+PAPER_DECODER = Decoder(
+    replace(
+        KARLO_DECODER.network,
+        channels=(512, 1024, 1536, 2048),
+        dropout=0.1,
+        pooled_width=2048,
+        context_width=2048,
+    ),
+    DecoderConditioningConfig(
+        embedding_width=1024,
+        hidden_width=1024,
+        pooled_width=2048,
+        context_width=2048,
+        unit_norm=True,
+        text_encoder=TextConfig(width=2048, depth=24, heads=32, mlp_width=8192, activation="gelu"),
+    ),
+)
+PAPER_UPSAMPLER_256 = Upsampler(
+    replace(_NO_ATTENTION, dropout=0.1), schedule=DiscreteSchedule("squared_cosine"), last=False
+)
+PAPER_UPSAMPLER_1024 = Upsampler(
+    replace(_NO_ATTENTION, channels=(192, 192, 384, 384, 768, 768), blocks=2),
+    image_size=1024,
+    low_size=256,
+    schedule=DiscreteSchedule("linear"),
+    last=False,
+)
+
+# The demo's, small enough for two CPU cores: avatar faces at 64 px, enlarged to 256.
+AVATARS_CLIP = CLIPConfig(
+    ModifiedResNetConfig(
+        image_size=64,
+        width=64,
+        depths=(0, 1, 1),
+        heads=8,
+        expansion=2,
+        stem="space_to_depth",
+        pool="dense",
+        norm="group",
+        norm_groups=8,
+    ),
+    TextConfig(
+        vocab_size=1024,
+        context_length=32,
+        width=128,
+        depth=3,
+        heads=2,
+        mlp_width=512,
+        activation="gelu",
+        eos_token_id=1,
+    ),
+    projection_dim=256,
+    image_mean=(0.5, 0.5, 0.5),
+    image_std=(0.5, 0.5, 0.5),
+)
+AVATARS_BASE = DiffusionConfig(
+    UNetConfig(
+        channels=(96, 192),
+        blocks=1,
+        attention_levels=(1,),
+        head_width=64,
+        patch=4,
+        input_skip=True,
+        scale_shift=True,
+    ),
+    image_size=64,
+    prediction="v",
+)
+AVATARS_PRIOR = Prior(
+    DiffusionPriorConfig(256, hidden_width=128, text_length=32, width=128, depth=4, heads=4),
+    guidance=2.0,
+)
+AVATARS_DIRECT_PRIOR = DirectPriorConfig(
+    256, hidden_width=128, text_length=32, width=128, depth=4, heads=4
+)
+AVATARS_AR_PRIOR = ARPriorConfig(
+    embedding_width=256,
+    hidden_width=128,
+    text_length=32,
+    dims=32,
+    buckets=64,
+    dot_buckets=16,
+    width=128,
+    depth=4,
+    heads=4,
+)
+AVATARS_DECODER = Decoder(
+    replace(AVATARS_BASE.unet, pooled_width=384, pooled_projection=False, context_width=128),
+    DecoderConditioningConfig(
+        embedding_width=256, hidden_width=128, pooled_width=384, context_width=128, unit_norm=True
+    ),
+    schedule=DiscreteSchedule(),
+    prediction="v",
+    learned_variance=False,
+    guidance=2.0,
+)
+AVATARS_UPSAMPLER = Upsampler(
+    UNetConfig(
+        in_channels=6,
+        channels=(128,),
+        blocks=1,
+        attention_levels=(),
+        middle_attention=False,
+        patch=8,
+        input_skip=True,
+        scale_shift=True,
+    ),
+    schedule=DiscreteSchedule("squared_cosine"),
+    prediction="x0",
+    last=False,
+)
