@@ -7,8 +7,6 @@ generated (eq. 2). The published numbers take k = 3 and the same number of pictu
 theirs are VGG-16 features, ours Inception's.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -19,37 +17,50 @@ NEIGHBOURS = 3
 BLOCK = 1024  # rows of a distance matrix at a time
 
 
-class PrecisionRecall(NamedTuple):
-    """How many generated pictures look real, and how much of what is real is generated."""
-
-    precision: Measured
-    recall: Measured
-
-
-def precision_recall(
+def precision(
     generated: Float[np.ndarray, "n d"],
     reference: Float[np.ndarray, "m e"],
     *,
     neighbours: int = NEIGHBOURS,
     seed: int = 0,
-) -> PrecisionRecall:
-    """Both, each with the bootstrap's error over the pictures it judges, the manifold taken as is.
+) -> Measured:
+    """How many generated pictures look real: the share within the manifold of the reference.
 
+    The uncertainty is the bootstrap's over the pictures it judges, the manifold taken as it is.
     Raises `ValueError` where a set has no more than `neighbours` pictures, and for features of
     different lengths.
     """
+    _check(generated, reference, neighbours)
+    return _share_within(generated, reference, neighbours, seed)
+
+
+def recall(
+    generated: Float[np.ndarray, "n d"],
+    reference: Float[np.ndarray, "m e"],
+    *,
+    neighbours: int = NEIGHBOURS,
+    seed: int = 0,
+) -> Measured:
+    """How much of what is real is generated: the share within the manifold of the generated.
+
+    As `precision`, the other way round.
+    """
+    _check(generated, reference, neighbours)
+    return _share_within(reference, generated, neighbours, seed)
+
+
+def _check(generated: np.ndarray, reference: np.ndarray, neighbours: int) -> None:
     if min(len(generated), len(reference)) <= neighbours or neighbours < 1:
         raise ValueError(
             f"precision and recall with {neighbours} neighbours need {neighbours + 1} pictures or "
             f"more of each kind, got {len(generated)} and {len(reference)}"
         )
     check_widths(generated.shape[1], reference.shape[1])
-    x, y = generated.astype(np.float64), reference.astype(np.float64)
-    precise, recalled = _within(x, y, neighbours), _within(y, x, neighbours)
-    return PrecisionRecall(
-        bootstrap(precise.astype(np.float64), seed=seed),
-        bootstrap(recalled.astype(np.float64), seed=seed),
-    )
+
+
+def _share_within(x: np.ndarray, manifold: np.ndarray, neighbours: int, seed: int) -> Measured:
+    within = _within(x.astype(np.float64), manifold.astype(np.float64), neighbours)
+    return bootstrap(within.astype(np.float64), seed=seed)
 
 
 def _within(

@@ -26,7 +26,7 @@ from clipdiff_jax.data.avatars.captions import (
 from clipdiff_jax.data.avatars.source import Avatars, AvatarsData, open_avatars
 from clipdiff_jax.data.avatars.styles import ATTRIBUTES
 from clipdiff_jax.data.transforms import to_float
-from clipdiff_jax.metrics.text_image import retrieval_ranks
+from clipdiff_jax.metrics.retrieval import retrieval_ranks
 from clipdiff_jax.models.clip import unit
 
 NOUNS = ("face", "person", "portrait", "character")

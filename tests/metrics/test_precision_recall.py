@@ -1,14 +1,20 @@
 """Precision and recall against a search through all pairs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from clipdiff_jax.metrics import precision_recall as module
-from clipdiff_jax.metrics.precision_recall import precision_recall
+from clipdiff_jax.metrics.precision_recall import precision, recall
 
 
 def draw(count, seed, width=3, shift=0.0, scale=1.0):
     return np.random.default_rng(seed).normal(size=(count, width)) * scale + shift
+
+
+def precision_recall(x, y, **options):
+    return SimpleNamespace(precision=precision(x, y, **options), recall=recall(x, y, **options))
 
 
 def share_within(x, manifold, neighbours):

@@ -18,7 +18,6 @@ from clipdiff_jax.cli.evaluate.results import (
 )
 from clipdiff_jax.clip.model import load_clip
 from clipdiff_jax.core.files import cache_dir
-from clipdiff_jax.metrics.cmmd import cmmd
 from clipdiff_jax.metrics.features import (
     FeatureNetwork,
     Features,
@@ -28,28 +27,16 @@ from clipdiff_jax.metrics.features import (
 )
 from clipdiff_jax.metrics.fid import (
     Statistics,
-    fid,
     load_statistics,
     save_statistics,
     statistics,
 )
 from clipdiff_jax.metrics.folders import Picture, list_pictures
 from clipdiff_jax.metrics.inception_features import FILE, PUBLISHED, RESIZES, load_inception
-from clipdiff_jax.metrics.kid import kid
-from clipdiff_jax.metrics.precision_recall import precision_recall
+from clipdiff_jax.metrics.registry import OF_SETS, measure_sets
 from clipdiff_jax.metrics.uncertainty import Measured
 from clipdiff_jax.pictures.grid import Grid, show
 from clipdiff_jax.pictures.pages import spread
-
-# The title and digits of each in a table.
-TITLES = {
-    "fid": ("FID ↓", ".3f"),
-    "kid": ("KID ↓", ".5f"),
-    "cmmd": ("CMMD ↓", ".4f"),
-    "precision": ("precision ↑", ".3f"),
-    "recall": ("recall ↑", ".3f"),
-}
-OF_CLIP = "cmmd"  # the others are of Inception's features
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder of pictures, or for FID alone an .npz of statistics (mu, sigma)",
     )  # fmt: skip
     parser.add_argument(
-        "--metrics", nargs="+", choices=tuple(TITLES),
+        "--metrics", nargs="+", choices=tuple(OF_SETS),
         help="which (default: cmmd, and with --inception all)",
     )  # fmt: skip
     parser.add_argument(
@@ -98,8 +85,8 @@ def run(args: argparse.Namespace) -> None:
             theirs: Features | Statistics = load_statistics(args.reference)
         else:
             theirs = _features(reference, network, args.batch_size)
-        found |= measure(metrics, ours, theirs, rounds=args.rounds, seed=args.seed)
-        if args.save_statistics and OF_CLIP not in metrics:
+        found |= measure_sets(metrics, ours, theirs, rounds=args.rounds, seed=args.seed)
+        if args.save_statistics and OF_SETS[metrics[0]].network == "inception":
             save_statistics(args.save_statistics, statistics(ours))
     results = {
         "folder": str(args.folder),
@@ -109,42 +96,9 @@ def run(args: argparse.Namespace) -> None:
         "metrics": {name: dataclasses.asdict(found[name]) for name in wanted},
         "networks": networks,
     }
-    header = ["pictures", *(TITLES[name][0] for name in wanted)]
-    row = [str(len(pictures)), *(format(found[name], TITLES[name][1]) for name in wanted)]
+    header = ["pictures", *(OF_SETS[name].title for name in wanted)]
+    row = [str(len(pictures)), *(format(found[name], OF_SETS[name].digits) for name in wanted)]
     write_results(args.out, results, table(header, [row]), _grid(pictures, reference))
-
-
-def measure(
-    metrics: Sequence[str],
-    generated: Features,
-    reference: Features | Statistics,
-    *,
-    rounds: int,
-    seed: int,
-) -> dict[str, Measured]:
-    """The metrics, by name, of two sets of features of one network.
-
-    reference: statistics serve FID alone; raises `ValueError` for any other metric of them.
-    """
-    others = [name for name in metrics if name != "fid"]
-    found = {}
-    if "fid" in metrics:
-        found["fid"] = fid(generated, reference, rounds=rounds, seed=seed)
-    if not others:
-        return found
-    if isinstance(reference, Statistics):
-        raise ValueError(
-            f"{', '.join(others)} need reference pictures: statistics are enough for fid alone"
-        )
-    x, y = generated.array(), reference.array()
-    if "kid" in metrics:
-        found["kid"] = kid(x, y, seed=seed)
-    if OF_CLIP in metrics:
-        found[OF_CLIP] = cmmd(x, y, rounds=rounds, seed=seed)
-    if "precision" in metrics or "recall" in metrics:
-        both = precision_recall(x, y, seed=seed)
-        found |= {name: one for name, one in both._asdict().items() if name in metrics}
-    return found
 
 
 class _Pictures:
@@ -171,10 +125,11 @@ def _features(pictures: Sequence[Picture], network: FeatureNetwork, batch_size: 
 
 def _checked_metrics(args: argparse.Namespace) -> list[str]:
     if args.metrics is None:
-        wanted = [name for name in TITLES if name == OF_CLIP or args.inception is not None]
+        known = ("clip",) if args.inception is None else ("clip", "inception")
+        wanted = [name for name, metric in OF_SETS.items() if metric.network in known]
     else:
         wanted = list(dict.fromkeys(args.metrics))
-    of_inception = [name for name in wanted if name != OF_CLIP]
+    of_inception = [name for name in wanted if OF_SETS[name].network == "inception"]
     if of_inception and args.inception is None:
         raise ValueError(
             f"{', '.join(of_inception)} need --inception, the file {FILE}, which is published at "
@@ -182,7 +137,7 @@ def _checked_metrics(args: argparse.Namespace) -> list[str]:
         )
     if args.save_statistics and not of_inception:
         raise ValueError("--save-statistics writes those of FID's network: give --inception")
-    if args.reference.suffix == ".npz" and wanted != ["fid"]:
+    if args.reference.suffix == ".npz" and not all(OF_SETS[one].of_statistics for one in wanted):
         raise ValueError(
             f"'{args.reference}' holds statistics, which are enough for --metrics fid alone; "
             f"asked for {', '.join(wanted)}"
@@ -194,13 +149,12 @@ def _networks(
     args: argparse.Namespace, wanted: Sequence[str]
 ) -> list[tuple[FeatureNetwork, list[str]]]:
     """The networks that are needed, each with the metrics of its features."""
-    of_inception = [name for name in wanted if name != OF_CLIP]
-    networks = []
-    if of_inception:
-        networks.append((load_inception(args.inception, resize=args.resize), of_inception))
-    if OF_CLIP in wanted:
-        networks.append((clip_network(load_clip(args.clip)), [OF_CLIP]))
-    return networks
+    load = {
+        "inception": lambda: load_inception(args.inception, resize=args.resize),
+        "clip": lambda: clip_network(load_clip(args.clip)),
+    }
+    chosen = {name: [one for one in wanted if OF_SETS[one].network == name] for name in load}
+    return [(load[name](), metrics) for name, metrics in chosen.items() if metrics]
 
 
 def _grid(pictures: Sequence[Picture], reference: Sequence[Picture] | None) -> Grid:

@@ -2,14 +2,13 @@
 
 import argparse
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from clipdiff_jax.cli.evaluate.metrics import Metric, add_lpips_options, pixel_metrics
+from clipdiff_jax.cli.evaluate.metrics import add_lpips_options, pixel_metrics
 from clipdiff_jax.cli.evaluate.results import (
     SHOWN,
     add_result_options,
@@ -19,7 +18,7 @@ from clipdiff_jax.cli.evaluate.results import (
     write_results,
 )
 from clipdiff_jax.metrics.folders import Pair, list_pairs, read_pairs
-from clipdiff_jax.metrics.text_image import identity_similarity
+from clipdiff_jax.metrics.registry import of_faces
 from clipdiff_jax.metrics.uncertainty import bootstrap
 from clipdiff_jax.perceptual.identity import load_face
 from clipdiff_jax.pictures.grid import Grid, show
@@ -48,9 +47,7 @@ def run(args: argparse.Namespace) -> None:
     pairs = list_pairs(args.folder, args.reference)
     metrics = pixel_metrics(args)
     if args.face is not None:
-        face = load_face(args.face)
-        identity = functools.partial(identity_similarity, face.embed)
-        metrics["identity"] = Metric("identity ↑", ".3f", identity)
+        metrics |= of_faces(load_face(args.face))
     found: dict[str, list[Any]] = {name: [] for name in metrics}
     with tqdm(total=len(pairs), unit="pair") as bar:
         for count, images, truths in read_pairs(pairs, args.batch_size, args.size):

@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 
-from clipdiff_jax.cli.evaluate.metrics import Metric, add_lpips_options, pixel_metrics
+from clipdiff_jax.cli.evaluate.metrics import add_lpips_options, pixel_metrics
 from clipdiff_jax.cli.evaluate.results import (
     SHOWN,
     add_model_options,
@@ -21,6 +21,7 @@ from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars
 from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.edit.api import reconstruct
 from clipdiff_jax.edit.editing import Editing, Method
+from clipdiff_jax.metrics.registry import PairMetric
 from clipdiff_jax.metrics.uncertainty import bootstrap
 from clipdiff_jax.pictures.grid import show
 from clipdiff_jax.pixel.load import load_diffusion
@@ -132,7 +133,7 @@ def _reconstructed(
 
 
 def _scores(
-    metrics: dict[str, Metric], made: np.ndarray, images: np.ndarray, batch_size: int
+    metrics: dict[str, PairMetric], made: np.ndarray, images: np.ndarray, batch_size: int
 ) -> dict[str, np.ndarray]:
     """Each metric's score of every picture, in batches of one shape."""
     both = batches(np.stack([made, images], axis=1), batch_size)

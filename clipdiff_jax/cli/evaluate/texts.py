@@ -19,15 +19,10 @@ from clipdiff_jax.cli.evaluate.results import (
 )
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.batching import filled_batches
+from clipdiff_jax.metrics.clip_score import HESSEL_PREFIX
+from clipdiff_jax.metrics.direction import directional_similarity
 from clipdiff_jax.metrics.folders import Picture, list_pairs, list_pictures, read_squares
-from clipdiff_jax.metrics.text_image import (
-    HESSEL_PREFIX,
-    HESSEL_WEIGHT,
-    PERCENT,
-    clip_score,
-    directional_similarity,
-    retrieval_ranks,
-)
+from clipdiff_jax.metrics.registry import OF_TEXTS
 from clipdiff_jax.metrics.uncertainty import bootstrap
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.perceptual.directional import text_direction
@@ -73,21 +68,16 @@ def run(args: argparse.Namespace) -> None:
     clip = load_clip(args.model)
     images = _image_embeddings(clip, pictures, args.batch_size)
     wanted = _text_embeddings(clip, [args.prefix + text for text in texts], args.batch_size)
-    found = {"clip_score": np.asarray(clip_score(images, wanted))}
-    scale = PERCENT / HESSEL_WEIGHT
-    titles = {
-        "clip_score": f"CLIP score, w = {HESSEL_WEIGHT:g} ↑",
-        "clip_score_100": f"CLIP score, w = {PERCENT:g} ↑",
-    }
-    means = {"clip_score": bootstrap(found["clip_score"])}
-    means["clip_score_100"] = bootstrap(scale * found["clip_score"])
     candidates = len(set(texts))
-    if candidates > 1:
-        found["rank"] = retrieval_ranks(images, wanted, texts)
-        titles["rank"] = f"mean rank of {candidates} ↓"
-        titles["r_precision"] = f"own caption first of {candidates} ↑"
-        means["rank"] = bootstrap(found["rank"])
-        means["r_precision"] = bootstrap(found["rank"] == 1)
+    found, titles, means = {}, {}, {}
+    for name, metric in OF_TEXTS.items():
+        if metric.ranks and candidates == 1:
+            continue
+        scores = np.asarray(metric.scores(images, wanted, texts))
+        titles[name] = metric.title.format(candidates=candidates)
+        means[name] = bootstrap(scores)
+        if metric.listed:
+            found[name] = scores
     if pairs is not None:
         found["s_dir"] = _directions(clip, pairs, args)
         titles["s_dir"] = "S_dir ↑"

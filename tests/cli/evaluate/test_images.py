@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipdiff_jax.cli.evaluate.images import measure
 from clipdiff_jax.cli.main import evaluate
 from clipdiff_jax.clip.model import load_clip
 from clipdiff_jax.metrics.cmmd import cmmd
 from clipdiff_jax.metrics.features import Features, part_path
 from clipdiff_jax.metrics.fid import fid, statistics
 from clipdiff_jax.metrics.kid import kid
+from clipdiff_jax.metrics.registry import measure_sets
 
 SIZE = 64
 
@@ -68,16 +68,18 @@ def test_every_metric_of_features(tmp_path):
         np.save(part_path(tmp_path / name, 0), rows)
         sets.append(Features(tmp_path / name, 30, "toy"))
     metrics = ["fid", "kid", "precision", "recall"]
-    found = measure(metrics, *sets, rounds=4, seed=0)
+    found = measure_sets(metrics, *sets, rounds=4, seed=0)
     assert list(found) == metrics
     assert found["fid"] == fid(*sets, rounds=4)
     assert found["kid"] == kid(*(one.array() for one in sets))
     assert found["recall"].value < 1
     known = statistics(sets[1])
     assert known.network == "toy"
-    assert measure(["fid"], sets[0], known, rounds=4, seed=0)["fid"].value == found["fid"].value
+    assert (
+        measure_sets(["fid"], sets[0], known, rounds=4, seed=0)["fid"].value == found["fid"].value
+    )
     with pytest.raises(ValueError, match="kid need reference pictures"):
-        measure(["fid", "kid"], sets[0], known, rounds=4, seed=0)
+        measure_sets(["fid", "kid"], sets[0], known, rounds=4, seed=0)
 
 
 def test_what_is_lacking_is_named(folders, capsys):
