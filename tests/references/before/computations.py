@@ -192,14 +192,20 @@ def edits_at_random() -> Arrays:
 
 @computation
 def edits_mixed() -> Arrays:
-    two, three = [tuned(1), tuned(2)], [tuned(1), shifting(), tuned(2)]
-    options = {"steps": 4, "t0": 400, "key": 6}
+    two, options = [tuned(1), tuned(2)], {"steps": 4, "t0": 400}
     return {
-        "h-space": cd.edit(faces(), base(), shifting(), 0.7, **options),
         "equal": cd.edit(faces(), base(), two, 0.8, **options),
         "ratios": cd.edit(faces(), base(), two, 0.8, ratios=[2, 1], **options),
-        "with h-space": cd.edit(faces(), base(), three, 0.8, ratios=[2, 1, 1], **options),
         "another size": cd.edit(faces()[:, :48, :40], base(), two, 0.8, **options),
+    }
+
+
+@computation
+def edits_in_h_space() -> Arrays:
+    three, options = [tuned(1), shifting(), tuned(2)], {"steps": 4, "t0": 400, "key": 6}
+    return {
+        "alone": cd.edit(faces(), base(), shifting(), 0.7, **options),
+        "mixed": cd.edit(faces(), base(), three, 0.8, ratios=[2, 1, 1], **options),
     }
 
 
@@ -280,11 +286,10 @@ def decoder_threshold() -> Arrays:
 @computation
 def decoder_inversion() -> Arrays:
     z = unclip().embed_images(faces())
-    large = np.repeat(np.repeat(faces(), 2, axis=1), 2, axis=2)
     return {
         "x_T": unclip().invert(faces(), z, steps=3),
         "of prompts": unclip().invert(faces(), z, TEXTS, guidance=1.5, steps=3),
-        "small": unclip().small(large),
+        "small": unclip().small(faces()),
     }
 
 
@@ -353,16 +358,23 @@ def prior_ablation() -> Arrays:
 
 
 @computation
-def tiny_editing_models() -> Arrays:
-    """What the stored folders of a CLIP, a diffusion model and two edits give."""
+def tiny_clip_and_diffusion() -> Arrays:
+    """What the stored folders give; so on below."""
     clip, base = cd.load_clip(MODELS / "clip"), cd.load_diffusion(MODELS / "diffusion")
-    edits = [cd.load_edit(MODELS / name) for name in ("edit_tuned", "edit_h_space")]
-    options = {"steps": 4, "key": 1}
     return {
         "images": clip.embed_images(small_faces()),
         "texts": clip.embed_texts(SHORT_TEXTS),
         "prediction": base.predict(small_faces(), 300),
         "samples": base.generate(key=key(0), count=2, steps=4, eta=1.0),
+    }
+
+
+@computation
+def tiny_edits() -> Arrays:
+    base = cd.load_diffusion(MODELS / "diffusion")
+    edits = [cd.load_edit(MODELS / name) for name in ("edit_tuned", "edit_h_space")]
+    options = {"steps": 4, "key": 1}
+    return {
         "tuned": cd.edit(small_faces(), base, edits[0], 0.8, **options),
         "h-space": cd.edit(small_faces(), base, edits[1], 0.8, **options),
         "both": cd.edit(small_faces(), base, edits, 0.8, ratios=[1, 2], **options),
@@ -370,16 +382,21 @@ def tiny_editing_models() -> Arrays:
 
 
 @computation
-def tiny_unclip() -> Arrays:
-    """What the stored folder of an unCLIP gives, by each of its stages."""
+def tiny_priors() -> Arrays:
     model = cd.load_unclip(MODELS / "unclip")
-    z = model.embed_images(small_faces())
-    options = {"key": key(0), "steps": 3}
     return {
-        "images": z,
-        "prior": model.embed_prompts(SHORT_TEXTS, prior="prior", **options),
+        "prior": model.embed_prompts(SHORT_TEXTS, prior="prior", key=key(0), steps=3),
         "ar_prior": model.embed_prompts(SHORT_TEXTS, prior="ar_prior", key=key(0)),
         "direct_prior": model.embed_prompts(SHORT_TEXTS, prior="direct_prior"),
+    }
+
+
+@computation
+def tiny_decoder_and_upsampler() -> Arrays:
+    model, options = cd.load_unclip(MODELS / "unclip"), {"key": key(0), "steps": 3}
+    z = model.embed_images(small_faces())
+    return {
+        "images": z,
         "decoded": model.decode(z, SHORT_TEXTS, **options),
         "upsampled": model.upsample(small_faces(), **options),
     }
@@ -413,6 +430,7 @@ def learned_from_noised() -> Arrays:
 
 @computation
 def learned_in_h_space() -> Arrays:
+    """Bits of one machine only: it starts as no change at all, whose direction is rounding."""
     return _learned("h_space", t_edit=100)
 
 
