@@ -22,18 +22,8 @@ os.environ["CLIPDIFF_JAX_CACHE"] = tempfile.mkdtemp()
 
 import jax
 import numpy as np
-from computations import BEFORE, BLACK, COMPUTATIONS, MODELS, RED, TEXTS, thinned
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-from resuming import resume_arguments
-from tiny_models import pictures, stirred, tiny_base, tiny_clip, write_unclip
-
-import clipdiff_jax as cd
 from clipdiff_jax.config import to_dict
-from clipdiff_jax.data.folder import FolderData
-from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.evaluate_command import main as evaluate
-from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pipelines.clip import save_clip
 from clipdiff_jax.pipelines.diffusion import DiffusionConfig, save_diffusion
 from clipdiff_jax.pipelines.edit import Edit
@@ -45,6 +35,16 @@ from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 from clipdiff_jax.train_command import main as train
+from computations import BEFORE, BLACK, COMPUTATIONS, MODELS, RED, TEXTS, thinned
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from resuming import resume_arguments
+from tiny_models import pictures, stirred, tiny_base, tiny_clip, write_unclip
+
+import clipdiff_jax as cd
+from clipdiff_jax.data.folder import FolderData
+from clipdiff_jax.data.transforms import to_uint8
+from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.weights import fingerprint
 
 STOP_AFTER = 5
