@@ -107,7 +107,7 @@ def _run(path: Path) -> ModuleType:
 def _failed(path: Path, error: Exception) -> ConfigError:
     """What is wrong in a recipe, and in which line of it."""
     lines = [one.lineno for one in traceback.extract_tb(error.__traceback__)
-             if one.filename == str(path)]  # fmt: skip
+             if Path(one.filename).resolve() == path.resolve()]  # fmt: skip
     line: Any = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
     where = "" if line is None else f", line {line}"
     what = error.msg if isinstance(error, SyntaxError) else error
