@@ -119,7 +119,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         if value not in args:
             choices = [str(a) for a in args]
             raise ConfigError(
-                f"{where} is {value!r}, not one of {', '.join(choices)}.{nearest(str(value), choices)}"
+                f"{where} is {value!r}, not one of {', '.join(choices)}."
+                f"{nearest(str(value), choices)}"
             )
         return value
     if dataclasses.is_dataclass(kind):
