@@ -66,7 +66,8 @@ class _Console(logging.Handler):
         serious = record.levelno >= logging.WARNING
         text = f"{record.levelname.lower()}: " if serious else ""
         with tqdm.external_write_mode(file=sys.stderr):
-            print(text + record.getMessage(), file=sys.stderr, flush=True)
+            sys.stderr.write(f"{text}{record.getMessage()}\n")
+            sys.stderr.flush()
 
 
 class _LastResort(logging.Handler):

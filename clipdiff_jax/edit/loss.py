@@ -38,7 +38,7 @@ from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.models.pixel import DiffusionConfig
-from clipdiff_jax.perceptual.directional import change, direction_term, length_term
+from clipdiff_jax.perceptual.directional import Views, change, direction_term, length_term
 from clipdiff_jax.perceptual.identity import FaceEncoder, identity_loss
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.stage import Aux, Batch, Loss
@@ -121,9 +121,7 @@ def make_loss(
             generated,
             reference,
             key,
-            augmentations=objective.augmentations,
-            crop=objective.crop,
-            noise=objective.grain,
+            Views(objective.augmentations, objective.crop, objective.grain),
         )
         l1 = jnp.mean(jnp.abs(generated - reference))
         metrics = {"s_dir": moved.cosine.mean(), "length": moved.length.mean(), "l1": l1}

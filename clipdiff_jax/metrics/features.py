@@ -26,6 +26,7 @@ from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.batching import filled
 from clipdiff_jax.core.devices import data_mesh, replicated, split_batch
 from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.sources import DataSource
 from clipdiff_jax.data.transforms import centre_crop, resize_shorter, to_float
 from clipdiff_jax.models.clip import unit
@@ -48,8 +49,8 @@ class FeatureNetwork:
 
     name: str
     prepare: Callable[[UInt8[np.ndarray, "h w 3"]], Float32[np.ndarray, "s s 3"]]
-    embed: Callable[[Any, Array], Array] = field(repr=False)
-    params: Any = field(repr=False)
+    embed: Callable[[Params, Array], Array] = field(repr=False)
+    params: Params = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def clip_network(clip: Clip) -> FeatureNetwork:
     def prepare(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "s s 3"]:
         return to_float(centre_crop(resize_shorter(image, size, Image.Resampling.BICUBIC), size))
 
-    def embed(params: Any, images: Array) -> Array:
+    def embed(params: Params, images: Array) -> Array:
         return unit(Clip(clip.config, params, clip.tokenizer, clip.dtype).embed_images(images))
 
     name = f"clip-{fingerprint(clip.params)}-{jnp.dtype(clip.dtype).name}"

@@ -12,12 +12,12 @@ are of unit length in the product, so that it is CLIP's cosine.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from clipdiff_jax.core.types import DType
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.transformer import Cache, Transformer
 
@@ -82,7 +82,7 @@ class ARPrior(nn.Module):
 
     config: ARPriorConfig
     remat: bool = False
-    dtype: Any = None
+    dtype: DType | None = None
 
     def setup(self) -> None:
         c = self.config

@@ -6,7 +6,6 @@ stored statistics.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -41,7 +40,7 @@ class ArcFaceConfig:
             )
 
 
-def _conv(features: int, dtype: Any, name: str, stride: int = 1) -> nn.Conv:
+def _conv(features: int, dtype: DType | None, name: str, stride: int = 1) -> nn.Conv:
     return nn.Conv(
         features, (3, 3), (stride, stride), ((1, 1), (1, 1)),
         use_bias=False, dtype=dtype, name=name,

@@ -7,7 +7,7 @@ CLIP's last text states for the encoded text; the paper trains a text encoder of
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
+from clipdiff_jax.core.types import DType
 from clipdiff_jax.models.clip import TextConfig, TextTransformer, unit
 
 
@@ -61,7 +62,7 @@ class DecoderConditioning(nn.Module):
     """
 
     config: DecoderConditioningConfig
-    dtype: Any = None
+    dtype: DType | None = None
 
     def setup(self) -> None:
         c = self.config

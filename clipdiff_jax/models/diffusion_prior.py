@@ -9,12 +9,12 @@ weights can be loaded (`convert/prior_diffusers.py`). It knows no noise schedule
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
+from clipdiff_jax.core.types import DType
 from clipdiff_jax.models.layers import TimeEmbedding
 from clipdiff_jax.models.transformer import Transformer
 
@@ -62,7 +62,7 @@ class DiffusionPrior(nn.Module):
 
     config: DiffusionPriorConfig
     remat: bool = False
-    dtype: Any = None
+    dtype: DType | None = None
 
     def setup(self) -> None:
         c = self.config

@@ -9,12 +9,12 @@ text allows, with a contrastive term that keeps the mean near the text (`stages/
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from clipdiff_jax.core.types import DType
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.transformer import Transformer
 
@@ -56,7 +56,7 @@ class DirectPrior(nn.Module):
 
     config: DirectPriorConfig
     remat: bool = False
-    dtype: Any = None
+    dtype: DType | None = None
 
     def setup(self) -> None:
         c = self.config

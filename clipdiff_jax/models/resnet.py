@@ -8,7 +8,7 @@ which everything has its place; any number of stages; any expansion.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from einops import rearrange, reduce
 from jaxtyping import Array, Float
 
+from clipdiff_jax.core.types import DType
 from clipdiff_jax.models.attention import attend
 
 STEM_STRIDE = 4
@@ -72,7 +73,7 @@ class ModifiedResNetConfig:
 class FrozenBatchNorm(nn.Module):
     """Batch normalisation by stored statistics, which no gradient reaches."""
 
-    dtype: Any = None
+    dtype: DType | None = None
     eps: float = 1e-5
 
     @nn.compact
@@ -86,13 +87,13 @@ class FrozenBatchNorm(nn.Module):
         return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)
 
 
-def _norm(config: ModifiedResNetConfig, dtype: Any, name: str) -> nn.Module:
+def _norm(config: ModifiedResNetConfig, dtype: DType | None, name: str) -> nn.Module:
     if config.norm == "batch":
         return FrozenBatchNorm(dtype, name=name)
     return nn.GroupNorm(config.norm_groups, epsilon=1e-5, dtype=dtype, name=name)
 
 
-def _conv3x3(features: int, dtype: Any, name: str, stride: int = 1) -> nn.Conv:
+def _conv3x3(features: int, dtype: DType | None, name: str, stride: int = 1) -> nn.Conv:
     # Explicit padding: "SAME" pads a strided convolution on the other side than the original.
     return nn.Conv(
         features, (3, 3), (stride, stride), ((1, 1), (1, 1)),
@@ -100,7 +101,7 @@ def _conv3x3(features: int, dtype: Any, name: str, stride: int = 1) -> nn.Conv:
     )  # fmt: skip
 
 
-def _conv1x1(features: int, dtype: Any, name: str) -> nn.Dense:
+def _conv1x1(features: int, dtype: DType | None, name: str) -> nn.Dense:
     # As a matrix product: XLA's gradient of a 1x1 convolution is several times slower on CPUs.
     init = nn.initializers.he_normal()
     return nn.Dense(features, use_bias=False, kernel_init=init, dtype=dtype, name=name)
@@ -119,7 +120,7 @@ class Bottleneck(nn.Module):
     config: ModifiedResNetConfig
     width: int
     stride: int
-    dtype: Any = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j d"]:
@@ -140,7 +141,7 @@ class AttentionPool(nn.Module):
 
     heads: int
     features: int
-    dtype: Any = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
@@ -165,7 +166,7 @@ class ModifiedResNet(nn.Module):
     config: ModifiedResNetConfig
     projection_dim: int
     remat: bool = False
-    dtype: Any = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(self, pixels: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:

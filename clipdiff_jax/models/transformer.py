@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from clipdiff_jax.core.types import DType
 from clipdiff_jax.models.attention import attend
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
@@ -60,7 +61,7 @@ class SelfAttention(nn.Module):
     causal: bool = False
     in_std: float = 0.02
     out_std: float = 0.02
-    dtype: Any = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(
@@ -109,7 +110,7 @@ class Block(nn.Module):
     causal: bool = False
     eps: float = 1e-5
     depth: int = 1
-    dtype: Any = None
+    dtype: DType | None = None
 
     @nn.compact
     def __call__(
@@ -157,7 +158,7 @@ class Transformer(nn.Module):
     causal: bool = False
     eps: float = 1e-5
     remat: bool = False
-    dtype: Any = None
+    dtype: DType | None = None
 
     def setup(self) -> None:
         block = nn.remat(Block, prevent_cse=False) if self.remat else Block

@@ -53,6 +53,20 @@ class Change(NamedTuple):
     length: Float[Array, " b"]
 
 
+class Views(NamedTuple):
+    """Random views of the generated and the reference picture alike.
+
+    count: how many; 0 takes the pictures as they are. crop, noise: see `shared_views`.
+    """
+
+    count: int = 0
+    crop: float = 0.8
+    noise: float = 0.1
+
+
+AS_THEY_ARE = Views()
+
+
 def text_direction(
     embed_texts: EmbedTexts, source: str | Sequence[str], target: str, templates: tuple[str, ...]
 ) -> TextDirection:
@@ -82,27 +96,23 @@ def change(
     generated: Float[Array, "b h w 3"],
     reference: Float[Array, "b h w 3"],
     key: Key[Array, ""] | None = None,
-    *,
-    augmentations: int = 0,
-    crop: float = 0.8,
-    noise: float = 0.1,
+    views: Views = AS_THEY_ARE,
 ) -> Change:
     """What eq. 16 to 18 are made of, for each picture. No gradient reaches `reference`.
 
     embed_images: [N, H, W, 3] in [-1, 1] -> [N, D], not normalised.
-    augmentations: number of views dI is averaged over; 0 looks at the pictures as they are and
-        needs no key. crop, noise: see `shared_views`.
+    views: those that dI is averaged over, drawn from `key`.
     """
-    if augmentations:
+    if views.count:
         if key is None:
             raise ValueError("augmentations are random: give a key")
         generated, reference = shared_views(
-            key, (generated, reference), augmentations, crop=crop, noise=noise
+            key, (generated, reference), views.count, crop=views.crop, noise=views.noise
         )
     after = unit(embed_images(generated))
     before = unit(embed_images(jax.lax.stop_gradient(reference)))
     delta = after - jax.lax.stop_gradient(before)
-    delta = jnp.mean(delta.reshape(max(augmentations, 1), -1, delta.shape[-1]), axis=0)
+    delta = jnp.mean(delta.reshape(max(views.count, 1), -1, delta.shape[-1]), axis=0)
     along = delta @ direction.unit
     return Change(along / (_norm(delta) + 1e-7), along / direction.length)
 

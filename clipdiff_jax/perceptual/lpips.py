@@ -15,6 +15,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -136,7 +137,7 @@ def _unit(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
 @jax.jit
 def _distance(model: Lpips, images: Array, references: Array) -> Array:
-    network = _network(model.config)
+    network: Any = _network(model.config)
 
     def features(pictures: Array) -> tuple[Array, ...]:
         layers: tuple[Array, ...] = network.apply({"params": model.network}, pictures)

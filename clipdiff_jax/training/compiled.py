@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from clipdiff_jax.core.config import ConfigError
 from clipdiff_jax.core.devices import batch_sharding, make_mesh, replicated, tree_sharding
+from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.loader import batches
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.stage import Stage
@@ -38,7 +39,7 @@ class CompiledStep:
 
 
 def compile_step(
-    stage: Stage, config: TrainConfig, mesh: Mesh, plan: Plan, frozen: Any
+    stage: Stage, config: TrainConfig, mesh: Mesh, plan: Plan, frozen: Params
 ) -> CompiledStep:
     """Compiles one step; allocates no parameters.
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.types import DType
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.params import cast, flatten, unflatten
 
@@ -156,7 +157,7 @@ def import_params(
     tensors: Mapping[str, np.ndarray],
     shapes: Mapping[str, Any],
     *,
-    dtype: Any = np.float32,
+    dtype: DType | None = np.float32,
     place: Callable[[str, np.ndarray], Any] | None = None,
 ) -> dict[str, Any]:
     """Foreign tensors -> our nested parameters.
@@ -194,7 +195,7 @@ def _gather(
     tensors: Mapping[str, np.ndarray],
     path: str,
     shape: Shape,
-    dtype: Any,
+    dtype: DType | None,
 ) -> np.ndarray:
     """One parameter from the tensors it is in, each given with its entry."""
     kind = cast(np.empty(0, tensors[sources[0][1]].dtype), dtype).dtype

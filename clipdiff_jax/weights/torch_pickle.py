@@ -188,10 +188,10 @@ class _Machine:
         else:
             raise TypeError(f"'{target.name}' is called")
 
-    def build(self, state: Any) -> None:
+    def build(self, given: Any) -> None:
         target = self.stack[-1]
-        if isinstance(target, Record) and isinstance(state, dict):
-            target.attributes.update(state)
+        if isinstance(target, Record) and isinstance(given, dict):
+            target.attributes.update(given)
         elif not isinstance(target, dict):  # a state dict's `_metadata` is of no use
             raise TypeError("a state is set on something that has none")
 

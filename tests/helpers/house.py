@@ -174,20 +174,32 @@ def nameless_files() -> Iterator[str]:
 def caches() -> Iterator[str]:
     """No function remembers what it returned: models would never be let go."""
     for module in modules().values():
+        found: dict[str, int] = {}
         for place, node in _places(module):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 used = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
             else:
                 used = [node.func] if isinstance(node, ast.Call) else []
             if any(_last_name(one) in ("cache", "lru_cache") for one in used):
-                yield f"{place}: is cached in line {node.lineno}"
+                found.setdefault(place, node.lineno)
+        yield from (f"{place}: is cached in line {line}" for place, line in found.items())
 
 
 def static_positions() -> Iterator[str]:
-    """What is static is named, or is a static field of a model; nothing is so by its position."""
+    """What is static is named, or is a static field of a model; nothing is so by its position.
+
+    `flax.linen.remat` has no other way, for a `train` that is a Python bool.
+    """
     for module in modules().values():
+        remats = {
+            id(keyword)
+            for _, node in _places(module)
+            if isinstance(node, ast.Call) and _last_name(node.func) == "remat"
+            for keyword in node.keywords
+        }
         for place, node in _places(module):
-            if isinstance(node, ast.keyword) and node.arg == "static_argnums":
+            named = isinstance(node, ast.keyword) and node.arg == "static_argnums"
+            if named and id(node) not in remats:
                 yield f"{place}: static_argnums in line {node.value.lineno}"
 
 

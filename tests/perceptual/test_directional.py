@@ -5,6 +5,7 @@ import pytest
 
 from clipdiff_jax.perceptual.directional import (
     TextDirection,
+    Views,
     change,
     direction_term,
     length_term,
@@ -83,7 +84,7 @@ def test_gradient_reaches_the_generated_picture_only_and_is_finite_at_no_change(
 
     def loss(generated, reference):
         result = change(
-            embed, direction, generated, reference, KEYS[3], augmentations=2, crop=0.7, noise=0.1
+            embed, direction, generated, reference, KEYS[3], Views(2, crop=0.7, noise=0.1)
         )
         return direction_term(result.cosine).sum() + length_term(result.length, 0.5).sum()
 
@@ -118,9 +119,7 @@ def test_a_crop_magnifies_a_ramp_and_stays_inside_it():
 
 def test_averaging_over_views_uses_the_mean_delta():
     direction = TextDirection(UNIT, jnp.array(1.0))
-    result = change(
-        embed, direction, GENERATED, REFERENCE, KEYS[2], augmentations=3, crop=0.8, noise=0.05
-    )
+    result = change(embed, direction, GENERATED, REFERENCE, KEYS[2], Views(3, crop=0.8, noise=0.05))
     views = shared_views(KEYS[2], (GENERATED, REFERENCE), 3, crop=0.8, noise=0.05)
     after, before = (normalised(np.asarray(embed(view))) for view in views)
     delta = (after - before).reshape(3, 3, 5).mean(axis=0)

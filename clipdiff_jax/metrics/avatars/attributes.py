@@ -25,11 +25,13 @@ from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from clipdiff_jax.core.compilation import jit_once
+from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.avatars.source import Avatars, AvatarsData, open_avatars
 from clipdiff_jax.data.avatars.styles import ATTRIBUTES, STYLES
 from clipdiff_jax.data.loader import batches
 from clipdiff_jax.data.sources import DataSource
 from clipdiff_jax.data.transforms import prepare, to_float
+from clipdiff_jax.training.stage import Batch
 from clipdiff_jax.weights.folder import demo_folder, load_folder, save_folder
 
 UNLABELLED = -1  # in label arrays: the picture does not show the attribute
@@ -74,27 +76,19 @@ class AttributeNetwork(nn.Module):
         }
 
 
-@partial(jax.jit, static_argnums=0)
-def _apply(config: AttributesConfig, params: Any, images: Float[Array, "b h w 3"]) -> Any:
-    shape = (images.shape[0], config.image_size, config.image_size, 3)
-    if images.shape != shape:
-        images = jax.image.resize(images, shape, "linear", antialias=True)
-    return AttributeNetwork(config).apply({"params": params}, images)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttributeClassifier:
     """A trained classifier; `accuracy` was measured on held-out renders, by style and attribute."""
 
     config: AttributesConfig
-    params: Any
+    params: Params
     accuracy: Mapping[str, Mapping[str, float]]
 
     def logits(
         self, images: Float[Array, "b h w 3"] | Float[np.ndarray, "b h w 3"]
     ) -> dict[str, Float[Array, "b _"]]:
         """Logits of each attribute's words; square images of any size in [-1,1]."""
-        return dict(_apply(self.config, self.params, jnp.asarray(images, jnp.float32)))
+        return dict(_logits(self.params, jnp.asarray(images, jnp.float32), config=self.config))
 
     def predict(
         self, images: Float[Array, "b h w 3"] | Float[np.ndarray, "b h w 3"]
@@ -109,6 +103,17 @@ class AttributeClassifier:
             {name: vocabulary[name][indices[i]] for name, indices in best.items()}
             for i in range(len(images))
         ]
+
+
+@partial(jax.jit, static_argnames="config")
+def _logits(
+    params: Params, images: Float[Array, "b h w 3"], *, config: AttributesConfig
+) -> dict[str, Float[Array, "b _"]]:
+    shape = (images.shape[0], config.image_size, config.image_size, 3)
+    if images.shape != shape:
+        images = jax.image.resize(images, shape, "linear", antialias=True)
+    network: Any = AttributeNetwork(config)
+    return network.apply({"params": params}, images)
 
 
 def load_attributes(source: str | Path = "demo") -> AttributeClassifier:
@@ -165,7 +170,7 @@ def augment(images: Float[Array, "b h w 3"], key: Array) -> Float[Array, "b h w 
 
 def train(
     source: DataSource, config: AttributesConfig, *, steps: int, batch_size: int, seed: int
-) -> Any:
+) -> Params:
     """Trains the network on the labels of `source` with AdamW and returns its parameters."""
     network = AttributeNetwork(config)
     image = jnp.zeros((1, config.image_size, config.image_size, 3))
@@ -177,8 +182,8 @@ def train(
         return shape(example, rng) | {"labels": label_indices(config, example["attributes"])}
 
     @partial(jax.jit, donate_argnums=(0, 1))
-    def update(params: Any, state: Any, batch: Any, key: Array) -> Any:
-        def loss(params: Any) -> Array:
+    def update(params: Params, state: optax.OptState, batch: Batch, key: Array) -> Any:
+        def loss(params: Params) -> Array:
             logits: Any = network.apply({"params": params}, augment(batch["image"], key))
             return masked_cross_entropy(config, logits, batch["labels"])
 

@@ -42,4 +42,6 @@ def _read(path: Path, reading: Reading) -> ClipWeights:
     return ClipWeights(config, jax.tree.map(jnp.asarray, params), tokenizer)
 
 
-LAYOUT = Layout("ours", "config.json with our 'kind'", is_our_folder, _read, write=write)
+LAYOUT: Layout[CLIPConfig, ClipWeights] = Layout(
+    "ours", "config.json with our 'kind'", is_our_folder, _read, write=write
+)

@@ -30,4 +30,6 @@ def _read(path: Path, reading: Reading) -> DiffusionWeights:
     return DiffusionWeights(config, jax.tree.map(jnp.asarray, params))
 
 
-LAYOUT = Layout("ours", "config.json with our 'kind'", is_our_folder, _read, write=write)
+LAYOUT: Layout[DiffusionConfig, DiffusionWeights] = Layout(
+    "ours", "config.json with our 'kind'", is_our_folder, _read, write=write
+)

@@ -24,7 +24,7 @@ from clipdiff_jax.models.unclip import (
 )
 from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.layout import Layout, Reading, UnClipWeights, fill_params
+from clipdiff_jax.weights.layout import AnyPart, Layout, Reading, UnClipWeights, fill_params
 from clipdiff_jax.weights.layouts import clip_openai, karlo_original, unet_guided
 from clipdiff_jax.weights.layouts.unclip_ours import check_parts
 from clipdiff_jax.weights.read import Tensors, open_tensors
@@ -148,7 +148,9 @@ def _read(path: Path, reading: Reading) -> UnClipWeights:
     tokenizer = load_tokenizer(path / "tokenizer", text.tower.context_length)
     wanted = [name for name in configs if reading.parts is None or name in reading.parts]
     dtype = reading.param_dtype
-    parts = {name: (configs[name], _read_part(path, name, configs[name], dtype)) for name in wanted}
+    parts: dict[str, tuple[AnyPart, Params]] = {
+        name: (configs[name], _read_part(path, name, configs[name], dtype)) for name in wanted
+    }
     return UnClipWeights(parts, tokenizer)
 
 

@@ -6,7 +6,6 @@ Each may be a model folder or the work folder of the run that exported one. All 
 remember which CLIP they were trained with, so that a mixture of two is refused.
 """
 
-import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def read_part_folder(
         raise WeightsError(
             f"'{folder}' holds a model of kind '{document['kind']}', not '{_KINDS[wanted]}'"
         )
-    config = from_dict(wanted, document[_STORED])
+    config: AnyPart = from_dict(wanted, document[_STORED])
     return config, jax.tree.map(jnp.asarray, params), document.get(CLIP, "")
 
 
@@ -123,16 +122,17 @@ def _read(path: Path, reading: Reading) -> UnClipWeights:
     }
     there = [*parts, *found_parts(path)]
     check_parts(path, there, reading.parts or ())
-    # Once for all parts: it takes reading all of CLIP.
-    wanted = functools.cache(lambda: _stored_fingerprint(path, params, reading.param_dtype))
+    wanted = ""
     asked = [name for name in there if reading.parts is None or name in reading.parts]
     for name in asked:
         if name in parts:
             continue
         part, of_part, of = read_part_folder(path / name, name, reading.param_dtype)
-        if of and of != wanted():
+        if of and not wanted:  # once for all parts: it takes reading all of CLIP
+            wanted = _stored_fingerprint(path, params, reading.param_dtype)
+        if of and of != wanted:
             raise WeightsError(
-                f"'{path / name}' was trained with the CLIP {of}, but '{path / CLIP}' is {wanted()}"
+                f"'{path / name}' was trained with the CLIP {of}, but '{path / CLIP}' is {wanted}"
             )
         parts[name] = part, of_part
     return UnClipWeights({name: parts[name] for name in asked}, tokenizer)
@@ -151,4 +151,6 @@ def _stored_fingerprint(root: Path, params: Params, param_dtype: DType) -> str:
     return fingerprint(params)
 
 
-LAYOUT = Layout("ours", "folder of a part of ours ('prior', 'decoder', ...)", _matches, _read)
+LAYOUT: Layout[AnyPart, UnClipWeights] = Layout(
+    "ours", "folder of a part of ours ('prior', 'decoder', ...)", _matches, _read
+)
