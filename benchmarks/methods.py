@@ -41,9 +41,9 @@ from clipdiff_jax.core.compilation import enable_compilation_cache
 from clipdiff_jax.core.config import nearest, to_dict
 from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars
-from clipdiff_jax.edit.api import Edit, generate_edited
-from clipdiff_jax.edit.latents import invert_images
-from clipdiff_jax.edit.objective import AUTOMATIC
+from clipdiff_jax.edit.api import generate_edited
+from clipdiff_jax.edit.latents import Inversion, invert_images
+from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.edit.presets import MODE_RATES, EditPreset, preset, published
 from clipdiff_jax.edit.stage import make_stage, select_images
 from clipdiff_jax.edit.t0 import with_t0
@@ -96,7 +96,7 @@ def arranged(method: str, ours: EditPreset, images: int, steps: int) -> tuple[Ed
         if method.endswith(NO_NOISE):
             changes["noise"] = 0.0
         if method.endswith(AUTO_T0):
-            changes["t0"] = AUTOMATIC
+            changes["t0"] = None
         objective = dataclasses.replace(ours.objective, **changes)
         rate = ours.optim.learning_rate * MODE_RATES[mode]
         optim = dataclasses.replace(ours.optim, learning_rate=rate)
@@ -127,8 +127,8 @@ def measure(
     """Learns the edit and applies it: scores and costs at each strength, the faces at the first."""
     base, clip = models.base, models.clip
     objective = with_t0(chosen.objective, base, clip, pictures)
-    t0 = objective.t0
-    invert_images(base, pictures, t0=t0, steps=objective.invert_steps, progress=False)
+    t0 = objective.known_t0
+    invert_images(base, pictures, Inversion(t0, objective.invert_steps), progress=False)
     wall, cpu = time.perf_counter(), time.process_time()
     stage = make_stage(objective, base, clip, pictures, progress=False)
     config = TrainConfig(
@@ -142,9 +142,8 @@ def measure(
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     learned = Edit(base.config, state.params, objective, fingerprint(base.params))
 
-    latents = invert_images(
-        base, pairs.originals, t0=t0, steps=grid, batch_size=BATCH, progress=False
-    )
+    inversion = Inversion(t0, grid)
+    latents = invert_images(base, pairs.originals, inversion, batch_size=BATCH, progress=False)
     wanted = AttributeEdit(chosen.attribute, chosen.target, chosen.sources)
     texts = objective.away_from, objective.target_text
     direction = text_direction(clip.embed_texts, *texts, objective.templates)

@@ -2,9 +2,10 @@
 
     import clipdiff_jax as cd
 
+    faces = cd.demo_faces(16, "train", mouth="serious")
     clip, base = cd.load_clip("demo"), cd.load_diffusion("demo")
     smile = cd.finetune_edit(faces, base, clip, "a serious face", "a smiling face")
-    cd.show(cd.edit(faces, base, smile, strength=0.8))
+    cd.show(cd.edit(cd.load_images("photos/"), base, smile, strength=0.8))
 
 Names are imported when they are first used, so that `import clipdiff_jax` is quick.
 """
@@ -13,31 +14,64 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clipdiff_jax.clip.model import Clip as Clip
     from clipdiff_jax.clip.model import load_clip as load_clip
+    from clipdiff_jax.data.avatars.demo import demo_faces as demo_faces
+    from clipdiff_jax.diffusion.sampling import Sampling as Sampling
     from clipdiff_jax.edit.api import edit as edit
-    from clipdiff_jax.edit.api import finetune_edit as finetune_edit
-    from clipdiff_jax.edit.api import load_edit as load_edit
+    from clipdiff_jax.edit.api import reconstruct as reconstruct
+    from clipdiff_jax.edit.editing import Editing as Editing
+    from clipdiff_jax.edit.finetune import finetune_edit as finetune_edit
+    from clipdiff_jax.edit.model import Edit as Edit
+    from clipdiff_jax.edit.model import load_edit as load_edit
+    from clipdiff_jax.pictures.files import load_images as load_images
+    from clipdiff_jax.pictures.files import save_images as save_images
     from clipdiff_jax.pictures.grid import show as show
     from clipdiff_jax.pixel.load import load_diffusion as load_diffusion
+    from clipdiff_jax.pixel.model import Diffusion as Diffusion
+    from clipdiff_jax.unclip.drawing import Drawing as Drawing
     from clipdiff_jax.unclip.load import load_unclip as load_unclip
+    from clipdiff_jax.unclip.model import UnClip as UnClip
 
 _HOMES = {
+    "Clip": "clipdiff_jax.clip.model",
+    "Diffusion": "clipdiff_jax.pixel.model",
+    "Drawing": "clipdiff_jax.unclip.drawing",
+    "Edit": "clipdiff_jax.edit.model",
+    "Editing": "clipdiff_jax.edit.editing",
+    "Sampling": "clipdiff_jax.diffusion.sampling",
+    "UnClip": "clipdiff_jax.unclip.model",
+    "demo_faces": "clipdiff_jax.data.avatars.demo",
+    "edit": "clipdiff_jax.edit.api",
+    "finetune_edit": "clipdiff_jax.edit.finetune",
     "load_clip": "clipdiff_jax.clip.model",
     "load_diffusion": "clipdiff_jax.pixel.load",
-    "load_edit": "clipdiff_jax.edit.api",
+    "load_edit": "clipdiff_jax.edit.model",
+    "load_images": "clipdiff_jax.pictures.files",
     "load_unclip": "clipdiff_jax.unclip.load",
-    "edit": "clipdiff_jax.edit.api",
-    "finetune_edit": "clipdiff_jax.edit.api",
+    "reconstruct": "clipdiff_jax.edit.api",
+    "save_images": "clipdiff_jax.pictures.files",
     "show": "clipdiff_jax.pictures.grid",
 }
 
 __all__ = [
+    "Clip",
+    "Diffusion",
+    "Drawing",
+    "Edit",
+    "Editing",
+    "Sampling",
+    "UnClip",
+    "demo_faces",
     "edit",
     "finetune_edit",
     "load_clip",
     "load_diffusion",
     "load_edit",
+    "load_images",
     "load_unclip",
+    "reconstruct",
+    "save_images",
     "show",
 ]
 __version__ = "0.2.0"

@@ -3,8 +3,8 @@
     python train.py --config configs/edit_presets.py:beard --workdir runs/beard
     python train.py --config configs/edit_presets.py:published/smile --workdir runs/published-smile
 
-Fields can be set as with any recipe: --config.stage.objective.t0=550, or =0 for a t0 that is found
-from the pictures and the texts.
+Fields can be set as with any recipe: --config.stage.objective.t0=550, or =null for a t0 that is
+found from the pictures and the texts.
 """
 
 from clipdiff_jax.edit.presets import preset

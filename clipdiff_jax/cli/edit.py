@@ -20,8 +20,9 @@ from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.options import add_options, from_args
 from clipdiff_jax.cli.sources import Source, Sources, by_path, described_source, read_sources
 from clipdiff_jax.cli.unconditional import load_base
-from clipdiff_jax.edit.api import Edit, edit, load_edit
+from clipdiff_jax.edit.api import edit
 from clipdiff_jax.edit.editing import Editing
+from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.pictures.pages import Group, cell, save_columns
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.pixel.model import Diffusion
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     }
     meant = {
         "ratios": list(editing.ratios or [1.0] * len(edits)),
-        "t0": max(one.objective.t0 for one in edits) if editing.t0 is None else editing.t0,
+        "t0": max(one.objective.known_t0 for one in edits) if editing.t0 is None else editing.t0,
         "method": editing.inversion,
     }
     records: list[Record] = []
@@ -112,14 +113,8 @@ def _maker(base: Diffusion, edits: Sequence[Edit]) -> Maker:
             base,
             edits,
             strength,
-            ratios=editing.ratios,
-            t0=editing.t0,
-            steps=editing.steps,
-            method=editing.inversion,
-            fixed_point=editing.fixed_point,
-            random_inversion=editing.random_inversion,
-            purify=editing.purify,
             key=record_keys(records),
+            editing=editing,
         )
 
     fingerprints = {

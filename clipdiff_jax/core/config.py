@@ -49,6 +49,14 @@ def from_dict(cls: type[T], value: Any, where: str = "config") -> T:
     return _read(cls, value, where)
 
 
+def formerly(default: Any, now: dict[str | int, Any]) -> Any:
+    """A field for which configs once wrote other values than they do now.
+
+    now: what each of them means, such as {"": None}; `from_dict` puts it in their place.
+    """
+    return dataclasses.field(default=default, metadata={"now": now})
+
+
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """A command line as (its own arguments, the overrides).
 
@@ -177,7 +185,18 @@ def _read_dataclass(cls: Any, value: Any, where: str) -> Any:
         no_default = field.default is dataclasses.MISSING
         if name not in value and no_default and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where} ({cls.__name__}) lacks the required key '{name}'")
-    return cls(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+    return cls(
+        **{
+            key: _read(hints[key], _present(fields[key], item), f"{where}.{key}")
+            for key, item in value.items()
+        }
+    )
+
+
+def _present(field: "dataclasses.Field[Any]", value: Any) -> Any:
+    """What a value means now, see `formerly`."""
+    known = isinstance(value, (str, int)) and not isinstance(value, bool)
+    return field.metadata.get("now", {}).get(value, value) if known else value
 
 
 def _concrete(cls: Any) -> Iterator[Any]:

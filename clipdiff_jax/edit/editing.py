@@ -12,9 +12,8 @@ Method = Literal["ddim", "fixed_point", "edict"]
 
 
 class EditingOptions(TypedDict, total=False):
-    """The fields of `Editing` as keywords of a call."""
+    """The fields of `Editing` as keywords of a call that has a strength of its own."""
 
-    strength: Scale
     ratios: Sequence[Number] | None
     t0: int | None
     steps: int
@@ -32,7 +31,8 @@ class Editing(Request):
     Attributes:
       strength: degree of change, eps = g eps_edited + (1 - g) eps_base, one for all pictures or one
         for each: 0 reconstructs, 1 is as learned, values beyond exaggerate.
-      ratios: how much of each edit, where there are several; normalised, None for equal parts.
+      ratios: how much of each edit, where there are several; normalised, None for equal parts. A
+        negative one leads away from what its edit does.
       t0: time index to invert to; None for the largest that the edits were trained at.
       steps: times of inversion and of generation.
       sampler: of the generation, see `diffusion.steps`; inversion undoes "ddim".
@@ -46,11 +46,11 @@ class Editing(Request):
 
     Strength, ratios, t0 and purify are traced: changing them compiles nothing new. Raises
     `ValueError` for a number out of its range, an unknown name (with the nearest), ratios without a
-    positive sum, and iterations that do not go with the method.
+    positive sum, iterations that do not go with the method, and a sampler beside "edict".
     """
 
     strength: Scale = option(1.0, "degree of change: 0 none, 1 as learned, beyond exaggerates")
-    ratios: Sequence[Number] | None = option(None, "how much of each edit", low=0)
+    ratios: Sequence[Number] | None = option(None, "how much of each edit")
     t0: int | None = option(None, "time index to invert to (default: as trained)", low=1)
     steps: int = option(40, "times of inversion and of generation", low=2)
     sampler: Sampler = option("ddim", "how to go from one time to the next in generation")
@@ -78,6 +78,11 @@ class Editing(Request):
             wanted = "1 or more" if self.method == "fixed_point" else "0"
             raise ValueError(
                 f"fixed_point={self.fixed_point} with method={self.method!r}: expected {wanted}"
+            )
+        if self.inversion == "edict" and self.sampler != "ddim":
+            raise ValueError(
+                f"sampler {self.sampler!r} with the method 'edict', which generates by its own "
+                "coupled steps: leave the sampler at 'ddim'"
             )
         if self.ratios is not None and sum(self.ratios) <= 0:
             raise ValueError(f"ratios must have a positive sum, got {list(self.ratios)}")

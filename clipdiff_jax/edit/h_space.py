@@ -1,17 +1,19 @@
 """A diffusion model with its bottleneck shifted, as a `Denoise`; see `models.h_space`."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from clipdiff_jax.diffusion.prediction import Denoise, make_denoise, match
+from clipdiff_jax.core.types import Params
+from clipdiff_jax.diffusion.prediction import Denoise, match
 from clipdiff_jax.models.h_space import HSpaceShift
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.pixel.model import Diffusion
 
 
-def init_h_space(config: DiffusionConfig, key: Array) -> Any:
+def init_h_space(config: DiffusionConfig, key: Key[Array, ""]) -> Params:
     """New parameters (float32) of the network that shifts the bottleneck of the model."""
     unet = config.unet
     h = jnp.zeros((1, 1, 1, unet.channels[-1]))
@@ -19,21 +21,13 @@ def init_h_space(config: DiffusionConfig, key: Array) -> Any:
 
 
 def shifted_denoiser(
-    config: DiffusionConfig,
-    base_params: Any,
-    params: Any,
-    strength: float | Float[Array, "..."] = 1.0,
-    *,
-    dtype: Any = jnp.float32,
+    base: Diffusion, params: Params, strength: float | Float[Array, "..."] = 1.0
 ) -> Denoise:
     """The base model with `strength` (scalar or [B]) times the shift that `params` give."""
-    network: Any = HSpaceShift(config.unet, dtype=dtype)
+    network: Any = HSpaceShift(base.config.unet, dtype=base.dtype)
 
     def shift(h: Array, emb: Array) -> Array:
-        scale = match(jnp.asarray(strength, dtype), h)
+        scale = match(jnp.asarray(strength, base.dtype), h)
         return scale * network.apply({"params": params}, h, emb)
 
-    def shifted(x_t: Array, t: Array, cond: Any) -> Array:
-        return Diffusion(config, base_params, dtype).apply(x_t, t, bottleneck_shift=shift)
-
-    return make_denoise(shifted, config.schedule, config.prediction, config.learned_variance)
+    return functools.partial(base.denoise, bottleneck_shift=shift)

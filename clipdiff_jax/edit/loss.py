@@ -19,16 +19,16 @@ pictures, which keeps the model a model of them. x_ref is the picture and x_gen
                   the step is asymmetric (Asyrp, Kwon et al. 2023, arXiv 2210.10960, eq. 9).
 """
 
-import dataclasses
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.compilation import loops_are_slow
-from clipdiff_jax.core.types import Params
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.asymmetric import asymmetric
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.losses import NoiseLoss
@@ -38,86 +38,130 @@ from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.models.pixel import DiffusionConfig
-from clipdiff_jax.perceptual.directional import Views, change, direction_term, length_term
+from clipdiff_jax.perceptual.directional import (
+    TextDirection,
+    Views,
+    change,
+    direction_term,
+    length_term,
+)
 from clipdiff_jax.perceptual.identity import FaceEncoder, identity_loss
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.training.stage import Aux, Batch, Loss
+from clipdiff_jax.training.stage import Aux, Batch
 
-Generated = tuple[Array, Array, Batch | None]  # pictures, what they were, the next batch
+Images = Float[Array, "b h w 3"]
 
 
-def make_loss(
-    objective: EditObjective,
-    config: DiffusionConfig,
-    dtype: Any,
-    clip: Clip,
-    face: FaceEncoder | None,
-) -> Loss:
+class Frozen(NamedTuple):
+    """What the loss reads and nothing changes.
+
+    clip, direction: the judge, and the direction that the texts give it. face: for the identity
+    loss. base: the model itself, with "h_space", which trains something beside it.
+    """
+
+    clip: Clip
+    direction: TextDirection
+    face: FaceEncoder | None = None
+    base: Diffusion | None = None
+
+
+class Shown(NamedTuple):
+    """x_gen and x_ref, which the loss is taken of, and the batch of the next round, if any."""
+
+    generated: Images
+    reference: Images
+    following: Batch | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EditLoss:
     """Eq. 20 as a stage's loss, for batches of "image", "latent" and "index" (the step it is at).
 
-    `frozen` holds "clip", "direction", and as they are needed "face" and "base".
+    Attributes:
+      objective: what is learned; its t0 is known.
+      config: of the model.
+      dtype: what it computes in.
     """
-    step = ddim(config.schedule)
-    times = ddim_grid(objective.t0, objective.train_steps)
 
-    def unrolled(params: Params, frozen: Params, batch: Batch, key: Array) -> Generated:
+    objective: EditObjective
+    config: DiffusionConfig
+    dtype: DType
+
+    def __call__(
+        self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], Aux]:
+        show = {
+            "unrolled": self._unrolled,
+            "single_step": self._single_step,
+            "noised": self._noised,
+            "h_space": self._h_space,
+        }
+        shown = show[self.objective.mode](params, frozen, batch, key)
+        view_key, noise_key = jax.random.split(key)
+        total, metrics = self._of_pictures(frozen, shown, view_key)
+        if self.objective.noise:
+            noise = self._of_noise(params, batch["image"], noise_key)
+            total += self.objective.noise * noise
+            metrics["noise"] = noise
+        return total, Aux(metrics, shown.following)
+
+    def trained_denoiser(self, params: Params, frozen: Frozen) -> Denoise:
+        """The model as it edits, with what is being trained."""
+        if frozen.base is None:
+            return self._model(params).denoise
+        shifted = shifted_denoiser(frozen.base, params)
+        return asymmetric(frozen.base.denoise, shifted, self.objective.t_edit)
+
+    def _model(self, params: Params) -> Diffusion:
+        return Diffusion(self.config, params, self.dtype)
+
+    def _unrolled(self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]) -> Shown:
         generated = sample(
-            Diffusion(config, params, dtype).denoise,
-            step,
-            times,
+            self._model(params).denoise,
+            ddim(self.config.schedule),
+            ddim_grid(self.objective.known_t0, self.objective.train_steps),
             batch["latent"],
-            None,
-            None,
-            Loop(remat=True, unroll=loops_are_slow()),
+            loop=Loop(remat=True, unroll=loops_are_slow()),
         )
-        return generated, batch["image"], None
+        return Shown(generated, batch["image"])
 
-    def single_step(params: Params, frozen: Params, batch: Batch, key: Array) -> Generated:
-        t, t_next = _ends(times, batch)
-        prediction = Diffusion(config, params, dtype).denoise(batch["latent"], t, None)
-        moved = step(batch["latent"], prediction, t, t_next, None)
-        return prediction.x0, batch["image"], _onwards(batch, moved)
+    def _single_step(
+        self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]
+    ) -> Shown:
+        t, t_next = self._ends(batch)
+        prediction = self._model(params).denoise(batch["latent"], t)
+        moved = ddim(self.config.schedule)(batch["latent"], prediction, t, t_next, None)
+        return Shown(prediction.x0, batch["image"], _onwards(batch, moved))
 
-    def noised(params: Params, frozen: Params, batch: Batch, key: Array) -> Generated:
+    def _noised(self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]) -> Shown:
         time_key, eps_key = jax.random.split(jax.random.fold_in(key, 2))
         x0 = batch["image"]
-        t = jax.random.randint(time_key, x0.shape[:1], 0, objective.t0 + 1)
-        x_t = q_sample(config.schedule, x0, t, jax.random.normal(eps_key, x0.shape))
-        return Diffusion(config, params, dtype).denoise(x_t, t, None).x0, x0, None
+        t = jax.random.randint(time_key, x0.shape[:1], 0, self.objective.known_t0 + 1)
+        x_t = q_sample(self.config.schedule, x0, t, jax.random.normal(eps_key, x0.shape))
+        return Shown(self._model(params).denoise(x_t, t).x0, x0)
 
-    def h_space(params: Params, frozen: Params, batch: Batch, key: Array) -> Generated:
-        t, t_next = _ends(times, batch)
-        plain = Diffusion(config, frozen["base"], dtype).denoise(batch["latent"], t, None)
-        shift = shifted_denoiser(config, frozen["base"], params, dtype=dtype)
-        shifted = shift(batch["latent"], t, None)
-        moved = step(batch["latent"], Prediction(shifted.x0, plain.eps), t, t_next, None)
-        return shifted.x0, jax.lax.stop_gradient(plain.x0), _onwards(batch, moved)
+    def _h_space(self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]) -> Shown:
+        assert frozen.base is not None
+        t, t_next = self._ends(batch)
+        plain = frozen.base.denoise(batch["latent"], t)
+        shifted = shifted_denoiser(frozen.base, params)(batch["latent"], t, None)
+        both = Prediction(shifted.x0, plain.eps)
+        moved = ddim(self.config.schedule)(batch["latent"], both, t, t_next, None)
+        return Shown(shifted.x0, jax.lax.stop_gradient(plain.x0), _onwards(batch, moved))
 
-    modes = {
-        "unrolled": unrolled,
-        "single_step": single_step,
-        "noised": noised,
-        "h_space": h_space,
-    }
+    def _ends(self, batch: Batch) -> tuple[Int[Array, " b"], Int[Array, " b"]]:
+        """Where the step that each picture is at begins and ends."""
+        times = jnp.asarray(ddim_grid(self.objective.known_t0, self.objective.train_steps))
+        return times[batch["index"]], times[batch["index"] + 1]
 
-    def loss(
-        params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
-    ) -> tuple[Array, Aux]:
-        generated, reference, following = modes[objective.mode](params, frozen, batch, key)
-        view_key, noise_key = jax.random.split(key)
-        total, metrics = picture_loss(frozen, generated, reference, view_key)
-        if objective.noise:
-            noise, _ = _noise_loss(config, dtype, params, batch["image"], noise_key)
-            total += objective.noise * noise
-            metrics["noise"] = noise
-        return total, Aux(metrics, following)
-
-    def picture_loss(
-        frozen: Params, generated: Array, reference: Array, key: Array
-    ) -> tuple[Array, dict[str, Array]]:
+    def _of_pictures(
+        self, frozen: Frozen, shown: Shown, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """Eq. 20 without its last term, and its terms."""
+        objective, (generated, reference, _) = self.objective, shown
         moved = change(
-            dataclasses.replace(clip, params=frozen["clip"]).embed_images,
-            frozen["direction"],
+            frozen.clip.embed_images,
+            frozen.direction,
             generated,
             reference,
             key,
@@ -129,49 +173,27 @@ def make_loss(
         total += objective.length * length_term(moved.length, objective.wanted_length).mean()
         total += objective.l1 * l1
         if objective.identity:
-            assert face is not None
-            embed = dataclasses.replace(face, params=frozen["face"]).embed
-            apart = identity_loss(embed, generated, reference).mean()
+            assert frozen.face is not None
+            apart = identity_loss(frozen.face.embed, generated, reference).mean()
             total += objective.identity * apart
             metrics["identity"] = apart
         return total, metrics
 
-    return loss
+    def _of_noise(self, params: Params, x0: Images, key: Key[Array, ""]) -> Float[Array, ""]:
+        """L_noise, by which the model stays one of its pictures."""
+        config = self.config
+        loss = NoiseLoss(
+            config.schedule, config.prediction, learned_variance=config.learned_variance
+        )
+        time_key, eps_key = jax.random.split(key)
+        t, eps = loss.draw(x0, time_key, eps_key)
+
+        def network(x_t: Array, t: Array, cond: Cond) -> Array:
+            return self._model(params).apply(x_t, t)
+
+        return loss(network, x0, t, eps)[0]
 
 
-def _noise_loss(
-    config: DiffusionConfig, dtype: Any, params: Any, x0: Float[Array, "b h w c"], key: Array
-) -> tuple[Array, dict[str, Array]]:
-    time_key, eps_key = jax.random.split(key)
-    noise_loss = NoiseLoss(
-        config.schedule, config.prediction, learned_variance=config.learned_variance
-    )
-    t, eps = noise_loss.draw(x0, time_key, eps_key)
-
-    def network(x_t: Array, t: Array, cond: Cond) -> Array:
-        del cond
-        return Diffusion(config, params, dtype).apply(x_t, t)
-
-    return noise_loss(network, x0, t, eps)
-
-
-def trained_denoiser(
-    objective: EditObjective, config: DiffusionConfig, params: Any, frozen: Any, dtype: Any
-) -> Denoise:
-    """The model as it edits, with what is being trained."""
-    if objective.mode != "h_space":
-        return Diffusion(config, params, dtype).denoise
-    base = Diffusion(config, frozen["base"], dtype).denoise
-    shifted = shifted_denoiser(config, frozen["base"], params, dtype=dtype)
-    return asymmetric(base, shifted, objective.t_edit)
-
-
-def _ends(times: Any, batch: dict[str, Array]) -> tuple[Array, Array]:
-    """Where the step that each picture is at begins and ends."""
-    index = batch["index"]
-    return jnp.asarray(times)[index], jnp.asarray(times)[index + 1]
-
-
-def _onwards(batch: dict[str, Array], moved: Array) -> dict[str, Array]:
+def _onwards(batch: Batch, moved: Array) -> Batch:
     """The batch of the next round: the same pictures one step on."""
     return {**batch, "latent": jax.lax.stop_gradient(moved), "index": batch["index"] + 1}

@@ -1,18 +1,42 @@
 """What the edit stage learns, described: two texts, a way of learning, and the weights of the loss.
 
-The ways are told apart in `stages.edit_loss`.
+The ways are told apart in `edit.loss`.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
-from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.config import formerly, nearest
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.perceptual.directional import Form
 from clipdiff_jax.perceptual.templates import PLAIN
 
-AUTOMATIC = 0
 Mode = Literal["unrolled", "single_step", "noised", "h_space"]
+
+
+class ObjectiveOptions(TypedDict, total=False):
+    """The fields of `EditObjective`, but for its two texts, as keywords of a call."""
+
+    negative_texts: tuple[str, ...]
+    templates: tuple[str, ...]
+    mode: Mode
+    t0: int | None
+    invert_steps: int
+    train_steps: int
+    fixed_point: int
+    directional: float
+    form: Form
+    length: float
+    wanted_length: float
+    l1: float
+    identity: float
+    noise: float
+    augmentations: int
+    crop: float
+    grain: float
+    t_edit: int
+    t_boost: int
+    trainable: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +49,8 @@ class EditObjective:
         "glasses"; the text's direction leads away from the mean of these and `source_text`.
       templates: wordings of the two texts, see `perceptual.templates`.
       mode: how it is learned: "unrolled", "single_step", "noised" or "h_space".
-      t0: how far pictures are noised, as a time index: the further, the more can change. 0 stands
-        for a time found from the pictures and texts, see `stages.edit_t0`.
+      t0: how far pictures are noised, as a time index: the further, the more can change. None
+        stands for a time found from the pictures and texts, see `edit.t0`; older configs wrote 0.
       invert_steps, train_steps: times of the inversion and of generation while training.
       fixed_point: iterations that refine each inversion step.
       directional, form: weight and form of L_dir.
@@ -46,7 +70,7 @@ class EditObjective:
     negative_texts: tuple[str, ...] = ()
     templates: tuple[str, ...] = PLAIN
     mode: Mode = "unrolled"
-    t0: int = 400
+    t0: int | None = formerly(400, {0: None})
     invert_steps: int = 40
     train_steps: int = 6
     fixed_point: int = 0
@@ -71,17 +95,28 @@ class EditObjective:
                 f"mode must be one of {', '.join(modes)}, got {self.mode!r}."
                 + nearest(self.mode, modes)
             )
-        if self.t0 != AUTOMATIC:
+        if self.t0 is not None:
+            if self.t0 < 1:
+                raise ValueError(
+                    f"t0={self.t0}, expected 1 or more, or None for one found from the pictures"
+                )
             ddim_grid(self.t0, self.invert_steps)
             ddim_grid(self.t0, self.train_steps)
         for name in ("t_edit", "t_boost"):
             value = getattr(self, name)
             if value and self.mode != "h_space":
                 raise ValueError(f"{name}={value} is for mode 'h_space', not {self.mode!r}")
-            if self.t0 != AUTOMATIC and not 0 <= value <= self.t0:
+            if self.t0 is not None and not 0 <= value <= self.t0:
                 raise ValueError(f"{name} must lie between 0 and t0={self.t0}, got {value}")
         if self.mode == "h_space" and self.noise:
             raise ValueError(f"noise={self.noise}: in mode 'h_space' the base model stays as it is")
+
+    @property
+    def known_t0(self) -> int:
+        """t0, where it is known. Raises `ValueError` where it is still to be found."""
+        if self.t0 is None:
+            raise ValueError("t0 is still to be found from the pictures: see edit.t0.with_t0")
+        return self.t0
 
     @property
     def away_from(self) -> tuple[str, ...]:
@@ -94,7 +129,7 @@ class EditObjective:
         if self.mode == "single_step":
             return self.train_steps
         if self.mode == "h_space":
-            return int((ddim_grid(self.t0, self.train_steps)[:-1] >= self.t_edit).sum())
+            return int((ddim_grid(self.known_t0, self.train_steps)[:-1] >= self.t_edit).sum())
         return 1
 
     @property

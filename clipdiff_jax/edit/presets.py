@@ -20,7 +20,7 @@ from typing import Any
 from clipdiff_jax.core.config import ConfigError, nearest
 from clipdiff_jax.data.avatars.source import AvatarsData
 from clipdiff_jax.data.avatars.styles import MAIN_STYLE
-from clipdiff_jax.edit.objective import AUTOMATIC, EditObjective, Mode
+from clipdiff_jax.edit.objective import EditObjective, Mode
 from clipdiff_jax.edit.stage import EditStage
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
@@ -78,7 +78,7 @@ KINDS = {
 }
 VIEWS = {"augmentations": 4}
 # Of any edit, unless more is known of it: a part of the face, at the t0 that the texts ask for.
-DEFAULT: dict[str, Any] = {"t0": AUTOMATIC, **VIEWS, **KINDS["part"].weights}
+DEFAULT: dict[str, Any] = {"t0": None, **VIEWS, **KINDS["part"].weights}
 WITH = ("a face with {}", "a person with {}", "a portrait with {}", "a character with {}")
 WEARING = ("a face with {}", "a person with {}", "a face wearing {}", "a character wearing {}")
 BEFORE = ("a {} face", "a {} person", "a {} portrait", "a {} character")

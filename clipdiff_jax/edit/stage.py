@@ -3,23 +3,22 @@
 DiffusionCLIP (Kim et al. 2022, arXiv 2110.02711, section 3.2). Pictures are inverted once with
 the base model; from their latents the model being tuned generates again, and what comes out is
 asked to have moved in CLIP's space as the text has, and otherwise to have stayed. What is learned
-is described by `stages.edit_objective`, how by `stages.edit_loss`.
+is described by `edit.objective`, how by `edit.loss`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Key
+from jaxtyping import Array, Float, Float32, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
-from clipdiff_jax.core.config import to_dict
+from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.select import matching
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -29,20 +28,19 @@ from clipdiff_jax.diffusion.prediction import q_sample
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import init_h_space
-from clipdiff_jax.edit.latents import invert_images
-from clipdiff_jax.edit.loss import make_loss, trained_denoiser
+from clipdiff_jax.edit.latents import Inversion, invert_images
+from clipdiff_jax.edit.loss import EditLoss, Frozen
+from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.edit.t0 import with_t0
-from clipdiff_jax.models.pixel import DiffusionConfig, init_params
+from clipdiff_jax.models.pixel import init_params
 from clipdiff_jax.perceptual.directional import text_direction
 from clipdiff_jax.perceptual.identity import FaceEncoder, load_face
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.training.stage import Preview, Stage, StageConfig
-from clipdiff_jax.weights.folder import save_folder
+from clipdiff_jax.training.stage import Stage, StageConfig
 from clipdiff_jax.weights.params import fingerprint
 
-KIND = "edit"
 PREVIEWED = 8
 
 
@@ -55,7 +53,8 @@ class EditStage(StageConfig):
       objective: what to learn from them.
       base: the diffusion model to tune: a model folder or whatever `load_diffusion` takes.
       clip: the CLIP that judges, as `load_clip` takes it.
-      face: weights of ArcFace (`model_ir_se50.pth`), needed where `objective.identity` is not 0.
+      face: weights of ArcFace (`model_ir_se50.pth`), needed where `objective.identity` is not 0;
+        None for none, for which older configs wrote "".
       images: how many pictures; the first of the data that fit `only`.
       only: conditions on the data's attributes, such as ("style=avataaars", "mouth=sad|serious").
       dtype: what the networks compute in; trained parameters stay float32.
@@ -65,7 +64,7 @@ class EditStage(StageConfig):
     objective: EditObjective
     base: str = "demo"
     clip: str = "demo"
-    face: str = ""
+    face: str | None = formerly(None, {"": None})
     images: int = 50
     only: tuple[str, ...] = ()
     dtype: DTypeName = "float32"
@@ -83,7 +82,7 @@ def build(config: EditStage, *, invert: bool = True) -> Stage:
     dtype = as_dtype(config.dtype)
     base = load_diffusion(config.base, dtype=dtype)
     clip = load_clip(config.clip, dtype=dtype)
-    face = load_face(config.face, dtype=dtype) if config.face else None
+    face = None if config.face is None else load_face(config.face, dtype=dtype)
     source = open_source(config.data)
     images = select_images(source, config.images, config.only, base.config.image_size)
     return make_stage(config.objective, base, clip, images, face=face, invert=invert)
@@ -103,39 +102,26 @@ def make_stage(
     objective = with_t0(objective, base, clip, images)
     if objective.identity and face is None:
         raise ValueError(f"identity={objective.identity} needs a face encoder: set `face`")
-    if not invert:
-        latents = np.zeros_like(images)
-    elif objective.mode == "noised":
-        latents = _noised(base.config, images, objective.t0)
-    else:
-        latents = invert_images(
-            base,
-            images,
-            t0=objective.t0,
-            steps=objective.invert_steps,
-            fixed_point=objective.fixed_point,
-            progress=progress,
-        )
+    latents = _latents(objective, base, images, progress) if invert else np.zeros_like(images)
     direction = text_direction(
         clip.embed_texts, objective.away_from, objective.target_text, objective.templates
     )
-    frozen = {"clip": clip.params, "direction": direction}
-    if face is not None:
-        frozen["face"] = face.params
     start = jax.tree.map(partial(np.asarray, dtype=np.float32), base.params)
-    if objective.mode == "h_space":
-        frozen["base"] = start
+    beside = objective.mode == "h_space"  # what is trained stands beside the model
+    frozen = Frozen(clip, direction, face, replace(base, params=start) if beside else None)
+    loss = EditLoss(objective, base.config, base.dtype)
+    described = Edit(base.config, None, objective, fingerprint(base.params))
     return Stage(
-        init=partial(init_h_space if "base" in frozen else init_params, base.config),
-        loss=make_loss(objective, base.config, base.dtype, clip, face),
+        init=partial(init_h_space if beside else init_params, base.config),
+        loss=loss,
         source=_Inverted(images, latents),
         transform=_as_it_is,
         frozen=frozen,
-        start=None if "base" in frozen else start,
+        start=None if beside else start,
         trainable=objective.trainable,
         rounds=objective.rounds,
-        preview=_make_preview(objective, base, images[:PREVIEWED], latents[:PREVIEWED]),
-        export=partial(save_edit, objective, base.config, fingerprint(base.params)),
+        preview=_Preview(loss, images[:PREVIEWED], latents[:PREVIEWED]),
+        export=lambda path, params: replace(described, params=params).save(path),
     )
 
 
@@ -161,47 +147,45 @@ def select_images(
     return np.stack(chosen)
 
 
-def save_edit(
+def _latents(
     objective: EditObjective,
-    config: DiffusionConfig,
-    base_fingerprint: str,
-    path: Path,
-    params: Any,
-) -> None:
-    """Writes the model folder that `pipelines.edit.load_edit` reads."""
-    described = {
-        "kind": KIND,
-        "model": to_dict(config),
-        "objective": to_dict(objective),
-        "base_fingerprint": base_fingerprint,
-    }
-    save_folder(path, described, params)
-
-
-def _make_preview(
-    objective: EditObjective, base: Diffusion, images: np.ndarray, latents: np.ndarray
-) -> Preview:
-    times = ddim_grid(objective.t0, objective.train_steps)
-
-    @jax.jit
-    def generate(params: Params, frozen: Params, latents: Array) -> Array:
-        denoise = trained_denoiser(objective, base.config, params, frozen, base.dtype)
-        return sample(denoise, ddim(base.config.schedule), times, latents, None, None)
-
-    def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Array]:
-        del key
-        return {"edited": jnp.concatenate([images, generate(params, frozen, latents)])}
-
-    return preview
-
-
-def _noised(config: DiffusionConfig, images: np.ndarray, t0: int) -> np.ndarray:
-    """The pictures noised at random to t0: enough for a preview of what needs no inversion."""
-    eps = jax.random.normal(jax.random.key(0), images.shape)
-    return np.asarray(q_sample(config.schedule, jnp.asarray(images), jnp.int32(t0), eps))
+    base: Diffusion,
+    images: Float32[np.ndarray, "n h w 3"],
+    progress: bool,
+) -> Float32[np.ndarray, "n h w 3"]:
+    """Where generation begins: inverted, or, where nothing is to be undone, noised at random."""
+    t0 = objective.known_t0
+    if objective.mode == "noised":  # enough for a preview
+        eps = jax.random.normal(jax.random.key(0), images.shape)
+        x_t = q_sample(base.config.schedule, jnp.asarray(images), jnp.int32(t0), eps)
+        return np.asarray(x_t)
+    inversion = Inversion(t0, objective.invert_steps, objective.fixed_point)
+    return invert_images(base, images, inversion, progress=progress)
 
 
 @dataclass(frozen=True, eq=False)
+class _Preview:
+    """The first pictures, and below them what is made of their latents."""
+
+    loss: EditLoss
+    images: Float32[np.ndarray, "n h w 3"]
+    latents: Float32[np.ndarray, "n h w 3"]
+
+    def __call__(
+        self, params: Params, frozen: Frozen, key: Key[Array, ""]
+    ) -> dict[str, Float[Array, "m h w 3"]]:
+        made = _generate(params, frozen, jnp.asarray(self.latents), loss=self.loss)
+        return {"edited": jnp.concatenate([jnp.asarray(self.images), made])}
+
+
+@partial(jax.jit, static_argnames="loss")
+def _generate(params: Params, frozen: Frozen, latents: Array, *, loss: EditLoss) -> Array:
+    times = ddim_grid(loss.objective.known_t0, loss.objective.train_steps)
+    step = ddim(loss.config.schedule)
+    return sample(loss.trained_denoiser(params, frozen), step, times, latents, None, None)
+
+
+@dataclass(eq=False)
 class _Inverted:
     """Pictures with their latents as a `DataSource`; `index` is the step a picture is at."""
 

@@ -15,8 +15,6 @@ hand.
 """
 
 import dataclasses
-import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +23,8 @@ from jaxtyping import Array, Float, Float32
 
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.diffusion.prediction import q_sample
-from clipdiff_jax.edit.objective import AUTOMATIC, EditObjective
+from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.models.clip import unit
-from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.perceptual.directional import text_direction
 from clipdiff_jax.pixel.model import Diffusion
 
@@ -64,7 +61,7 @@ def information_lost(
     steps = base.config.schedule.num_steps
     lost = {}
     for t in (time * steps // 1000 for time in TIMES):
-        guess = _guess(base.config, base.dtype, base.params, x0, jnp.int32(t))
+        guess = _guess(base, x0, jnp.int32(t))
         moved = unit(clip.embed_images(guess)) - before
         lost[t] = float(jnp.linalg.norm(moved, axis=-1).mean())
     return lost
@@ -74,15 +71,14 @@ def with_t0(
     objective: EditObjective, base: Diffusion, clip: Clip, images: Float32[np.ndarray, "n h w 3"]
 ) -> EditObjective:
     """The objective itself, or with a t0 by `automatic_t0` where it asks for one."""
-    if objective.t0 != AUTOMATIC:
+    if objective.t0 is not None:
         return objective
     return dataclasses.replace(objective, t0=automatic_t0(base, clip, images, objective))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _guess(
-    config: DiffusionConfig, dtype: Any, params: Any, x0: Float[Array, "b h w 3"], t: Array
-) -> Float[Array, "b h w 3"]:
+@jax.jit
+def _guess(base: Diffusion, x0: Float[Array, "b h w 3"], t: Array) -> Float[Array, "b h w 3"]:
     """P_t, with the same noise at all times."""
-    x_t = q_sample(config.schedule, x0, t, jax.random.normal(jax.random.key(0), x0.shape))
-    return jnp.clip(Diffusion(config, params, dtype).denoise(x_t, t, None).x0, -1, 1)
+    noise = jax.random.normal(jax.random.key(0), x0.shape)
+    x_t = q_sample(base.config.schedule, x0, t, noise)
+    return jnp.clip(base.denoise(x_t, t).x0, -1, 1)

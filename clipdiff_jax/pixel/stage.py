@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 from jaxtyping import Array, Key
 
+from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
@@ -29,7 +30,8 @@ class BaseStage(StageConfig):
     Attributes:
       data: what to train on.
       model: the network, its schedule and its target.
-      start: the model to fine-tune, as `load_diffusion` takes it; "" starts from random parameters.
+      start: the model to fine-tune, as `load_diffusion` takes it; None starts from random
+        parameters, for which older configs wrote "".
       flip: mirror half of the images.
       weighting: of the noise loss over time, see `diffusion.losses`.
       dtype: what the network computes in; parameters stay float32.
@@ -39,7 +41,7 @@ class BaseStage(StageConfig):
 
     data: DataConfig
     model: DiffusionConfig = field(default_factory=DiffusionConfig)
-    start: str = ""
+    start: str | None = formerly(None, {"": None})
     flip: bool = True
     weighting: Weighting = "uniform"
     dtype: DTypeName = "float32"
@@ -64,7 +66,7 @@ def make_stage(config: BaseStage, source: DataSource) -> Stage:
     """The stage over a source at hand; `config.data` is not looked at."""
     model, dtype = config.model, as_dtype(config.dtype)
     start = None
-    if config.start:
+    if config.start is not None:
         base = load_diffusion(config.start)
         start, found = base.params, base.config.unet
         if found != model.unet:

@@ -9,8 +9,8 @@ from PIL import Image
 
 from clipdiff_jax.cli.main import sample
 from clipdiff_jax.data.transforms import to_uint8
-from clipdiff_jax.edit.api import Edit
 from clipdiff_jax.edit.h_space import init_h_space
+from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.edit.stage import EditObjective
 from clipdiff_jax.pictures.records import read_records
 from clipdiff_jax.pixel.load import save_diffusion

@@ -11,14 +11,9 @@ from clipdiff_jax.diffusion.guidance import mix, strength
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
-from clipdiff_jax.edit.api import (
-    Edit,
-    edit,
-    finetune_edit,
-    fit_square,
-    load_edit,
-    reconstruct,
-)
+from clipdiff_jax.edit.api import edit, reconstruct
+from clipdiff_jax.edit.finetune import finetune_edit
+from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.edit.presets import DEFAULT
 from clipdiff_jax.edit.run import _edit
 from clipdiff_jax.edit.stage import EditObjective
@@ -126,9 +121,6 @@ def test_turning_what_a_user_turns_compiles_nothing_new():
 
 def test_pictures_of_any_size_become_squares_of_the_models_size():
     assert edit(pictures(2, 40)[:, :, :30], BASE, ONE, **STEPS).shape == (2, 16, 16, 3)
-    constant = np.full((1, 24, 50, 3), 0.25, np.float32)
-    np.testing.assert_allclose(fit_square(constant, 16), 0.25, atol=1e-5)
-    np.testing.assert_array_equal(fit_square(IMAGES, 16), IMAGES)
 
 
 def test_what_cannot_be_edited_is_refused():

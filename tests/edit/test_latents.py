@@ -9,11 +9,11 @@ from helpers.tiny_models import pictures, tiny_base
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.edit import latents
-from clipdiff_jax.edit.latents import invert_images
+from clipdiff_jax.edit.latents import Inversion, invert_images
 from clipdiff_jax.weights.params import fingerprint
 
 BASE, IMAGES = tiny_base(), pictures(5)
-GRID = {"t0": 300, "steps": 4, "batch_size": 2, "progress": False}
+GRID, SETTINGS = Inversion(300, 4), {"batch_size": 2, "progress": False}
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_latents_are_those_of_the_inversion_whatever_the_batch():
-    found = invert_images(BASE, IMAGES, **GRID)
+    found = invert_images(BASE, IMAGES, GRID, **SETTINGS)
     expected = invert(
         BASE.denoise, BASE.config.schedule, inversion_grid(300, 4), jnp.asarray(IMAGES)
     )
@@ -32,9 +32,9 @@ def test_latents_are_those_of_the_inversion_whatever_the_batch():
 
 
 def test_a_second_call_reads_the_cache(cache, monkeypatch):
-    first = invert_images(BASE, IMAGES, **GRID)
+    first = invert_images(BASE, IMAGES, GRID, **SETTINGS)
     monkeypatch.setattr(latents, "_invert_all", None)
-    np.testing.assert_array_equal(invert_images(BASE, IMAGES, **GRID), first)
+    np.testing.assert_array_equal(invert_images(BASE, IMAGES, GRID, **SETTINGS), first)
     assert len(list(cache.iterdir())) == 1
 
 
@@ -50,22 +50,22 @@ def test_model_schedule_data_and_grid_each_have_their_own_file(cache):
         (dataclasses.replace(BASE, params=params), IMAGES, GRID),
         (dataclasses.replace(BASE, config=config), IMAGES, GRID),
         (BASE, pixels, GRID),
-        (BASE, IMAGES, GRID | {"t0": 301}),
-        (BASE, IMAGES, GRID | {"steps": 5}),
-        (BASE, IMAGES, GRID | {"fixed_point": 1}),
+        (BASE, IMAGES, Inversion(301, 4)),
+        (BASE, IMAGES, Inversion(300, 5)),
+        (BASE, IMAGES, Inversion(300, 4, fixed_point=1)),
     ]
     for number, (base, images, grid) in enumerate(runs, 1):
-        invert_images(base, images, **grid)
+        invert_images(base, images, grid, **SETTINGS)
         assert len(list(cache.iterdir())) == number
-    invert_images(BASE, IMAGES, **GRID | {"batch_size": 3})
+    invert_images(BASE, IMAGES, GRID, batch_size=3, progress=False)
     assert len(list(cache.iterdir())) == len(runs)
 
 
 def test_a_broken_cache_file_is_replaced(cache, caplog):
-    first = invert_images(BASE, IMAGES, **GRID)
+    first = invert_images(BASE, IMAGES, GRID, **SETTINGS)
     (file,) = cache.iterdir()
     file.write_bytes(file.read_bytes()[:200])
-    np.testing.assert_array_equal(invert_images(BASE, IMAGES, **GRID), first)
+    np.testing.assert_array_equal(invert_images(BASE, IMAGES, GRID, **SETTINGS), first)
     assert "unreadable cache" in caplog.text
     with np.load(file) as stored:
         np.testing.assert_array_equal(stored["latents"], first)

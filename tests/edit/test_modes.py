@@ -11,9 +11,11 @@ from helpers.tiny_models import pictures, stirred, tiny_base, tiny_clip
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
-from clipdiff_jax.edit.api import Edit, _learned, edit, generate_edited, load_edit
+from clipdiff_jax.edit.api import edit, generate_edited
+from clipdiff_jax.edit.editing import Editing
 from clipdiff_jax.edit.h_space import init_h_space
-from clipdiff_jax.edit.run import _edited
+from clipdiff_jax.edit.model import Edit, load_edit
+from clipdiff_jax.edit.run import edited_denoiser, learned_by
 from clipdiff_jax.edit.stage import EditObjective, make_stage
 from clipdiff_jax.weights.params import fingerprint
 
@@ -69,7 +71,7 @@ def test_h_space_learns_the_direction_and_has_nothing_of_the_base_to_train(h_spa
     assert float(after) < float(before) - 0.1
     assert float(aux.metrics["s_dir"]) > 0.1
     for a, b in zip(
-        jax.tree.leaves(stage.frozen["base"]), jax.tree.leaves(BASE.params), strict=True
+        jax.tree.leaves(stage.frozen.base.params), jax.tree.leaves(BASE.params), strict=True
     ):
         np.testing.assert_array_equal(a, b)
 
@@ -97,15 +99,15 @@ def test_an_edit_in_h_space_is_mixed_with_a_tuned_model(h_space):
     learned = h_space[-1]
     objective = dataclasses.replace(H_SPACE, mode="unrolled", t_edit=0)
     tuned = Edit(BASE.config, stirred(BASE.params, 1, 0.02), objective, "")
-    several = [learned, tuned, [tuned, learned]]
+    several = [[learned], [tuned], [tuned, learned]]
     ratios = [None, None, [3, 1]]
-    all_of_them = [_learned(BASE, one, r)[1] for one, r in zip(several, ratios, strict=True)]
+    all_of_them = [
+        learned_by(BASE, edits, Editing(ratios=r)) for edits, r in zip(several, ratios, strict=True)
+    ]
 
     @jax.jit
     def predictions(all_of_them):
-        models = [
-            _edited(BASE.config, BASE.dtype, BASE.params, one, jnp.ones(2)) for one in all_of_them
-        ]
+        models = [edited_denoiser(BASE, one, jnp.ones(2)) for one in all_of_them]
         return [model(LATENTS, jnp.int32(300), None) for model in models]
 
     shifted, other, both = predictions(all_of_them)

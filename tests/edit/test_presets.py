@@ -9,7 +9,7 @@ from helpers.paths import CONFIGS
 
 from clipdiff_jax.core.config import ConfigError
 from clipdiff_jax.core.recipes import load_config
-from clipdiff_jax.edit.objective import AUTOMATIC, EditObjective
+from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.edit.presets import DEFAULT, PRESETS, default_rate, preset
 from clipdiff_jax.models.unet import UNet, UNetConfig
 from clipdiff_jax.perceptual.directional import direction_term
@@ -97,7 +97,7 @@ def test_the_default_rate_is_ours_at_our_size_and_the_published_at_theirs():
 def test_the_default_is_a_part_of_the_face_at_a_t0_of_its_own():
     default = EditObjective(source_text="serious", target_text="smiling", **DEFAULT)
     assert differing(default, preset("smile").objective) == {"t0", "templates"}
-    assert default.t0 == AUTOMATIC
+    assert default.t0 is None
 
 
 def test_recipes_that_are_not_there_are_named():

@@ -1,7 +1,7 @@
 import pytest
 from helpers.tiny_models import pictures, tiny_base, tiny_clip
 
-from clipdiff_jax.edit.api import load_edit
+from clipdiff_jax.edit.model import load_edit
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.edit.stage import make_stage
 from clipdiff_jax.edit.t0 import TIMES, automatic_t0, information_lost, with_t0
@@ -9,7 +9,7 @@ from clipdiff_jax.perceptual.directional import text_direction
 
 BASE, CLIP, IMAGES = tiny_base(), tiny_clip(), pictures(2)
 ASKED = EditObjective(
-    source_text="a face", target_text="a smiling face", t0=0, invert_steps=3, train_steps=2
+    source_text="a face", target_text="a smiling face", t0=None, invert_steps=3, train_steps=2
 )
 
 

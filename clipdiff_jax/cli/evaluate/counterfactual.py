@@ -14,8 +14,9 @@ from clipdiff_jax.cli.evaluate.results import (
     write_results,
 )
 from clipdiff_jax.cli.options import add_options, from_args
-from clipdiff_jax.edit.api import Edit, edit, load_edit
+from clipdiff_jax.edit.api import edit
 from clipdiff_jax.edit.editing import Editing
+from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.metrics.avatars.attributes import load_attributes
 from clipdiff_jax.metrics.avatars.counterfactual import (
     AttributeEdit,
@@ -67,6 +68,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _edited(images: np.ndarray, base: Diffusion, learned: Edit, editing: Editing) -> np.ndarray:
-    return np.asarray(
-        edit(images, base, learned, editing.strength, t0=editing.t0, steps=editing.steps)
-    )
+    return np.asarray(edit(images, base, learned, editing=editing))

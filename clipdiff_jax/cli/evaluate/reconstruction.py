@@ -117,16 +117,7 @@ def _reconstructed(
     batch_size: int,
 ) -> np.ndarray:
     parts = [
-        np.asarray(
-            reconstruct(
-                part,
-                base,
-                t0=editing.t0,
-                steps=editing.steps,
-                fixed_point=editing.fixed_point,
-                method=editing.inversion,
-            )
-        )[:count]
+        np.asarray(reconstruct(part, base, editing=editing))[:count]
         for part, count in batches(images, batch_size)
     ]
     return np.concatenate(parts)

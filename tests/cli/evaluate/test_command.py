@@ -8,7 +8,7 @@ from helpers.tiny_models import stirred, tiny_base
 
 from clipdiff_jax.cli.evaluate import counterfactual
 from clipdiff_jax.cli.main import evaluate
-from clipdiff_jax.edit.api import Edit
+from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.edit.stage import EditObjective
 from clipdiff_jax.pixel.load import save_diffusion
 from clipdiff_jax.weights.params import fingerprint

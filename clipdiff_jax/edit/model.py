@@ -1,0 +1,66 @@
+"""What was learned to make one change, as one object, and its folder on disk.
+
+An edit is the parameters that were trained, together with what they were trained for and from. It
+is applied beside the model it was tuned from, by `edit.api`.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from clipdiff_jax.core.config import from_dict, to_dict
+from clipdiff_jax.core.types import Params
+from clipdiff_jax.edit.objective import EditObjective
+from clipdiff_jax.models.pixel import DiffusionConfig
+from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.folder import load_folder, model_folder, save_folder
+
+KIND = "edit"
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A learned edit.
+
+    Attributes:
+      config: of the model, which is that of its base.
+      params: of the whole tuned model; with an objective of mode "h_space" those of the small
+        network that shifts the base model's bottleneck.
+      objective: what it learned.
+      base_fingerprint: of the base model's parameters it was tuned from.
+    """
+
+    config: DiffusionConfig = field(metadata={"static": True})
+    params: Params = field(repr=False)
+    objective: EditObjective = field(metadata={"static": True})
+    base_fingerprint: str = field(metadata={"static": True})
+
+    def save(self, path: str | Path) -> None:
+        """Writes the folder that `load_edit` reads."""
+        described = {
+            "kind": KIND,
+            "model": to_dict(self.config),
+            "objective": to_dict(self.objective),
+            "base_fingerprint": self.base_fingerprint,
+        }
+        save_folder(path, described, self.params)
+
+
+def load_edit(path: str | Path) -> Edit:
+    """Reads what the edit stage of `train.py` wrote: its `model` folder, or the workdir with it.
+
+    Raises `WeightsError` where there is none.
+    """
+    path = model_folder(path)
+    config, params = load_folder(path, jnp.float32)
+    if config["kind"] != KIND:
+        raise WeightsError(f"'{path}' holds a model of kind '{config['kind']}', not '{KIND}'")
+    return Edit(
+        config=from_dict(DiffusionConfig, config["model"]),
+        params=jax.tree.map(jnp.asarray, params),
+        objective=from_dict(EditObjective, config["objective"]),
+        base_fingerprint=config["base_fingerprint"],
+    )

@@ -1,0 +1,108 @@
+"""Pictures from files and into files, for notebooks and scripts.
+
+What is read are float32 arrays in [-1, 1]; what is written never takes another file's place.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image
+
+from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.data.image_files import EXTENSIONS, find_images, read_image
+from clipdiff_jax.data.images import Pictures, as_images
+from clipdiff_jax.data.transforms import square, to_float, to_uint8
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+QUALITY = 95  # of the formats that lose some
+
+Batch = Float32[np.ndarray, "n h w 3"]
+
+
+def load_images(
+    paths: str | Path | Sequence[str | Path], size: int | None = None
+) -> Batch | list[Float32[np.ndarray, "_ _ 3"]]:
+    """Reads pictures as float32 in [-1, 1], upright RGB, see `data.image_files.read_image`.
+
+    Args:
+      paths: a file, a folder (all pictures below it, by name), or a list of these.
+      size: of the middle squares that pictures are brought to; None leaves them as they are.
+
+    Returns [N,H,W,3] where all have one size, as with `size`, else a list of [H,W,3]. Raises
+    `FileNotFoundError` for what is not there and a folder without pictures, and `UnreadableImage`,
+    a `ValueError`, for a file that is damaged or no picture.
+    """
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    files = [file for path in given for file in _files(Path(path).expanduser())]
+    if not files:
+        raise ValueError("no paths are given")
+    if size is not None and size < 1:
+        raise ValueError(f"size={size}, expected a number of at least 1")
+    levels = (read_image(file) for file in files)
+    images = [to_float(one if size is None else square(one, size)) for one in levels]
+    return np.stack(images) if len({one.shape for one in images}) == 1 else images
+
+
+def save_images(
+    images: Pictures, folder: str | Path, names: Sequence[str] | None = None
+) -> list[Path]:
+    """Writes pictures into a folder, which is made where there is none; returns their paths.
+
+    Args:
+      images: see `data.images.as_images`; those of a list may have different sizes.
+      folder: where to.
+      names: one for each, in the format that its ending says (.png, .jpg, .webp; none is .png);
+        by default 00000.png and so on.
+
+    Nothing is overwritten: where a file of any of the names exists, nothing is written. Raises
+    `FileExistsError` for that, and `ValueError` for names that are too few, twice the same, not in
+    the folder, or have another ending.
+    """
+    parts = images if isinstance(images, (list, tuple)) else [images]
+    pictures = [picture for part in parts for picture in np.asarray(as_images(part))]
+    if not pictures:
+        raise ValueError("there are no images to save")
+    folder = Path(folder).expanduser()
+    if names is None:
+        names = [f"{index:05d}.png" for index in range(len(pictures))]
+    paths = [folder / _file_name(name) for name in names]
+    if len(paths) != len(pictures):
+        raise ValueError(f"{len(pictures)} images need as many names, got {len(paths)}")
+    if twice := [path.name for path in paths if paths.count(path) > 1]:
+        raise ValueError(f"two images have the name '{twice[0]}'")
+    if there := [path for path in paths if path.exists()]:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise FileExistsError(f"'{there[0]}'{more} exists: choose another folder or other names")
+    for path, picture in zip(paths, pictures, strict=True):
+        buffer = io.BytesIO()
+        kind = FORMATS[path.suffix.lower()]
+        Image.fromarray(to_uint8(picture)).save(buffer, kind, quality=QUALITY)
+        write_whole(path, buffer.getvalue())
+    return paths
+
+
+def _files(path: Path) -> list[Path]:
+    """The picture, or those of the folder."""
+    if path.is_dir():
+        found = list(find_images(path).paths)
+        if not found:
+            raise FileNotFoundError(f"no pictures in '{path}' ({', '.join(EXTENSIONS)})")
+        return found
+    if not path.exists():
+        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise FileNotFoundError(f"no picture or folder '{path}'.{nearest(path.name, beside)}")
+    return [path]
+
+
+def _file_name(name: str) -> str:
+    if not name or Path(name).name != name:
+        raise ValueError(f"'{name}' is not the name of a file in the folder")
+    if not Path(name).suffix:
+        return f"{name}.png"
+    if Path(name).suffix.lower() not in FORMATS:
+        raise ValueError(f"'{name}' has none of the endings {', '.join(FORMATS)}")
+    return name
