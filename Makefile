@@ -1,5 +1,5 @@
 # make demo   everything from nothing: environment, install, an edit learned and applied, samples
-# make test   the whole test suite, the same way
+# make test   the tests, the same way; make test-all adds those marked slow
 # make check  lint, types
 # make docs   the documentation, into out/site/index.html; a warning is an error
 
@@ -7,8 +7,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= out/demo
+PARALLEL = -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check docs clean
+.PHONY: demo test test-all check docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python sample.py generate --model demo --count 64 --steps 50 --out $(OUT)/samples
@@ -18,7 +19,10 @@ demo: $(VENV)/.demo
 	@echo "Look at $(OUT)/samples/grid.png and $(OUT)/edited/grid.png"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest $(PARALLEL)
+
+test-all: test
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

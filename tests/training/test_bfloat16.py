@@ -6,8 +6,8 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from helpers.tiny_decoder import CONDITIONING, UNET, Pictures
 from helpers.tiny_models import SIZE, tiny_clip
-from test_decoder import CONDITIONING, UNET, Pictures
 
 from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule

@@ -39,7 +39,7 @@ def can_mount() -> bool:
     )
 
 
-@pytest.mark.parametrize("kind", ["limit", "tmpfs"])
+@pytest.mark.parametrize("kind", [pytest.param("limit", marks=pytest.mark.slow), "tmpfs"])
 def test_a_full_disk_is_one_error_and_loses_nothing(tmp_path, kind):
     if kind == "tmpfs" and not can_mount():
         pytest.skip("needs user namespaces to mount a tmpfs")

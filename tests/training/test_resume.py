@@ -13,7 +13,7 @@ from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 
-SLOW = {"edit", "ar_prior", "decoder", "upsampler"}
+SLOW = STAGES.keys() - {"base"}
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in STAGES]
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.tiny_decoder import CONDITIONING, UNET, Pictures
 from helpers.tiny_karlo import write_karlo
 from helpers.tiny_models import SIZE, pictures, tiny_base, tiny_clip
 
@@ -15,7 +16,6 @@ from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.clip import TextConfig
-from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.unclip import Decoder
 from clipdiff_jax.pixel.load import save_diffusion
 from clipdiff_jax.training.config import TrainConfig
@@ -28,33 +28,10 @@ from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
 from clipdiff_jax.weights.params import fingerprint
 
-UNET = replace(
-    tiny_base().config.unet, attention_levels=(1,), head_width=8,
-    pooled_width=32, pooled_projection=False, context_width=8,
-)  # fmt: skip
-CONDITIONING = DecoderConditioningConfig(8, 16, pooled_width=32, context_width=8, unit_norm=True)
 MODEL = Decoder(
     UNET, CONDITIONING, SIZE, DiscreteSchedule("squared_cosine", 100), learned_variance=False
 )
 CONFIG = DecoderStage(data=FolderData("images"), model=MODEL, preview_count=2, preview_steps=2)
-
-
-class Pictures:
-    """Four pictures with captions, over and over."""
-
-    fingerprint = "pictures"
-
-    def __init__(self, embeddings=None):
-        self.images, self.embeddings = to_uint8(pictures(4)), embeddings
-
-    def __len__(self):
-        return 32
-
-    def __getitem__(self, index):
-        example = {"image": self.images[index % 4], "captions": ["a face"]}
-        if self.embeddings is not None:
-            example["embedding"] = self.embeddings[index % 4]
-        return example
 
 
 @pytest.fixture(scope="module")
