@@ -26,10 +26,11 @@ CLIP_VIT_L14 = CLIPConfig(
     projection_dim=768,
 )
 CLIP_RN50 = CLIPConfig(ModifiedResNetConfig(), projection_dim=1024)
+_VIT_H14 = VisionTransformerConfig(
+    patch_size=14, width=1280, depth=32, heads=16, mlp_width=5120, activation="gelu"
+)
 OPENCLIP_VIT_H14 = CLIPConfig(
-    VisionTransformerConfig(
-        patch_size=14, width=1280, depth=32, heads=16, mlp_width=5120, activation="gelu"
-    ),
+    _VIT_H14,
     TextConfig(width=1024, depth=24, heads=16, mlp_width=4096, activation="gelu"),
     projection_dim=1024,
 )
@@ -88,7 +89,7 @@ KARLO_UPSAMPLER = Upsampler(replace(_NO_ATTENTION, scale_shift=False))
 
 # The paper's unCLIP (Ramesh et al. 2022, table 3); its CLIP is ViT-H/16 at 256 px (appendix C).
 PAPER_CLIP = CLIPConfig(
-    replace(OPENCLIP_VIT_H14.vision, image_size=256, patch_size=16),
+    replace(_VIT_H14, image_size=256, patch_size=16),
     OPENCLIP_VIT_H14.text,
     projection_dim=1024,
 )

@@ -138,11 +138,7 @@ def _unit(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 @jax.jit
 def _distance(model: Lpips, images: Array, references: Array) -> Array:
     network: Any = _network(model.config)
-
-    def features(pictures: Array) -> tuple[Array, ...]:
-        layers: tuple[Array, ...] = network.apply({"params": model.network}, pictures)
-        return layers
-
+    features = functools.partial(network.apply, {"params": model.network})
     weights = [model.heads[f"lin{layer}"] for layer in range(len(model.heads))]
     return lpips(features, weights, images, references)
 

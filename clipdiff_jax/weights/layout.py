@@ -29,7 +29,7 @@ from clipdiff_jax.weights.guided_flags import GuidedFlags
 from clipdiff_jax.weights.params import on_device
 from clipdiff_jax.weights.tables import Table, import_params
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", contravariant=True)
 Weights = TypeVar("Weights")
 Tables = Table | Mapping[str, Table]  # of one file, or of several by what each holds
 
@@ -72,7 +72,7 @@ AnyPart = PartConfig | ARPriorConfig | DirectPriorConfig
 class UnClipWeights(NamedTuple):
     """What layouts read of an unCLIP: each part's config and parameters by its name."""
 
-    parts: dict[str, tuple[AnyPart, Params]]
+    parts: Mapping[str, tuple[AnyPart, Params]]
     tokenizer: Tokenizer
 
 

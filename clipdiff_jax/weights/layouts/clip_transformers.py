@@ -16,11 +16,15 @@ from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import CONFIG_NAME, WEIGHTS_NAME, json_bytes, write_folder
 from clipdiff_jax.weights.folder import read_config as read_json
 from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading, fill_params
+from clipdiff_jax.weights.layouts.image_processor import (
+    PREPROCESSOR,
+    Normalisation,
+    read_processor,
+    write_processor,
+)
 from clipdiff_jax.weights.read import open_tensors
 from clipdiff_jax.weights.tables import CONV, LINEAR, Rule, Table, export_params, norm
 
-PREPROCESSOR = "preprocessor_config.json"
-_BICUBIC = 3  # Pillow's number
 # transformers' name -> ours
 _ACTIVATIONS: dict[str, Activation] = {
     "quick_gelu": "quick_gelu",
@@ -85,17 +89,15 @@ def read_config(
     if kind != "clip":
         raise WeightsError(f"config.json is of model_type {kind!r}, expected 'clip'")
     vision, text = _tower_config(config, "vision_config"), _tower_config(config, "text_config")
-    preprocessor = preprocessor or {}
-    image_tower = read_vision(vision)
-    check_preprocessor(preprocessor, image_tower.image_size)
-    defaults = CLIPConfig()
+    image_tower, defaults = read_vision(vision), CLIPConfig()
+    normalisation = read_processor(preprocessor or {}, image_tower.image_size)
     return CLIPConfig(
         image_tower,
         read_text(text),
         projection_dim=config.get("projection_dim", 512),
         logit_scale_init=config.get("logit_scale_init_value", defaults.logit_scale_init),
-        image_mean=tuple(preprocessor.get("image_mean", defaults.image_mean)),
-        image_std=tuple(preprocessor.get("image_std", defaults.image_std)),
+        image_mean=normalisation.mean,
+        image_std=normalisation.std,
     )
 
 
@@ -163,22 +165,8 @@ def write_config(config: CLIPConfig) -> tuple[dict[str, Any], dict[str, Any]]:
             "eos_token_id": text.eos_token_id,
         },
     }
-    size = vision.image_size
-    preprocessor = {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": size},
-        "resample": _BICUBIC,
-        "do_center_crop": True,
-        "crop_size": {"height": size, "width": size},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(config.image_mean),
-        "image_std": list(config.image_std),
-        "do_convert_rgb": True,
-    }
-    return document, preprocessor
+    normalisation = Normalisation(config.image_mean, config.image_std)
+    return document, write_processor(vision.image_size, normalisation)
 
 
 def _tower_config(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -186,20 +174,6 @@ def _tower_config(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     # leaves out takes transformers' default, whatever `text_config` says.
     second = config.get(f"{name}_dict")
     return second if second is not None else config.get(name) or {}
-
-
-def check_preprocessor(preprocessor: Mapping[str, Any], size: int) -> None:
-    """Raises `WeightsError` for preprocessing other than: shorter side to `size`, middle square."""
-    resize, crop = preprocessor.get("size", size), preprocessor.get("crop_size", size)
-    if isinstance(resize, Mapping):
-        resize = resize.get("shortest_edge", resize)
-    if isinstance(crop, Mapping):
-        crop = crop["height"] if crop.get("height") == crop.get("width") else crop
-    found = {"size": resize, "crop_size": crop, "resample": preprocessor.get("resample", _BICUBIC)}
-    expected = {"size": size, "crop_size": size, "resample": _BICUBIC}
-    for name, value in expected.items():
-        if found[name] != value:
-            raise WeightsError(f"{PREPROCESSOR} has {name} {preprocessor[name]}, expected {value}")
 
 
 def _square(tower: Mapping[str, Any], name: str, default: int) -> int:

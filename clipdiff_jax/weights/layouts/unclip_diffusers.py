@@ -7,6 +7,7 @@ configs are read, and compared with each other, before any array is.
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,7 +17,6 @@ from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.diffusion.karlo import KarloSchedule
 from clipdiff_jax.diffusion.prediction import Target
-from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.unclip import (
     Decoder,
     ImageEncoder,
@@ -36,6 +36,7 @@ from clipdiff_jax.weights.layouts import (
     prior_diffusers,
     unet_diffusers,
 )
+from clipdiff_jax.weights.layouts.image_processor import PREPROCESSOR, read_processor
 from clipdiff_jax.weights.layouts.schedule_diffusers import read_scheduler
 from clipdiff_jax.weights.layouts.unclip_ours import check_parts
 from clipdiff_jax.weights.params import on_device
@@ -134,16 +135,12 @@ def _read_image(folder: Path) -> ImageEncoder:
     def read(document: Mapping[str, Any]) -> ImageEncoder:
         _check_tower(document, "CLIPVisionModelWithProjection")
         tower = clip_transformers.read_vision(document)
-        return ImageEncoder(tower, document.get("projection_dim", 512), mean, std)
+        return ImageEncoder(tower, document.get("projection_dim", 512))
 
-    extractor = folder / "feature_extractor"
-    preprocessor = read_config(extractor, clip_transformers.PREPROCESSOR)
-    mean = tuple(preprocessor.get("image_mean", CLIPConfig.image_mean))
-    std = tuple(preprocessor.get("image_std", CLIPConfig.image_std))
     config = _read(folder / "image_encoder", read)
-    with named(extractor):
-        clip_transformers.check_preprocessor(preprocessor, config.tower.image_size)
-    return config
+    of_size = functools.partial(read_processor, size=config.tower.image_size)
+    mean, std = _read(folder / "feature_extractor", of_size, PREPROCESSOR)
+    return replace(config, mean=mean, std=std)
 
 
 def _check_tower(document: Mapping[str, Any], name: str) -> None:
