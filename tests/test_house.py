@@ -10,6 +10,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "many_parameters": {
         "models/attention.py:attend": "the arguments of jax.nn.dot_product_attention",
     },
+    "long_files": {
+        "tests/references/before/computations.py": "what a version before was asked, in one place",
+    },
     "caches": {
         "data/avatars/faces.py:_style": "DiceBear's definition of an art style, 30 of them",
         "data/avatars/faces.py:_described": "the options of an art style, 30 of them",

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -100,8 +101,12 @@ def save_beside_sources(
     groups = []
     for i, source in enumerate(sources):
         made = [cell(out / record["file"]) for record in records[i :: len(sources)]]
-        groups.append(Group(source.path.stem, [lambda source=source: source.image, *made]))
+        groups.append(Group(source.path.stem, [partial(_image, source), *made]))
     save_columns(out, groups, ["original", *labels])
+
+
+def _image(source: Source) -> np.ndarray:
+    return source.image
 
 
 def _maker(base: Diffusion, edits: Sequence[Edit]) -> Maker:

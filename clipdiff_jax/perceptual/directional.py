@@ -56,10 +56,10 @@ class Change(NamedTuple):
 class Views(NamedTuple):
     """Random views of the generated and the reference picture alike.
 
-    count: how many; 0 takes the pictures as they are. crop, noise: see `shared_views`.
+    number: how many; 0 takes the pictures as they are. crop, noise: see `shared_views`.
     """
 
-    count: int = 0
+    number: int = 0
     crop: float = 0.8
     noise: float = 0.1
 
@@ -103,16 +103,16 @@ def change(
     embed_images: [N, H, W, 3] in [-1, 1] -> [N, D], not normalised.
     views: those that dI is averaged over, drawn from `key`.
     """
-    if views.count:
+    if views.number:
         if key is None:
             raise ValueError("augmentations are random: give a key")
         generated, reference = shared_views(
-            key, (generated, reference), views.count, crop=views.crop, noise=views.noise
+            key, (generated, reference), views.number, crop=views.crop, noise=views.noise
         )
     after = unit(embed_images(generated))
     before = unit(embed_images(jax.lax.stop_gradient(reference)))
     delta = after - jax.lax.stop_gradient(before)
-    delta = jnp.mean(delta.reshape(max(views.count, 1), -1, delta.shape[-1]), axis=0)
+    delta = jnp.mean(delta.reshape(max(views.number, 1), -1, delta.shape[-1]), axis=0)
     along = delta @ direction.unit
     return Change(along / (_norm(delta) + 1e-7), along / direction.length)
 

@@ -222,6 +222,16 @@ def root_logging() -> Iterator[str]:
                 yield f"{place}: logging.{node.attr} in line {node.lineno}"
 
 
+def tests_mirror_the_package() -> Iterator[str]:
+    """A test lies in the folder of what it tests, be that of the package or one beside it."""
+    beside = ("benchmarks", "configs", "docs")
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        where = ROOT if folder.parts[:1] and folder.parts[0] in beside else ROOT / PACKAGE
+        if not (where / folder).is_dir():
+            yield f"{path.relative_to(ROOT).as_posix()}: there is no folder '{folder}' to test"
+
+
 def unfinished() -> Iterator[str]:
     """Nothing is left for later."""
     for path in python_files():
@@ -244,6 +254,7 @@ RULES: tuple[Callable[[], Iterator[str]], ...] = (
     static_positions,
     prints,
     root_logging,
+    tests_mirror_the_package,
     unfinished,
 )
 

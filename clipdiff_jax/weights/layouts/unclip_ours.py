@@ -18,7 +18,14 @@ from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
-from clipdiff_jax.models.unclip import Decoder, ImageEncoder, Prior, TextEncoder, Upsampler
+from clipdiff_jax.models.unclip import (
+    Decoder,
+    ImageEncoder,
+    PartConfig,
+    Prior,
+    TextEncoder,
+    Upsampler,
+)
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import (
     is_our_folder,
@@ -151,6 +158,6 @@ def _stored_fingerprint(root: Path, params: Params, param_dtype: DType) -> str:
     return fingerprint(params)
 
 
-LAYOUT: Layout[AnyPart, UnClipWeights] = Layout(
+LAYOUT: Layout[PartConfig, UnClipWeights] = Layout(
     "ours", "folder of a part of ours ('prior', 'decoder', ...)", _matches, _read
 )

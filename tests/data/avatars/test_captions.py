@@ -2,8 +2,8 @@ import re
 
 import numpy as np
 
+from clipdiff_jax.data.avatars import captions
 from clipdiff_jax.data.avatars.faces import draw_face, labels
-from clipdiff_jax.data.avatars.source import captions
 from clipdiff_jax.data.avatars.styles import STYLES
 
 FACES = [draw_face(2, i, tuple(STYLES), 0.5) for i in range(400)]
