@@ -1,7 +1,7 @@
-"""Any of the edit presets as a recipe (`clipdiff_jax/stages/edit_presets.py` has the settings).
+"""Any of the edit presets as a recipe (`clipdiff_jax/edit/presets.py` has the settings).
 
-    python train.py --config configs/edit_presets.py:beard --workdir runs/beard
-    python train.py --config configs/edit_presets.py:published/smile --workdir runs/published-smile
+    clipdiff train --config edit_presets:beard --workdir runs/beard
+    clipdiff train --config edit_presets:published/smile --workdir runs/published-smile
 
 Fields can be set as with any recipe: --config.stage.objective.t0=550, or =null for a t0 that is
 found from the pictures and the texts.

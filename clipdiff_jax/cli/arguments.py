@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from clipdiff_jax.core.request import check_number
+from clipdiff_jax.core.request import Number
 
 DEMO = "demo"
 OUT = "out"
@@ -45,13 +45,19 @@ def check_results(args: argparse.Namespace) -> None:
     """Raises `ValueError` for a batch size or a seed that cannot be."""
     check_at_least("--batch-size", args.batch_size, 1)
     if hasattr(args, "seed"):
-        check_number("--seed", args.seed, low=0, high=2**63 - 1)
+        check_between("--seed", args.seed, 0, 2**63 - 1)
 
 
 def check_at_least(option: str, value: int, low: int) -> None:
     """Raises `ValueError` for a number below `low`."""
     if value < low:
         raise ValueError(f"{option} must be at least {low}, got {value}")
+
+
+def check_between(option: str, value: Number, low: Number, high: Number) -> None:
+    """Raises `ValueError` for a number that is not from `low` to `high`."""
+    if not low <= value <= high:
+        raise ValueError(f"{option} {value:g}, expected a number from {low} to {high}")
 
 
 def out_folder(args: argparse.Namespace, command: str) -> Path:

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -101,12 +100,8 @@ def save_beside_sources(
     groups = []
     for i, source in enumerate(sources):
         made = [cell(out / record["file"]) for record in records[i :: len(sources)]]
-        groups.append(Group(source.path.stem, [partial(_image, source), *made]))
+        groups.append(Group(source.path.stem, [source.image, *made]))
     save_columns(out, groups, ["original", *labels])
-
-
-def _image(source: Source) -> np.ndarray:
-    return source.image
 
 
 def _maker(base: Diffusion, edits: Sequence[Edit]) -> Maker:
@@ -114,7 +109,7 @@ def _maker(base: Diffusion, edits: Sequence[Edit]) -> Maker:
         editing = request_of(Editing, records[0])
         strength = np.array([record["strength"] for record in records], np.float32)
         return edit(
-            np.stack([sources[record["source"]].image for record in records]),
+            np.stack([sources[record["source"]].image() for record in records]),
             base,
             edits,
             strength,

@@ -107,6 +107,6 @@ def _maker(model: UnClip) -> Maker:
 
 def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.Array:
     one = records[0]
-    ends = (sources[one[name]].image for name in ("source", f"{SECOND}source"))
+    first, second = (sources[one[name]].image() for name in ("source", f"{SECOND}source"))
     thetas = [record["theta"] for record in records]
-    return model.interpolate(*ends, thetas, latents=one["latents"], **drawn(records))
+    return model.interpolate(first, second, thetas, latents=one["latents"], **drawn(records))

@@ -60,7 +60,7 @@ def make_ways(
     groups = []
     for way in ways:
         made = [cell(out / record["file"]) for record in spread(way.records)]
-        first, *second = [lambda end=end: end.image for end in way.ends]
+        first, *second = [end.image for end in way.ends]
         groups.append(Group(way.label, [first, *made, *second]))
     ends = ["first", "second"] if len(ways[0].ends) == 2 else ["original"]
     save_rows(out, groups, [ends[0], *spread(titles), *ends[1:]])

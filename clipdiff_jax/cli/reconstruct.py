@@ -67,5 +67,5 @@ def _maker(model: UnClip) -> Maker:
 
 
 def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.Array:
-    image = sources[records[0]["source"]].image
+    image = sources[records[0]["source"]].image()
     return model.pca_reconstructions(image, [r["dims"] for r in records], **drawn(records))

@@ -24,7 +24,6 @@ class Source(NamedTuple):
     digest: str
     pixels: UInt8[np.ndarray, "size size 3"]
 
-    @property
     def image(self) -> Float32[np.ndarray, "size size 3"]:
         """In [-1, 1]."""
         return to_float(self.pixels)

@@ -9,6 +9,7 @@ from clipdiff_jax.cli.arguments import (
     add_images,
     add_model,
     add_results,
+    check_between,
     check_results,
     free_name,
     out_folder,
@@ -64,8 +65,8 @@ def run(args: argparse.Namespace) -> None:
     check_results(args)
     if args.source_text == args.target_text:
         raise ValueError(f"--from and --to are both '{args.source_text}': no direction")
-    if wrong := [theta for theta in args.thetas if not 0 <= theta <= 1]:
-        raise ValueError(f"--thetas {wrong[0]:g}, expected 0 to 1")
+    for theta in args.thetas:
+        check_between("--thetas", theta, 0, 1)
     check_animation(args, len(args.thetas))
     drawing = from_args(INVERTED, args)
     model, out = load_model(args.model, args.dtype), out_folder(args, COMMAND)
@@ -95,5 +96,5 @@ def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.
     one = records[0]
     thetas = [record["theta"] for record in records]
     texts = one["source_text"], one["target_text"]
-    image = sources[one["source"]].image
+    image = sources[one["source"]].image()
     return model.text_diff(image, *texts, thetas=thetas, **drawn(records))

@@ -11,6 +11,7 @@ from clipdiff_jax.cli.arguments import (
     add_model,
     add_results,
     check_at_least,
+    check_between,
     check_results,
     free_name,
     out_folder,
@@ -28,7 +29,6 @@ from clipdiff_jax.cli.unclip_model import (
     load_model,
     make_maker,
 )
-from clipdiff_jax.core.request import check_number
 from clipdiff_jax.pictures.records import Record, record_keys
 from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.model import UnClip
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     if args.eta is not None and not args.inverted:
         raise ValueError(f"--eta {args.eta:g} is of pictures' own x_T: give --inverted")
     eta = 1.0 if args.eta is None else args.eta
-    check_number("--eta", eta, low=0, high=1)
+    check_between("--eta", eta, 0, 1)
     drawing = from_args(INVERTED if args.inverted else DEFAULT, args, leave_out=("eta",))
     start = {"inverted": True, "eta": eta} if args.inverted else {}
     model, out = load_model(args.model, args.dtype), out_folder(args, COMMAND)
@@ -99,7 +99,7 @@ def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.
     one = records[0]
     start = {"inverted": True, "eta": one["eta"]} if one.get("inverted") else {}
     return model.variations(
-        np.stack([sources[record["source"]].image for record in records]),
+        np.stack([sources[record["source"]].image() for record in records]),
         key=record_keys(records),
         **decoding(one),
         **start,

@@ -1,6 +1,6 @@
 """The demo's base model: avatar faces at 64 px, small enough to train on two CPU cores.
 
-python train.py --config configs/avatars/base.py --workdir runs/avatars-base
+clipdiff train --config avatars/base --workdir runs/avatars-base
 
 The committed weights are this recipe's, 88,000 pictures on two shared CPU cores, begun with fewer
 steps and an `ema` of 0.998 that were raised at step 1750. Of 64 samples all are faces, about 40 of

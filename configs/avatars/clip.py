@@ -1,6 +1,6 @@
 """The demo's CLIP: a small convolutional tower and a small text tower, trained on avatars.
 
-python train.py --config configs/avatars/clip.py --workdir runs/avatars-clip
+clipdiff train --config avatars/clip --workdir runs/avatars-clip
 python -m clipdiff_jax.metrics.zero_shot --model runs/avatars-clip/model
 
 The batches are groups of eight renders of one face that differ in mouth, eyes, glasses and beard

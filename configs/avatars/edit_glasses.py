@@ -1,7 +1,7 @@
 """Edit: faces without glasses put some on.
 
-    python train.py --config configs/avatars/edit_glasses.py --workdir runs/glasses
-    python evaluate.py counterfactual --edit runs/glasses --attribute glasses --target glasses \\
+    clipdiff train --config avatars/edit_glasses --workdir runs/glasses
+    clipdiff evaluate counterfactual --edit runs/glasses --attribute glasses --target glasses \\
         --sources none --count 200 --strength 1.1 --out runs/glasses/scores
 
 On 200 held-out faces: success 91.5 %, other attributes kept 97.8 %, PSNR inside 19.6 dB (unedited

@@ -1,7 +1,7 @@
 """Edit: cartoon faces become pixel art.
 
-    python train.py --config configs/avatars/edit_pixel_art.py --workdir runs/pixel-art
-    python evaluate.py counterfactual --edit runs/pixel-art --attribute style --target pixel-art \\
+    clipdiff train --config avatars/edit_pixel_art --workdir runs/pixel-art
+    clipdiff evaluate counterfactual --edit runs/pixel-art --attribute style --target pixel-art \\
         --sources avataaars --count 200 --out runs/pixel-art/scores
 
 Fails with the committed demo models: the similarity to the text's direction rises from .21 to .73

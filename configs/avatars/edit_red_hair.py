@@ -1,7 +1,7 @@
 """Edit: black hair turns red.
 
-    python train.py --config configs/avatars/edit_red_hair.py --workdir runs/red-hair
-    python evaluate.py counterfactual --edit runs/red-hair --attribute hair_color --target red \\
+    clipdiff train --config avatars/edit_red_hair --workdir runs/red-hair
+    clipdiff evaluate counterfactual --edit runs/red-hair --attribute hair_color --target red \\
         --sources black --count 200 --out runs/red-hair/scores
 
 On 200 held-out faces: success 100 %, other attributes kept 98.4 %, PSNR inside 16.1 dB (unedited

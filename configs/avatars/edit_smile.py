@@ -1,7 +1,7 @@
 """Edit: serious faces smile.
 
-    python train.py --config configs/avatars/edit_smile.py --workdir runs/smile
-    python evaluate.py counterfactual --edit runs/smile --attribute mouth --target smile \\
+    clipdiff train --config avatars/edit_smile --workdir runs/smile
+    clipdiff evaluate counterfactual --edit runs/smile --attribute mouth --target smile \\
         --sources serious --count 200 --out runs/smile/scores
 
 On 200 held-out faces: success 90.5 %, other attributes kept 99.8 %, PSNR inside 16.1 dB (unedited

@@ -1,7 +1,7 @@
 """The paper's edit of CelebA-HQ faces at 256 px, with the released code's defaults.
 
-    python train.py --config configs/celebahq/edit.py --workdir runs/celebahq-smile
-    python sample.py edit photos/ --model google/ddpm-celebahq-256 --edit runs/celebahq-smile \\
+    clipdiff train --config celebahq/edit --workdir runs/celebahq-smile
+    clipdiff edit photos/ --model google/ddpm-celebahq-256 --edit runs/celebahq-smile \\
         --steps 40 --out edited
 
 50 pictures, 5 passes, one picture a step: 40 steps of inversion (cached), 6 of generation, Adam at

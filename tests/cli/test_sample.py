@@ -72,6 +72,16 @@ def test_edit_writes_pictures_grid_and_manifest(folder, tmp_path):
     assert pixels(out / "face0.png").shape == (16, 16, 3)
 
 
+def test_a_picture_is_decoded_once(folder, tmp_path, monkeypatch):
+    """However many strengths are asked for, and with the grid."""
+    opened = []
+    open_image = Image.open
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(str(path)) or open_image(path))
+    assert edit(folder, tmp_path / "out", "--edit", folder / "smile", "--strength", 0.5, 1) == 0
+    faces = [path for path in opened if str(folder / "faces") in path]
+    assert sorted(faces) == sorted(str(path) for path in (folder / "faces").iterdir())
+
+
 def test_each_picture_can_be_made_again_alone(folder, tmp_path):
     out = tmp_path / "out"
     settings = ("--random-inversion", "--seed", 3, "--purify", 1, "--strength", 0.5, 1)

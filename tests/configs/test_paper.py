@@ -76,4 +76,4 @@ def test_every_recipe_can_be_read(path):
     from clipdiff_jax.clip.embed import EmbedConfig
 
     kind = EmbedConfig if path.stem == "embed" else RunConfig
-    assert load_config(path, kind, [])
+    assert load_config(f"{path}:beard" if path.stem == "edit_presets" else path, kind)

@@ -1,6 +1,6 @@
 """The demo's autoregressive prior: the demo CLIP's image embeddings of captions, code by code.
 
-python train.py --config configs/unclip/avatars/ar_prior.py --workdir runs/unclip/ar_prior
+clipdiff train --config unclip/avatars/ar_prior --workdir runs/unclip/ar_prior
 
 Of the 256 dimensions 32 hold 98.7 % of the variance of the embeddings (8192 faces), so a face is
 32 codes. The committed weights are this recipe's.

@@ -1,11 +1,11 @@
 """The demo's decoder: avatar faces at 64 px from CLIP image embeddings and captions.
 
-python train.py --config configs/unclip/avatars/decoder.py --workdir runs/unclip/decoder
+clipdiff train --config unclip/avatars/decoder --workdir runs/unclip/decoder
 
 The committed weights are this recipe's, 52 minutes of one CPU core (begun with 3000 steps that were
 cut to 2200 at step 251), and then 81 minutes more from there:
 
-python train.py --config configs/unclip/avatars/decoder.py --workdir runs/unclip/decoder \\
+clipdiff train --config unclip/avatars/decoder --workdir runs/unclip/decoder \\
     --config.stage.start=demo --config.stage.start_base= --config.train.steps=4900 \\
     --config.train.optim.learning_rate=4e-4
 

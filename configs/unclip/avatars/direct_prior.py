@@ -1,6 +1,6 @@
 """The demo's prior without diffusion: the demo CLIP's image embeddings of captions at once.
 
-python train.py --config configs/unclip/avatars/direct_prior.py --workdir runs/unclip/direct_prior
+clipdiff train --config unclip/avatars/direct_prior --workdir runs/unclip/direct_prior
 
 The committed weights are this recipe's.
 """

@@ -1,6 +1,6 @@
 """The CLIP image embeddings that the avatars' priors and decoder are trained on.
 
-clipdiff embed --config configs/unclip/avatars/embed.py --out runs/unclip/embeddings
+clipdiff embed --config unclip/avatars/embed --out runs/unclip/embeddings
 """
 
 from clipdiff_jax.clip.embed import EmbedConfig

@@ -1,6 +1,6 @@
 """The demo's diffusion prior: from captions to the demo CLIP's image embeddings.
 
-python train.py --config configs/unclip/avatars/prior.py --workdir runs/unclip/prior
+clipdiff train --config unclip/avatars/prior --workdir runs/unclip/prior
 
 The committed weights are this recipe's; Gamma was estimated afterwards, from the exported network.
 """

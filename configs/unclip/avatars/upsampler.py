@@ -1,6 +1,6 @@
 """The demo's upsampler: avatar faces from 64 to 256 px.
 
-python train.py --config configs/unclip/avatars/upsampler.py --workdir runs/unclip/upsampler
+clipdiff train --config unclip/avatars/upsampler --workdir runs/unclip/upsampler
 
 The network looks at squares of 8 x 8 pixels, and most of the answer is in the enlarged image: it
 predicts the picture, and Muon teaches it to hand the image on within a hundred steps. With

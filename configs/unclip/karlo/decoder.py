@@ -1,6 +1,6 @@
 """Fine-tune Karlo's decoder on captioned images of your own.
 
-    python train.py --config configs/unclip/karlo/decoder.py --workdir runs/karlo/decoder \
+    clipdiff train --config unclip/karlo/decoder --workdir runs/karlo/decoder \
         --config.stage.data.path=FOLDER
 
 The embeddings are those of OpenAI's ViT-L/14, computed in each step; images and captions as

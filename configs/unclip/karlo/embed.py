@@ -1,6 +1,6 @@
 """Embeddings to fine-tune Karlo's prior on: OpenAI's ViT-L/14, of captioned images of your own.
 
-    clipdiff embed --config configs/unclip/karlo/embed.py --out OUT \
+    clipdiff embed --config unclip/karlo/embed --out OUT \
         --config.data.path=FOLDER   # OUT is runs/karlo/embeddings in prior.py
 """
 

@@ -1,6 +1,6 @@
 """Fine-tune Karlo's prior on captions and embeddings of your own, see configs/unclip/karlo/embed.py
 
-python train.py --config configs/unclip/karlo/prior.py --workdir runs/karlo/prior
+clipdiff train --config unclip/karlo/prior --workdir runs/karlo/prior
 
 It has not been trained with this file, only with small weights in the same layout
 (`tests/stages/test_diffusion_prior.py`).

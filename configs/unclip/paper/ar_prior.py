@@ -1,7 +1,7 @@
 """The autoregressive prior at the size of the paper (Ramesh et al. 2022, table 3).
 
-    clipdiff embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
-    python train.py --config configs/unclip/paper/ar_prior.py --workdir runs/paper/ar_prior
+    clipdiff embed --config unclip/paper/embed --out runs/paper/embeddings
+    clipdiff train --config unclip/paper/ar_prior --workdir runs/paper/ar_prior
 
 8.1e8 parameters. The table has a text encoder of its own beside them (256 tokens, 24 blocks of
 width 2048: 1.2e9 more) and a context of 384; here the text comes in as the 77 states of CLIP's, so

@@ -1,6 +1,6 @@
 """unCLIP's CLIP at full scale: ViT-H/16 at 256 px (Ramesh et al. 2022, appendix C and table 3).
 
-python train.py --config configs/unclip/paper/clip.py --workdir runs/paper/clip
+clipdiff train --config unclip/paper/clip --workdir runs/paper/clip
 
 Parameters are split over eight devices; `benchmarks/paper_scale.py` says what each then holds. It
 has not been trained with this file.

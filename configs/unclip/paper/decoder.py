@@ -1,6 +1,6 @@
 """unCLIP's decoder at full scale: 64 px (Ramesh et al. 2022, section 2.1 and table 3).
 
-python train.py --config configs/unclip/paper/decoder.py --workdir runs/paper/decoder
+clipdiff train --config unclip/paper/decoder --workdir runs/paper/decoder
 
 2.24e9 parameters in the UNet and 1.21e9 in the blocks of its own text encoder (the paper: 3.5B).
 Guidance drops the embedding of 10 % of the images and the caption of 50 %. It has not been trained

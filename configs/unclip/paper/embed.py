@@ -1,6 +1,6 @@
 """The embeddings that unCLIP's priors and decoder are trained on, at full scale.
 
-clipdiff embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
+clipdiff embed --config unclip/paper/embed --out runs/paper/embeddings
 """
 
 from clipdiff_jax.clip.embed import EmbedConfig

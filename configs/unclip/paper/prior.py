@@ -1,7 +1,7 @@
 """unCLIP's diffusion prior at full scale (Ramesh et al. 2022, table 3).
 
-    clipdiff embed --config configs/unclip/paper/embed.py --out runs/paper/embeddings
-    python train.py --config configs/unclip/paper/prior.py --workdir runs/paper/prior
+    clipdiff embed --config unclip/paper/embed --out runs/paper/embeddings
+    clipdiff train --config unclip/paper/prior --workdir runs/paper/prior
 
 1.23e9 parameters with the 24 blocks of the table, which calls that 1B; Karlo's has 20 blocks and
 1.02e9. The table's text encoder of 256 tokens is this same transformer; here the text comes in as

@@ -1,6 +1,6 @@
 """unCLIP's second upsampler at its full size: 256 to 1024 px (Ramesh et al. 2022, table 3).
 
-python train.py --config configs/unclip/paper/upsampler_1024.py \
+clipdiff train --config unclip/paper/upsampler_1024 \
     --workdir runs/unclip/upsampler_1024 --config.stage.data.path=IMAGES
 
 282M parameters with scale and shift from the time, which the paper leaves open; 267M with

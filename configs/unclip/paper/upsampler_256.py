@@ -1,6 +1,6 @@
 """unCLIP's first upsampler at its full size: 64 to 256 px (Ramesh et al. 2022, table 3).
 
-python train.py --config configs/unclip/paper/upsampler_256.py --workdir runs/unclip/upsampler \
+clipdiff train --config unclip/paper/upsampler_256 --workdir runs/unclip/upsampler \
     --config.stage.data.path=IMAGES
 
 730M parameters with scale and shift from the time, which the paper leaves open; 692M with
