@@ -5,11 +5,57 @@ from typing import Literal, TypedDict, get_args
 
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.request import Request, Scale, option
-from clipdiff_jax.diffusion.grids import Steps
-from clipdiff_jax.diffusion.sampling import Sampling
+from clipdiff_jax.diffusion.grids import Spacing, Steps
+from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
 from clipdiff_jax.diffusion.steps import Sampler
 
 PriorName = Literal["prior", "ar_prior", "direct_prior"]
+PRIORS: tuple[PriorName, ...] = get_args(PriorName)  # in the order in which they are preferred
+
+
+class PriorSamplingOptions(SamplingOptions, total=False):
+    """The fields of `PriorSampling` as keywords of a call."""
+
+    prior: PriorName | None
+    candidates: int
+    temperature: Scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorSampling(Sampling):
+    """How a prior draws CLIP image embeddings.
+
+    Attributes:
+      steps, sampler, eta: of the diffusion prior.
+      guidance: of the diffusion prior and the autoregressive one.
+      prior, candidates, temperature: see `Drawing`.
+
+    The direct prior draws nothing and has none of these. Raises `ValueError` as `Sampling` does,
+    and for a threshold, which is one of pictures.
+    """
+
+    steps: Steps = option(25, "evaluations of the prior", low=1)
+    sampler: Sampler = option("ancestral", "how the prior goes from one time to the next")
+    spacing: Spacing = option("linspace", "how the times are spread over the schedule")
+    prior: PriorName | None = option(None, "which prior draws (default: the first there is)")
+    candidates: int = option(
+        1, "embeddings drawn per picture, of which the one most like the text is kept", low=1
+    )
+    temperature: Scale = option(1.0, "of an autoregressive prior; 0 takes the likeliest", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_prior(self.prior)
+        if self.threshold is not None:
+            raise ValueError(f"threshold={self.threshold} is of pictures, a prior has none")
+
+
+def check_prior(name: str | None) -> None:
+    """Raises `ValueError`, with the nearest name, for a prior that does not exist."""
+    if name is not None and name not in PRIORS:
+        raise ValueError(
+            f"prior must be one of {', '.join(PRIORS)}, got {name!r}.{nearest(str(name), PRIORS)}"
+        )
 
 
 class DrawingOptions(TypedDict, total=False):
@@ -63,11 +109,7 @@ class Drawing(Request):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.prior is not None and self.prior not in get_args(PriorName):
-            raise ValueError(
-                f"prior must be one of {', '.join(get_args(PriorName))}, got {self.prior!r}."
-                f"{nearest(str(self.prior), get_args(PriorName))}"
-            )
+        check_prior(self.prior)
         _ = self.of_decoder, self.of_prior, self.of_upsampler  # checked as they are made
 
     @property
@@ -82,12 +124,13 @@ class Drawing(Request):
         )
 
     @property
-    def of_prior(self) -> Sampling:
-        return Sampling(
+    def of_prior(self) -> PriorSampling:
+        return PriorSampling(
             steps=self.prior_steps,
-            sampler="ancestral",
             guidance=self.prior_guidance,
-            spacing="linspace",
+            prior=self.prior,
+            candidates=self.candidates,
+            temperature=self.temperature,
         )
 
     @property

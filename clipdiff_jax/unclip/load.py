@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from clipdiff_jax.core.types import DType
 from clipdiff_jax.models.unclip import PartConfig
-from clipdiff_jax.unclip.model import UnClip
+from clipdiff_jax.unclip.model import UnClip, build_part
 from clipdiff_jax.unclip.parts import find_unclip
 from clipdiff_jax.weights.layout import Layout, Reading, UnClipWeights
 from clipdiff_jax.weights.layouts.unclip import LAYOUTS
@@ -45,6 +45,5 @@ def load_unclip(
     wanted = None if stages is None else tuple(stages)
     reading = Reading(param_dtype=param_dtype, parts=wanted)
     parts, tokenizer = read_first(layouts, find_unclip(source, revision), reading)
-    configs = {name: config for name, (config, _) in parts.items()}
-    params = {name: of_part for name, (_, of_part) in parts.items()}
-    return UnClip(configs, params, tokenizer, dtype)
+    built = {name: build_part(name, *part, dtype) for name, part in parts.items()}
+    return UnClip(tokenizer=tokenizer, **built)

@@ -1,323 +1,414 @@
-"""unCLIP as a thing to hold: pictures from texts, and what can be done with pictures.
+"""unCLIP as one object: pictures from texts, and what can be done with pictures.
 
-Ramesh et al. 2022, arXiv 2204.06125. `generate` is the whole path from a text to a large picture
-(section 2). The manipulations of section 3 describe a picture by two latents: its CLIP image
-embedding z_i, which says what it shows, and the x_T from which the decoder, as a deterministic
-DDIM conditioned on z_i, draws it; so x_T is all else. Variations keep z_i, interpolations go from
-one pair to another, and text diffs turn z_i towards the difference of two texts.
+Ramesh et al. 2022, arXiv 2204.06125. A prior makes a CLIP image embedding of a text, a decoder a
+small image of the embedding, upsamplers large images of the small one:
+
+    text --TextTower--> TextFeatures --prior--> CLIP image embedding
+        --DecoderModel--> small image --UpsamplerModel--> large image
+
+`UnClip` holds these parts and is a pytree as they are. What is done with pictures (section 3) is in
+`manipulations.py`.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.core.keys import picture_keys
-from clipdiff_jax.diffusion.grids import Steps, step_grid
-from clipdiff_jax.diffusion.interpolation import slerp
-from clipdiff_jax.models.clip import unit
-from clipdiff_jax.models.pca import PCA, reconstruct
-from clipdiff_jax.models.unclip import Noise
-from clipdiff_jax.unclip.ar_prior import COMPONENTS
-from clipdiff_jax.unclip.calls import NOISES, Images, Scale, StageCalls, draw_noise
-from clipdiff_jax.unclip.networks import Sampler
+from clipdiff_jax.core.keys import AnyKey
+from clipdiff_jax.core.request import Scale, fill
+from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.data.images import Picture, Pictures, as_images, middle_square
+from clipdiff_jax.data.tokenize import Tokenizer
+from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
+from clipdiff_jax.models.unclip import Noise, TextFeatures
+from clipdiff_jax.unclip import candidates, manipulations
+from clipdiff_jax.unclip.decoder import DecoderModel, Shown
+from clipdiff_jax.unclip.drawing import (
+    PRIORS,
+    Drawing,
+    DrawingOptions,
+    PriorSampling,
+    PriorSamplingOptions,
+    check_prior,
+)
+from clipdiff_jax.unclip.manipulations import THETAS, Latents
+from clipdiff_jax.unclip.priors.autoregressive import ARPriorModel
+from clipdiff_jax.unclip.priors.diffusion import DiffusionPriorModel
+from clipdiff_jax.unclip.priors.direct import DirectPriorModel
+from clipdiff_jax.unclip.towers import ImageTower, TextTower
+from clipdiff_jax.unclip.upsampler import UpsamplerModel
+from clipdiff_jax.unclip.walk import given_or_drawn, known_noises, make_walk
 
-Image = Float[Array | np.ndarray, "h w 3"]
-Keys = Key[Array, "..."]
-UPSAMPLERS = ("upsampler", "upsampler_1024")
-DIMS = (20, 30, 40, 80, 120, 160, 200, 320)  # the paper's, figure 7
-THETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+Dropped = Literal["both", "image", "text"]  # what guidance is away from
+UpsamplerName = Literal["upsampler", "upsampler_1024"]
+UPSAMPLERS: tuple[UpsamplerName, ...] = ("upsampler", "upsampler_1024")
+Part = (
+    TextTower
+    | ImageTower
+    | DiffusionPriorModel
+    | ARPriorModel
+    | DirectPriorModel
+    | DecoderModel
+    | UpsamplerModel
+)
+PARTS: dict[str, type] = {
+    "text": TextTower,
+    "image": ImageTower,
+    "prior": DiffusionPriorModel,
+    "ar_prior": ARPriorModel,
+    "direct_prior": DirectPriorModel,
+    "decoder": DecoderModel,
+    "upsampler": UpsamplerModel,
+    "upsampler_1024": UpsamplerModel,
+}
+DECODING = Sampling(steps=25, sampler="ancestral", spacing="linspace")
+INVERTING = Sampling(steps=50, guidance=1.0, spacing="linspace")
+UPSAMPLING = Sampling(steps=7, sampler="ancestral", spacing="linspace")
 
 
-@dataclass(frozen=True, eq=False)
-class UnClip(StageCalls):
-    """A loaded unCLIP; see `StageCalls` for its attributes, randomness and samplers.
+def build_part(name: str, config: Any, params: Params, dtype: DType = jnp.float32) -> Part:
+    """A part of its config and parameters, by its name in `PARTS`.
 
-    Pictures come out as large as the upsamplers that are loaded make them; with none they are the
-    decoder's.
+    Raises `ValueError` for another name.
     """
+    if name not in PARTS:
+        raise ValueError(
+            f"an unCLIP has no part '{name}', its parts are: {', '.join(PARTS)}."
+            f"{nearest(name, PARTS)}"
+        )
+    return PARTS[name](config, params, dtype)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False, kw_only=True)
+class UnClip:
+    """An unCLIP; of its parts those that are not loaded are None. `tokenizer` is the text tower's.
+
+    A method that needs a part which is not there raises `ValueError`. Pictures come out as large as
+    the upsamplers that are loaded make them; with none they are the decoder's.
+
+    Randomness: `key` is a seed or a key, then picture i uses `fold_in(key, i)`; or one key for each
+    picture, which then depends on its own key alone and not on the batch it is in. A `Noise` given
+    instead is used as it is. Prompts, keys, guidance, eta, threshold and temperature are traced:
+    changing them compiles nothing new; the numbers of steps and of pictures are not, nor is the
+    sampler. A guidance of None is the model's own.
+    """
+
+    tokenizer: Tokenizer = field(metadata={"static": True}, repr=False)
+    text: TextTower | None = None
+    image: ImageTower | None = None
+    prior: DiffusionPriorModel | None = None
+    ar_prior: ARPriorModel | None = None
+    direct_prior: DirectPriorModel | None = None
+    decoder: DecoderModel | None = None
+    upsampler: UpsamplerModel | None = None
+    upsampler_1024: UpsamplerModel | None = None
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The names of the parts that are there."""
+        return tuple(name for name in PARTS if getattr(self, name) is not None)
+
+    def part(self, name: str) -> Any:
+        """One part. Raises `ValueError`, with what is there, for one that is not."""
+        found = getattr(self, name) if name in PARTS else None
+        if found is None:
+            raise ValueError(
+                f"this model has no part '{name}' loaded; it has: {', '.join(self.loaded)}."
+                f"{nearest(name, self.loaded)}"
+            )
+        return found
+
+    def without(self, *names: str) -> "UnClip":
+        """The same without some parts, whose memory is free once nothing else holds them."""
+        for name in names:
+            self.part(name)
+        return dataclasses.replace(self, **dict.fromkeys(names))
+
+    def prior_name(self, name: str | None = None) -> str:
+        """The part that draws embeddings: the named one, or the first that is loaded.
+
+        Raises `ValueError` for another part, and for one that is not loaded.
+        """
+        check_prior(name)
+        chosen = name or next((prior for prior in PRIORS if prior in self.loaded), PRIORS[0])
+        self.part(chosen)
+        return chosen
+
+    def guidance_of(self, part: str, scale: Scale | None = None) -> Float[Array, "..."]:
+        """`scale`, or where it is None the one that a prior or the decoder says it is good with."""
+        if scale is None:
+            scale = getattr(self.part(part).config, "guidance", 1.0)
+        return jnp.asarray(scale, jnp.float32)
+
+    def encode_texts(self, texts: Sequence[str]) -> TextFeatures:
+        """CLIP's text embedding, last hidden states after the final norm, and which tokens count.
+
+        A text longer than the context is cut, with a warning that names it.
+        """
+        return self.part("text").encode(self.tokenizer(texts))
+
+    def encode_with_empty(self, prompts: Sequence[str]) -> tuple[TextFeatures, TextFeatures]:
+        """The features of the prompts, and as many times those of ""."""
+        both = self.encode_texts([*prompts, ""])
+        empty = jax.tree.map(lambda a: jnp.repeat(a[-1:], len(prompts), axis=0), both)
+        return jax.tree.map(lambda a: a[:-1], both), empty
+
+    def embed_images(self, images: Pictures) -> Float[Array, "b d"]:
+        """Images in [-1, 1] (or uint8) of any size -> CLIP image embeddings, not normalised.
+
+        Raises as `data.images.as_images` does.
+        """
+        return self.part("image").embed(images)
 
     def generate(
         self,
         prompts: Sequence[str],
         *,
-        key: Keys | None = None,
-        guidance: Scale | None = None,
-        prior_guidance: Scale | None = None,
-        steps: Steps = 25,
-        prior_steps: Steps = 25,
-        upsample_steps: Steps = 7,
-        sampler: Sampler = "ancestral",
-        eta: Scale = 0.0,
-        threshold: Scale | None = None,
-        candidates: int = 1,
-        prior: str | None = None,
-        temperature: Scale = 1.0,
+        key: AnyKey | None = None,
+        drawing: Drawing | None = None,
         noise: Mapping[str, Noise] | None = None,
+        **options: Unpack[DrawingOptions],
     ) -> Float[Array, "b size size 3"]:
         """One picture in [-1, 1] for each prompt.
 
-        guidance, prior_guidance: classifier-free guidance scales of decoder and prior, scalar or
-            one for each picture; 1 is unguided, None the model's own.
-        steps, prior_steps, upsample_steps: evaluations, evenly spread; or how many in each of
-            equal sections of the schedule, the least noise first, or "glide", see `step_grid`.
-        sampler, eta, threshold: of the decoder, see `decode`.
-        candidates, prior, temperature: see `embed_prompts`.
-        noise: in place of drawing from `key`, by stage: "prior", "decoder", "upsampler".
+        drawing, options: how, see `Drawing`.
+        noise: in place of drawing from `key`, by part: "prior", "decoder", "upsampler".
         """
-        noise = _known_noises(noise)
-        embedding = self.embed_prompts(
-            prompts,
-            key=key,
-            guidance=prior_guidance,
-            steps=prior_steps,
-            candidates=candidates,
-            prior=prior,
-            temperature=temperature,
-            noise=noise.get("prior"),
+        drawing, noise = fill(Drawing(), drawing, options), known_noises(noise)
+        z = self.embed_prompts(
+            prompts, key=key, sampling=drawing.of_prior, noise=noise.get("prior")
         )
         small = self.decode(
-            embedding, prompts, key=key, guidance=guidance, steps=steps, sampler=sampler, eta=eta,
-            threshold=threshold, noise=noise.get("decoder"),
-        )  # fmt: skip
-        return self.enlarge(small, key=key, steps=upsample_steps, noise=noise)
+            z, prompts, key=key, sampling=drawing.of_decoder, noise=noise.get("decoder")
+        )
+        return self.upsample_all(small, key=key, sampling=drawing.of_upsampler, noise=noise)
 
-    def enlarge(
+    def embed_prompts(
         self,
-        images: Images,
+        prompts: Sequence[str],
         *,
-        key: Keys | None = None,
-        steps: Steps = 7,
-        noise: Mapping[str, Noise] | None = None,
+        key: AnyKey | None = None,
+        sampling: PriorSampling | None = None,
+        noise: Noise | None = None,
+        **options: Unpack[PriorSamplingOptions],
+    ) -> Float[Array, "b d"]:
+        """Prompts -> CLIP image embeddings, not normalised, drawn by a prior.
+
+        sampling, options: how, see `PriorSampling`. With several candidates `noise` is for all of
+        them: those of one prompt follow each other.
+        """
+        return candidates.embed_prompts(
+            self, prompts, key, fill(PriorSampling(), sampling, options), noise
+        )
+
+    def decode(
+        self,
+        embeddings: Float[Array | np.ndarray, "b d"] | None,
+        prompts: Sequence[str] | None = None,
+        *,
+        key: AnyKey | None = None,
+        sampling: Sampling | None = None,
+        dropped: Dropped = "both",
+        noise: Noise | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Float[Array, "b h w 3"]:
+        """CLIP image embeddings, and prompts beside them ("" where None) -> small images.
+
+        embeddings: None decodes the prompts alone.
+        sampling, options: how, see `Sampling`; by default 25 steps of "ancestral".
+        dropped: what guidance is away from: neither image nor text, no image, or no text.
+        """
+        sampling, decoder = fill(DECODING, sampling, options), self.part("decoder")
+        if dropped not in ("both", "image", "text"):
+            raise ValueError(f"dropped must be 'both', 'image' or 'text', got {dropped!r}")
+        shown = self._shown(embeddings, prompts, dropped)
+        times, shape = sampling.times(decoder.config.schedule), decoder.shape(len(shown.embedding))
+        drawn = given_or_drawn("decoder", noise, key, len(times) - 1, shape)
+        guidance = self.guidance_of("decoder", sampling.guidance)
+        walk = make_walk(times, drawn, guidance, sampling)
+        return decoder.draw(shown, walk, sampler=sampling.sampler)
+
+    def invert(
+        self,
+        images: Pictures,
+        embeddings: Float[Array | np.ndarray, "b d"],
+        prompts: Sequence[str] | None = None,
+        *,
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Float[Array, "b h w 3"]:
+        """Small images -> the x_T from which DDIM in as many steps decodes them again (section 3).
+
+        images: of the decoder's size; `small` makes them so. sampling, options: guidance and steps
+            of that decoding, by default 1 and 50; a scale far from 1 cannot be inverted well.
+        """
+        sampling, decoder = fill(INVERTING, sampling, options), self.part("decoder")
+        x = as_images(images)
+        if x.shape[1:] != (wanted := decoder.shape(1)[1:]):
+            raise ValueError(f"images are {x.shape[1:]}, the decoder's are {wanted}")
+        text, empty = self._texts(prompts, len(x))
+        guidance = self.guidance_of("decoder", sampling.guidance)
+        times = sampling.times(decoder.config.schedule)[::-1]
+        return decoder.invert(x, Shown(jnp.asarray(embeddings), text, empty), guidance, times)
+
+    def small(self, images: Pictures) -> Float[Array, "b h w 3"]:
+        """The middle square of each picture at the decoder's size, in [-1, 1]."""
+        return middle_square(as_images(images), self.part("decoder").config.image_size)
+
+    def upsample(
+        self,
+        images: Pictures,
+        *,
+        key: AnyKey | None = None,
+        sampling: Sampling | None = None,
+        part: UpsamplerName = "upsampler",
+        noise: Noise | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Float[Array, "b size size 3"]:
-        """Small images through all upsamplers that are loaded, one after another."""
-        noise = _known_noises(noise)
-        images = jnp.asarray(images)
-        for stage in UPSAMPLERS:
-            if stage in self.configs:
-                given = noise.get(stage)
-                images = self.upsample(images, key=key, steps=steps, stage=stage, noise=given)
-        return images
+        """Small images -> large ones in [-1, 1], by one upsampler.
+
+        sampling, options: how, see `Sampling`; by default 7 steps of "ancestral". Raises
+            `ValueError` for a guidance: there is no text.
+        """
+        sampling, upsampler = fill(UPSAMPLING, sampling, options), self.part(part)
+        if sampling.guidance is not None:
+            raise ValueError(f"guidance={sampling.guidance}: an upsampler is not guided")
+        x = as_images(images)
+        times, shape = sampling.times(upsampler.config.schedule), upsampler.shape(len(x))
+        drawn = given_or_drawn(part, noise, key, len(times) - 1, shape)
+        walk = make_walk(times, drawn, 1.0, sampling)
+        return upsampler.draw(x, walk, sampler=sampling.sampler)
+
+    def upsample_all(
+        self,
+        images: Pictures,
+        *,
+        key: AnyKey | None = None,
+        sampling: Sampling | None = None,
+        noise: Mapping[str, Noise] | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Float[Array, "b size size 3"]:
+        """Small images through all upsamplers that are loaded, one after another; see `upsample`.
+
+        noise: by part.
+        """
+        sampling, noise = fill(UPSAMPLING, sampling, options), known_noises(noise)
+        x = as_images(images)
+        for name in UPSAMPLERS:
+            if name in self.loaded:
+                x = self.upsample(x, key=key, sampling=sampling, part=name, noise=noise.get(name))
+        return x
 
     def variations(
         self,
-        images: Images | Image,
+        images: Pictures,
         *,
         count: int = 1,
-        key: Keys | None = None,
-        guidance: Scale | None = None,
-        steps: Steps = 25,
-        upsample_steps: Steps = 7,
+        key: AnyKey | None = None,
         inverted: bool = False,
-        eta: Scale = 1.0,
+        drawing: Drawing | None = None,
         noise: Mapping[str, Noise] | None = None,
+        **options: Unpack[DrawingOptions],
     ) -> Float[Array, "n size size 3"]:
-        """`count` pictures for each image in [-1, 1] (or the one image), with its CLIP embedding.
-
-        The variations of an image follow each other.
-
-        inverted: start from the image's own x_T and add noise by DDIM with `eta` (section 3.1):
-            0 gives the image back, and the larger eta, the more is drawn anew. Otherwise, as in
-            Karlo, all but the embedding is, by ancestral sampling.
-        guidance: None is the model's own, or 1 for `inverted`, since a scale far from 1 cannot be
-            inverted well.
-            See `generate` for the rest.
-        """
-        noise = _known_noises(noise)
-        images = jnp.asarray(images).reshape(-1, *images.shape[-3:])
-        embedding = jnp.repeat(self.embed_images(images), count, axis=0)
-        if guidance is None and inverted:
-            guidance = 1.0
-        options: dict[str, Any] = {"guidance": guidance, "steps": steps}
-        if not inverted:
-            given = noise.get("decoder")
-            small = self.decode(embedding, key=key, noise=given, **options)
-        else:
-            if "decoder" in noise:
-                raise ValueError("inverted variations start from x_T: noise of 'decoder' is unused")
-            if key is None:
-                raise ValueError("variations draw noise: give a key")
-            x_t = self.invert(self.small(images), embedding[::count], **options)
-            x_t = jnp.repeat(x_t, count, axis=0)
-            drawn = draw_noise(NOISES.index("decoder"), key, self._count(steps), x_t.shape).steps
-            start = Noise(x_t, drawn)
-            small = self.decode(embedding, sampler="ddim", eta=eta, noise=start, **options)
-        return self.enlarge(small, key=key, steps=upsample_steps, noise=noise)
+        """`count` pictures for each image, with its CLIP embedding: `manipulations.variations`."""
+        drawing = manipulations.drawing_of_variations(inverted, drawing, options)
+        return manipulations.variations(
+            self, as_images(images), count, key, inverted, drawing, known_noises(noise)
+        )
 
     def interpolate(
         self,
-        first: Image,
-        second: Image,
-        thetas: int | Sequence[float] | Float[Array, " n"] = 8,
+        first: Picture,
+        second: Picture,
+        thetas: int | Sequence[Any] | Float[Array | np.ndarray, " n"] = 8,
         *,
-        key: Keys | None = None,
-        latents: Literal["slerp", "fixed"] = "slerp",
-        guidance: Scale = 1.0,
-        steps: Steps = 50,
-        upsample_steps: Steps = 7,
+        key: AnyKey = 0,
+        latents: Latents = "slerp",
+        drawing: Drawing | None = None,
+        **options: Unpack[DrawingOptions],
     ) -> Float[Array, "n size size 3"]:
-        """Pictures on the way from one image in [-1, 1], at theta 0, to another, at 1.
-
-        thetas: where on the way, or how many pictures, evenly spread from end to end.
-
-        The embedding goes along the great circle (section 3.2), and so does x_T from one image's
-        own to the other's ("slerp"), or it stays one that is drawn from `key` ("fixed"), and then
-        the ends are variations of the images.
-        """
-        if latents not in ("slerp", "fixed"):
-            raise ValueError(f"latents must be 'slerp' or 'fixed', got {latents!r}")
-        key = jax.random.key(0) if key is None else key
-        options: dict[str, Any] = {"guidance": guidance, "steps": steps}
-        ends = jnp.stack([self.small(jnp.asarray(i)[None])[0] for i in (first, second)])
-        z = jnp.concatenate([self.embed_images(jnp.asarray(i)[None]) for i in (first, second)])
-        theta = jnp.linspace(0, 1, thetas) if isinstance(thetas, int) else jnp.asarray(thetas)
-        if latents == "slerp":
-            x_t = _path(self.invert(ends, z, **options), theta)
-        else:
-            x_t = self._one_latent(key, len(theta))
-        return self._redraw(x_t, _path(z, theta), key, upsample_steps, **options)
+        """Pictures on the way from one image to another: `manipulations.interpolate`."""
+        drawing = fill(manipulations.INVERTED, drawing, options)
+        ends = [as_images(first), as_images(second)]
+        return manipulations.interpolate(self, ends, thetas, key, latents, drawing)
 
     def text_diff(
         self,
-        image: Image,
+        image: Picture,
         source: str,
         target: str,
         *,
-        thetas: Sequence[float] | Float[Array, " n"] = THETAS,
-        key: Keys | None = None,
-        guidance: Scale = 1.0,
-        steps: Steps = 50,
-        upsample_steps: Steps = 7,
+        thetas: Sequence[Any] | Float[Array | np.ndarray, " n"] = THETAS,
+        key: AnyKey = 0,
+        drawing: Drawing | None = None,
+        **options: Unpack[DrawingOptions],
     ) -> Float[Array, "n size size 3"]:
-        """The image in [-1, 1] turned from what one text says to what another says.
-
-        With z_t, z_t0 the embeddings of `target` and `source`, z_d the direction of z_t - z_t0 and
-        x_T the image's own, one picture for each theta is decoded from slerp(z_i, z_d, theta)
-        (section 3.3). `source` may be the image's own caption, "a photo" or "".
-        """
-        key = jax.random.key(0) if key is None else key
-        options: dict[str, Any] = {"guidance": guidance, "steps": steps}
-        images = jnp.asarray(image)[None]
-        z = self.embed_images(images)
-        x_t = self.invert(self.small(images), z, **options)
-        before, after = unit(self.encode_texts([source, target]).embedding)
-        difference = after - before
-        if float(jnp.linalg.norm(difference)) < 1e-6:
-            raise ValueError(f"'{source}' and '{target}' have the same embedding: no direction")
-        turned = jnp.linalg.norm(z) * unit(difference)[None]
-        theta = jnp.asarray(thetas, jnp.float32)
-        z = slerp(jnp.repeat(z, len(theta), axis=0), jnp.repeat(turned, len(theta), axis=0), theta)
-        x_t = jnp.repeat(x_t, len(theta), axis=0)
-        return self._redraw(x_t, z, key, upsample_steps, **options)
+        """The image turned from what one text says to another: `manipulations.text_diff`."""
+        drawing = fill(manipulations.INVERTED, drawing, options)
+        return manipulations.text_diff(
+            self, as_images(image), (source, target), thetas, key, drawing
+        )
 
     def pca_reconstructions(
         self,
-        image: Image,
+        image: Picture,
         dims: Sequence[int] | None = None,
         *,
-        key: Keys | None = None,
-        guidance: Scale = 1.0,
-        steps: Steps = 50,
-        upsample_steps: Steps = 7,
+        key: AnyKey = 0,
+        drawing: Drawing | None = None,
+        **options: Unpack[DrawingOptions],
     ) -> Float[Array, "n size size 3"]:
-        """The image in [-1, 1] decoded from the first `dims` principal components of its embedding.
-
-        All with one x_T, drawn from `key` (section 4). dims: None takes those of the paper that the
-        embedding has. The components are those that the autoregressive prior was fitted to, so it
-        has to be loaded. Raises `ValueError` for more dimensions than the embedding has.
-        """
-        dims = self.reconstruction_dims(dims)
-        components = PCA(**self._stage("ar_prior")[1][COMPONENTS])
-        key = jax.random.key(0) if key is None else key
-        z = jnp.repeat(self.embed_images(jnp.asarray(image)[None]), len(dims), axis=0)
-        z = reconstruct(components, z, jnp.asarray(dims))
-        x_t = self._one_latent(key, len(dims))
-        return self._redraw(x_t, z, key, upsample_steps, guidance=guidance, steps=steps)
+        """The image of some dimensions of its embedding: `manipulations.pca_reconstructions`."""
+        drawing = fill(manipulations.INVERTED, drawing, options)
+        return manipulations.pca_reconstructions(self, as_images(image), dims, key, drawing)
 
     def reconstruction_dims(self, dims: Sequence[int] | None = None) -> list[int]:
         """The dimensions of `pca_reconstructions`; raises its errors."""
-        _, params = self._stage("ar_prior")
-        most = len(params[COMPONENTS]["variances"])
-        if dims is None:
-            # An embedding narrower than the paper's fewest dimensions is shown whole.
-            return [d for d in DIMS if d <= most] or [most]
-        if wrong := [d for d in dims if not 0 <= d <= most]:
-            raise ValueError(f"dims {wrong[0]}, expected 0 to {most}, the embedding's width")
-        return list(dims)
+        return manipulations.reconstruction_dims(self, dims)
 
     def ablate_prior(
         self,
         prompts: Sequence[str],
         *,
-        key: Keys,
-        guidance: Scale | None = None,
-        prior_guidance: Scale | None = None,
-        steps: Steps = 25,
-        prior_steps: Steps = 25,
-        upsample_steps: Steps = 7,
+        key: AnyKey,
+        drawing: Drawing | None = None,
+        **options: Unpack[DrawingOptions],
     ) -> dict[str, Float[Array, "b size size 3"]]:
-        """What the prior is good for (section 5.1): the prompts decoded in three ways, one noise.
+        """What the prior is good for (section 5.1): `manipulations.ablate_prior`."""
+        return manipulations.ablate_prior(self, prompts, key, fill(Drawing(), drawing, options))
 
-        "caption": from the text alone, without an embedding; "text embedding": with the text's own
-        in place of an image's; "prior": with the prior's.
-        """
-        ways: dict[str, Array | None] = {
-            "caption": None,
-            "text embedding": self.encode_texts(prompts).embedding,
-            "prior": self.embed_prompts(
-                prompts, key=key, guidance=prior_guidance, steps=prior_steps
-            ),
-        }
-        pictures = {}
-        for name, z in ways.items():
-            small = self.decode(z, prompts, key=key, guidance=guidance, steps=steps)
-            pictures[name] = self.enlarge(small, key=key, steps=upsample_steps)
-        return pictures
+    def _texts(
+        self, prompts: Sequence[str] | None, count: int
+    ) -> tuple[TextFeatures, TextFeatures]:
+        prompts = [""] * count if prompts is None else prompts
+        if len(prompts) != count:
+            raise ValueError(f"{count} embeddings need as many prompts or none, got {len(prompts)}")
+        return self.encode_with_empty(prompts)
 
-    def _count(self, steps: Steps) -> int:
-        """How often `steps` has the decoder evaluated."""
-        return len(step_grid(self._stage("decoder")[0].schedule.num_steps, steps)) - 1
-
-    def _one_latent(self, key: Keys, count: int) -> Float[Array, "n h w 3"]:
-        """One x_T, drawn from the key, `count` times."""
-        size = self._stage("decoder")[0].image_size
-        x_t = draw_noise(NOISES.index("decoder"), key, 1, (1, size, size, 3)).start
-        return jnp.repeat(x_t, count, axis=0)
-
-    def _redraw(
+    def _shown(
         self,
-        x_t: Float[Array, "b h w 3"],
-        z: Float[Array, "b d"],
-        key: Keys,
-        upsample_steps: Steps,
-        *,
-        guidance: Scale,
-        steps: Steps,
-    ) -> Float[Array, "b size size 3"]:
-        """Decodes pairs (z, x_T), all enlarged with the same noise, so that they differ in these
-        only."""
-        start = Noise(x_t, jnp.zeros((self._count(steps), *x_t.shape)))
-        small = self.decode(z, guidance=guidance, steps=steps, sampler="ddim", noise=start)
-        one = picture_keys(key, jnp.zeros(1, int))[0]
-        keys = jnp.stack([one] * len(x_t))
-        return self.enlarge(small, key=keys, steps=upsample_steps)
-
-
-def _path(ends: Float[Array, "2 ..."], theta: Float[Array, " n"]) -> Float[Array, "n ..."]:
-    """From the first to the second along the great circle."""
-    first, second = (jnp.repeat(end[None], len(theta), axis=0) for end in ends)
-    return slerp(first, second, theta)
-
-
-def _known_noises(noise: Mapping[str, Noise] | None) -> Mapping[str, Noise]:
-    for name in noise or {}:
-        if name not in NOISES:
-            raise ValueError(
-                f"noise for '{name}', not one of {', '.join(NOISES)}.{nearest(name, NOISES)}"
-            )
-    return noise or {}
+        embeddings: Float[Array | np.ndarray, "b d"] | None,
+        prompts: Sequence[str] | None,
+        dropped: Dropped,
+    ) -> Shown:
+        """What is decoded, and what guidance is away from."""
+        if embeddings is not None:
+            count, z = len(embeddings), jnp.asarray(embeddings)
+        elif prompts is not None:
+            width = self.part("decoder").config.conditioning.embedding_width
+            count, z = len(prompts), jnp.zeros((len(prompts), width))
+        else:
+            raise ValueError("nothing to decode: give embeddings, prompts or both")
+        seen = jnp.full(count, embeddings is not None)
+        text, empty = self._texts(prompts, count)
+        if dropped == "image":
+            empty = text
+        return Shown(z, text, empty, seen, seen if dropped == "text" else jnp.zeros(count, bool))

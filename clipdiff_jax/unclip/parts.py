@@ -19,8 +19,6 @@ from clipdiff_jax.weights.layouts.unclip_diffusers import is_unclip_folder
 from clipdiff_jax.weights.layouts.unclip_karlo import is_original_folder
 from clipdiff_jax.weights.loading import DEMO, read_first
 
-PRIORS = ("prior", "ar_prior", "direct_prior")
-
 
 def save_part(
     path: str | Path,

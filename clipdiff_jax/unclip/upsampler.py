@@ -1,0 +1,104 @@
+"""The upsampler: large images of small ones, without a text and without guidance.
+
+Ramesh et al. 2022, arXiv 2204.06125, section 2.1. The small image, resized, lies beside x_t as
+further channels (Saharia et al. 2021, arXiv 2104.07636).
+"""
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, make_denoise
+from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
+from clipdiff_jax.models.unclip import Noise, Upsampler, networks_of
+from clipdiff_jax.models.unet import UNet
+from clipdiff_jax.unclip.walk import Walk, run_walk
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class UpsamplerModel:
+    """An upsampler; `params` are its networks' by name, `dtype` is what they compute in."""
+
+    config: Upsampler = field(metadata={"static": True})
+    params: Params = field(repr=False)
+    dtype: DType = field(default=jnp.float32, metadata={"static": True})
+
+    def shape(self, count: int) -> tuple[int, int, int, int]:
+        """Of `count` large images and of their noise."""
+        size = self.config.image_size
+        return count, size, size, 3
+
+    def apply(
+        self,
+        x_t: Float[Array, "b h w 3"],
+        t: Int[Array, " b"],
+        low: Float[Array, "b h w 3"],
+        *,
+        network: str,
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "b h w o"]:
+        """The raw output of one of the networks (`models.unclip.networks_of`).
+
+        low: the small image, resized to x_t's size. Dropout acts where a `dropout_key` is given.
+        """
+        x = jnp.concatenate([x_t, low.astype(x_t.dtype)], axis=-1)
+        unet: Any = UNet(self.config.network, dtype=self.dtype)
+        rngs = None if dropout_key is None else {"dropout": dropout_key}
+        variables = {"params": self.params[network]}
+        return unet.apply(variables, x, t, train=dropout_key is not None, rngs=rngs)
+
+    def denoise(
+        self,
+        x_t: Float[Array, "b h w 3"],
+        t: Int[Array, "..."],
+        low: Cond,
+        *,
+        network: str,
+    ) -> Prediction:
+        """One of the networks as a `Denoise`, given the small image resized."""
+        config = self.config
+        apply = functools.partial(self.apply, network=network)
+        denoise = make_denoise(apply, config.schedule, config.prediction, config.learned_variance)
+        return denoise(x_t, t, low)
+
+    def draw(
+        self, images: Float[Array, "b h w 3"], walk: Walk, *, sampler: Sampler
+    ) -> Float[Array, "b size size 3"]:
+        """Small images in [-1, 1] -> large ones; the last step is the last network's.
+
+        A walk's guidance is not looked at.
+        """
+        return _draw(self, images, walk, sampler=sampler)
+
+
+def resize(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b size size 3"]:
+    """The small images as the network sees them: bicubic, anti-aliased."""
+    return jax.image.resize(images, (len(images), size, size, 3), "cubic", antialias=True)
+
+
+@functools.partial(jax.jit, static_argnames="sampler")
+def _draw(
+    upsampler: UpsamplerModel, images: Array, walk: Walk, *, sampler: Sampler
+) -> Float[Array, "b size size 3"]:
+    config = upsampler.config
+    low = resize(images, config.image_size)
+    step = make_step(sampler, config.schedule, StepOptions(walk.eta, config.learned_variance))
+
+    def denoise_by(network: str) -> Denoise:
+        return functools.partial(upsampler.denoise, network=network)
+
+    x, steps = walk.noise
+    times = walk.times
+    if config.last:
+        before = walk._replace(times=times[:-1], noise=Noise(x, steps[:-1]))
+        x = run_walk(config, denoise_by("first"), step, before, low)
+        times, steps = times[-2:], steps[-1:]
+    rest = walk._replace(times=times, noise=Noise(x, steps))
+    x = run_walk(config, denoise_by(networks_of(config)[-1]), step, rest, low)
+    return jnp.clip(x, -1, 1)
