@@ -23,7 +23,6 @@ from clipdiff_jax.models.clip import init_params
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
 from clipdiff_jax.training.stage import Stage
-from clipdiff_jax.unclip.parts import text_encoder
 from clipdiff_jax.unclip.stages import ar_prior, decoder, diffusion_prior, upsampler
 from clipdiff_jax.unclip.stages.ar_prior import ARPriorStage
 from clipdiff_jax.unclip.stages.decoder import DecoderStage
@@ -66,7 +65,6 @@ def prior_inputs(clip: Clip) -> PriorInputs:
         transform=Transform(clip.tokenizer),
         clip=clip,
         clip_fingerprint="",
-        text=text_encoder(clip),
         empty=clip.tokenizer([""])[0],
         mean=np.zeros(width, np.float32),
         std=np.ones(width, np.float32),

@@ -103,11 +103,11 @@ def _setting(drawing: Drawing, model: UnClip, embedding: str, of_prior: Sequence
     whole = {name: value for name, value in values.items() if name not in _PRIOR}
     if embedding != "prior":
         return whole
-    prior = model.prior_stage(drawing.prior)
+    prior = model.prior_name(drawing.prior)
     for name in of_prior:
         if name != "prior" and name not in _HAS[prior]:
             raise ValueError(
-                f"{option_name(name)} is given, but a stage '{prior}' has no such thing"
+                f"{option_name(name)} is given, but a part '{prior}' has no such thing"
             )
     if "prior_guidance" in _HAS[prior]:
         values["prior_guidance"] = guidance_of(model, prior, drawing.prior_guidance)
@@ -123,17 +123,8 @@ def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.
     drawing, keys = request_of(Drawing, records[0]), record_keys(records)
     prompts = [record["prompt"] for record in records]
     embedding = _embedding(model, prompts, keys, drawing, records[0].get("embedding", "prior"))
-    small = model.decode(
-        embedding,
-        prompts,
-        key=keys,
-        guidance=drawing.guidance,
-        steps=drawing.steps,
-        sampler=drawing.sampler,
-        eta=drawing.eta,
-        threshold=drawing.threshold,
-    )
-    return model.enlarge(small, key=keys, steps=drawing.upsample_steps)
+    small = model.decode(embedding, prompts, key=keys, sampling=drawing.of_decoder)
+    return model.upsample_all(small, key=keys, sampling=drawing.of_upsampler)
 
 
 def _embedding(
@@ -144,12 +135,4 @@ def _embedding(
         return None
     if name == "text":
         return model.encode_texts(prompts).embedding
-    return model.embed_prompts(
-        prompts,
-        key=keys,
-        guidance=drawing.prior_guidance,
-        steps=drawing.prior_steps,
-        candidates=drawing.candidates,
-        temperature=drawing.temperature,
-        prior=drawing.prior,
-    )
+    return model.embed_prompts(prompts, key=keys, sampling=drawing.of_prior)

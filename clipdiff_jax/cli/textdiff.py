@@ -34,7 +34,8 @@ from clipdiff_jax.cli.unclip_model import (
     make_maker,
 )
 from clipdiff_jax.pictures.records import Record
-from clipdiff_jax.unclip.model import THETAS, UnClip
+from clipdiff_jax.unclip.manipulations import THETAS
+from clipdiff_jax.unclip.model import UnClip
 
 COMMAND = "textdiff"
 _OWN = ("file", "theta")

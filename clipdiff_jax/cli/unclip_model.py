@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from clipdiff_jax.cli.arguments import place
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.sources import Sources
-from clipdiff_jax.models.unclip import ImageEncoder
 from clipdiff_jax.pictures.records import Record, request_of
 from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.load import load_unclip
@@ -59,7 +58,8 @@ def make_maker(
     made: what it makes of pictures, for messages; None where it sees none.
     """
     size = None if made is None else source_size(model, made)
-    fingerprints = {"model_fingerprint": fingerprint(model.params)}
+    params = {name: model.part(name).params for name in model.loaded}
+    fingerprints = {"model_fingerprint": fingerprint(params)}
     return Maker(lambda records, sources: compute(model, records, sources), fingerprints, own, size)
 
 
@@ -74,11 +74,10 @@ def source_size(model: UnClip, made: str) -> int:
 
     made: what is to be made of them; `ValueError` says it where the model sees none.
     """
-    image = model.configs.get("image")
-    if not isinstance(image, ImageEncoder):
+    if model.image is None:
         raise ValueError(
             f"this model has no image tower, so it makes no {made}: give one that has, such as "
             "kakaobrain/karlo-v1-alpha-image-variations"
         )
-    decoder = model.configs.get("decoder")
-    return max(image.tower.image_size, 0 if decoder is None else decoder.image_size)
+    decoder = 0 if model.decoder is None else model.decoder.config.image_size
+    return max(model.image.config.tower.image_size, decoder)

@@ -79,9 +79,7 @@ class DecoderModel:
         variables = {"params": self.params["unet"]}
         return unet.apply(variables, x_t, t, cond, train=dropout_key is not None, rngs=rngs)
 
-    def denoise(
-        self, x_t: Float[Array, "b h w 3"], t: Int[Array, "..."], cond: Cond
-    ) -> Prediction:
+    def denoise(self, x_t: Float[Array, "b h w 3"], t: Int[Array, "..."], cond: Cond) -> Prediction:
         """The decoder as a `Denoise`, without clipping, as inversion needs it."""
         config = self.config
         schedule, target = config.schedule, config.prediction

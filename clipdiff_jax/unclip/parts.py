@@ -7,9 +7,7 @@ another layout are read from there.
 from pathlib import Path
 from typing import Any
 
-from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.types import DType, Params
-from clipdiff_jax.models.unclip import ImageEncoder, TextEncoder
 from clipdiff_jax.weights.folder import ASSETS
 from clipdiff_jax.weights.hub import locate
 from clipdiff_jax.weights.layout import AnyPart, Reading
@@ -54,13 +52,3 @@ def is_unclip(source: str | Path) -> bool:
     """Whether `source` is a folder here that holds an unCLIP, or "demo"; nothing is downloaded."""
     path = ASSETS if source == DEMO else Path(source)
     return unclip_ours.LAYOUT.matches(path) or is_original_folder(path) or is_unclip_folder(path)
-
-
-def text_encoder(clip: Clip) -> TextEncoder:
-    """A CLIP's text tower as a part."""
-    return unclip_ours.towers_of(clip.config)[0]
-
-
-def image_encoder(clip: Clip) -> ImageEncoder:
-    """A CLIP's image tower as a part."""
-    return unclip_ours.towers_of(clip.config)[1]

@@ -12,7 +12,8 @@ from PIL import Image
 from clipdiff_jax.cli.main import sample
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.pictures.records import read_records
-from clipdiff_jax.unclip import networks
+from clipdiff_jax.unclip import decoder, towers, upsampler
+from clipdiff_jax.unclip.priors import diffusion
 
 STEPS = ("--steps", 3, "--upsample-steps", 2)
 
@@ -56,17 +57,17 @@ def difference(out: Path, first: str, second: str) -> int:
 
 
 def test_batches_of_prompts_compile_once_and_texts_and_seeds_nothing_new(folder, tmp_path):
-    stages = (networks.run_prior, networks.run_decoder, networks.run_upsampler)
-    sizes = [stage._cache_size() for stage in stages]
+    programs = (diffusion._draw, decoder._draw, upsampler._draw)
+    sizes = [program._cache_size() for program in programs]
     steps = ("--steps", 4, "--upsample-steps", 3, "--prior-steps", 2)  # no other test's
     words = ("--model", folder / "ours", *steps, "--batch-size", 2)
     more = ("--candidates", 2, "--sampler", "ddim", "--eta", 0.5)
     prompts = [word for text in ("a", "b", "c", "d", "e") for word in ("--prompt", text)]
     out = tmp_path / "out"
     assert run("generate", *prompts, *words, *more, "--out", out) == 0
-    assert [stage._cache_size() for stage in stages] == [size + 1 for size in sizes]
+    assert [program._cache_size() for program in programs] == [size + 1 for size in sizes]
     assert run("generate", *prompts, *words, *more, "--seed", 1, "--eta", 1, "--out", out) == 0
-    assert [stage._cache_size() for stage in stages] == [size + 1 for size in sizes]
+    assert [program._cache_size() for program in programs] == [size + 1 for size in sizes]
     records = read_records(out)
     assert len(records) == 10
     settings = {name: records[0][name] for name in ("sampler", "eta", "prior", "candidates")}
@@ -74,7 +75,7 @@ def test_batches_of_prompts_compile_once_and_texts_and_seeds_nothing_new(folder,
     assert "temperature" not in records[0]
     again = tmp_path / "again"
     assert run("remake", out, "--batch-size", 2, "--out", again) == 0
-    assert [stage._cache_size() for stage in stages] == [size + 1 for size in sizes]
+    assert [program._cache_size() for program in programs] == [size + 1 for size in sizes]
     for name in (record["file"] for record in records):
         assert np.abs(pixels(again / name) - pixels(out / name)).max() <= 1
     assert difference(out, "0-00004.png", "1-00004.png") > 1
@@ -124,10 +125,10 @@ def test_interpolation_along_a_list(folder, tmp_path):
     assert difference(out, "face0-face1-00.png", "face0-face1-02.png") > 1
     with Image.open(out / "animation.webp") as movie:
         assert movie.n_frames == 8
-    sizes = networks.run_decoder._cache_size(), networks.invert_decoder._cache_size()
+    sizes = decoder._draw._cache_size(), decoder._invert._cache_size()
     fixed = ("--latents", "fixed", "--seed", 4, "--batch-size", 3)
     assert run(*words, *fixed, "--out", tmp_path / "fixed") == 0
-    assert (networks.run_decoder._cache_size(), networks.invert_decoder._cache_size()) == sizes
+    assert (decoder._draw._cache_size(), decoder._invert._cache_size()) == sizes
     assert remade(tmp_path / "fixed", "face0-face1-01.png", tmp_path / "again") <= 1
 
 
@@ -145,10 +146,10 @@ def test_text_diffs(folder, tmp_path):
     for i in range(3):
         with Image.open(out / f"face{i}.gif") as movie:
             assert (movie.n_frames, movie.info["duration"], movie.info["loop"]) == (3, 120, 0)
-    sizes = networks.run_decoder._cache_size(), networks.encode_texts._cache_size()
+    sizes = decoder._draw._cache_size(), towers._encode._cache_size()
     other = ("--from", "a photo", "--to", "old", "--thetas", 0.1, 0.2, 0.3, "--seed", 3)
     assert run(*words, *other, "--out", tmp_path / "other") == 0
-    assert (networks.run_decoder._cache_size(), networks.encode_texts._cache_size()) == sizes
+    assert (decoder._draw._cache_size(), towers._encode._cache_size()) == sizes
 
 
 def test_reconstructions(folder, tmp_path):

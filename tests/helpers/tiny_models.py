@@ -20,13 +20,12 @@ from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unclip import Decoder, Prior, Upsampler
+from clipdiff_jax.models.unclip import init_params as init_part
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.perceptual.identity import FaceEncoder
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.unclip import ar_prior as ar_pipeline
-from clipdiff_jax.unclip import direct_prior as direct_pipeline
-from clipdiff_jax.unclip import networks as unclip_networks
-from clipdiff_jax.unclip import parts as unclip_stages
+from clipdiff_jax.unclip.parts import save_part
+from clipdiff_jax.unclip.priors import autoregressive, direct
 from clipdiff_jax.weights.params import fingerprint
 
 SIZE = 16
@@ -68,7 +67,7 @@ def tiny_face(seed: int = 0) -> FaceEncoder:
 
 
 def write_unclip(folder: Path, seed: int = 0) -> Path:
-    """A folder with every stage of an unCLIP: three priors, a decoder, an upsampler to 32 pixels.
+    """A folder with every part of an unCLIP: three priors, a decoder, an upsampler to 32 pixels.
 
     No weight is zero, so that every output depends on every input.
     """
@@ -80,7 +79,7 @@ def write_unclip(folder: Path, seed: int = 0) -> Path:
     schedule = DiscreteSchedule("squared_cosine")
     unet = {"channels": (8, 8), "blocks": 1, "attention_levels": (), "norm_groups": 4, "patch": 2}
     conditioning = DecoderConditioningConfig(8, 16, 32, 16, extra_tokens=2, unit_norm=True)
-    stages = {
+    parts = {
         "prior": Prior(DiffusionPriorConfig(8, **text, **transformer), schedule),
         "decoder": Decoder(
             UNetConfig(out_channels=6, pooled_width=32, context_width=16, **unet),
@@ -90,19 +89,18 @@ def write_unclip(folder: Path, seed: int = 0) -> Path:
             UNetConfig(in_channels=6, **unet), 2 * SIZE, SIZE, schedule, last=False
         ),
     }  # fmt: skip
-    for name, config in stages.items():
-        params = drawn(functools.partial(unclip_networks.init_params, config), seed)
-        of_stage = "" if name == "upsampler" else of
-        unclip_stages.save_part(folder / name, config, params, clip=of_stage)
-    direct = DirectPriorConfig(8, **text, **transformer)
-    params = drawn(functools.partial(direct_pipeline.init_params, direct), seed)
-    unclip_stages.save_part(folder / "direct_prior", direct, params, clip=of)
+    for name, config in parts.items():
+        params = drawn(functools.partial(init_part, config), seed)
+        save_part(folder / name, config, params, clip="" if name == "upsampler" else of)
+    without = DirectPriorConfig(8, **text, **transformer)
+    params = drawn(functools.partial(direct.init_params, without), seed)
+    save_part(folder / "direct_prior", without, params, clip=of)
     ar = ARPriorConfig(8, **text, dims=5, buckets=7, dot_buckets=4, **transformer)
-    params = drawn(functools.partial(ar_pipeline.init_params, ar), seed)
+    params = drawn(functools.partial(autoregressive.init_params, ar), seed)
     embeddings = np.random.default_rng(seed).normal(size=(200, 8)) * 0.7 ** np.arange(8)
     dots = np.random.default_rng(seed).uniform(-1, 1, 200).astype(np.float32)
-    fitted = ar_pipeline.fitted_params(ar, pca.fit([embeddings.astype(np.float32)]), dots, 3.0)
-    unclip_stages.save_part(folder / "ar_prior", ar, params | fitted, clip=of)
+    fitted = autoregressive.fitted_params(ar, pca.fit([embeddings.astype(np.float32)]), dots, 3.0)
+    save_part(folder / "ar_prior", ar, params | fitted, clip=of)
     return folder
 
 

@@ -11,8 +11,8 @@ from helpers.tiny_models import SIZE, pictures, write_unclip
 import clipdiff_jax as cd
 from clipdiff_jax.diffusion.interpolation import slerp
 from clipdiff_jax.models.clip import unit
-from clipdiff_jax.unclip.calls import NOISES, draw_noise
-from clipdiff_jax.unclip.model import Noise
+from clipdiff_jax.models.unclip import Noise
+from clipdiff_jax.unclip.walk import draw_noise
 
 STEPS = 4
 IMAGES = jnp.asarray(pictures(2))
@@ -28,12 +28,13 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exact(model):
     """With a decoder that predicts one and the same eps, whose DDIM is inverted exactly."""
-    params = dict(model.params)
-    unet = params["decoder"]["unet"]
+    params = model.decoder.params
+    unet = params["unet"]
     out = unet["conv_out"]
     constant = {"kernel": jnp.zeros_like(out["kernel"]), "bias": jnp.full_like(out["bias"], 0.3)}
-    params["decoder"] = params["decoder"] | {"unet": unet | {"conv_out": constant}}
-    return dataclasses.replace(model, params=params)
+    params = params | {"unet": unet | {"conv_out": constant}}
+    decoder = dataclasses.replace(model.decoder, params=params)
+    return dataclasses.replace(model, decoder=decoder)
 
 
 def decoded(model, z, x_t):
@@ -75,7 +76,7 @@ def test_the_ends_of_interpolations_are_the_decodings_of_the_ends(exact, model):
 
 def test_fixed_latents_are_one_of_the_key(model):
     path = model.interpolate(*IMAGES, 2, key=KEY, latents="fixed", steps=STEPS)
-    x_t = draw_noise(NOISES.index("decoder"), KEY, 1, (1, SIZE, SIZE, 3)).start
+    x_t = draw_noise("decoder", KEY, 1, (1, SIZE, SIZE, 3)).start
     both = decoded(model, model.embed_images(IMAGES), jnp.repeat(x_t, 2, axis=0))
     np.testing.assert_allclose(path, both, atol=1e-4)
 
@@ -100,8 +101,8 @@ def test_text_diffs_start_at_the_image_and_end_at_the_direction(exact, model):
 def test_all_dimensions_are_the_embedding_and_none_the_mean(model):
     image = IMAGES[0]
     found = model.pca_reconstructions(image, [0, 8], key=KEY, steps=STEPS)
-    x_t = draw_noise(NOISES.index("decoder"), KEY, 1, (1, SIZE, SIZE, 3)).start
-    mean = model.params["ar_prior"]["pca"]["mean"][None]
+    x_t = draw_noise("decoder", KEY, 1, (1, SIZE, SIZE, 3)).start
+    mean = model.ar_prior.components.mean[None]
     z = jnp.concatenate([mean, model.embed_images(image[None])])
     np.testing.assert_allclose(found, decoded(model, z, jnp.repeat(x_t, 2, axis=0)), atol=1e-3)
     assert model.reconstruction_dims() == [8]
@@ -110,11 +111,11 @@ def test_all_dimensions_are_the_embedding_and_none_the_mean(model):
 
 
 def test_priors_are_named(model):
-    assert model.prior_stage() == "prior"
-    assert model.without("prior").prior_stage() == "ar_prior"
+    assert model.prior_name() == "prior"
+    assert model.without("prior").prior_name() == "ar_prior"
     with pytest.raises(ValueError, match=r"got 'ar_pior'.+ mean 'ar_prior'"):
-        model.prior_stage("ar_pior")
-    with pytest.raises(ValueError, match="no stage 'direct_prior' loaded"):
-        model.without("direct_prior").prior_stage("direct_prior")
-    with pytest.raises(ValueError, match="no stage 'prior' loaded"):
-        model.without("prior", "ar_prior", "direct_prior").prior_stage()
+        model.prior_name("ar_pior")
+    with pytest.raises(ValueError, match="no part 'direct_prior' loaded"):
+        model.without("direct_prior").prior_name("direct_prior")
+    with pytest.raises(ValueError, match="no part 'prior' loaded"):
+        model.without("prior", "ar_prior", "direct_prior").prior_name()

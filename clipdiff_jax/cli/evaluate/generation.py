@@ -28,10 +28,9 @@ from clipdiff_jax.metrics.avatars.generation import (
     variety,
 )
 from clipdiff_jax.pictures.grid import show
-from clipdiff_jax.unclip.drawing import Drawing
+from clipdiff_jax.unclip.drawing import PRIORS, Drawing
 from clipdiff_jax.unclip.load import load_unclip
 from clipdiff_jax.unclip.model import UPSAMPLERS, UnClip
-from clipdiff_jax.unclip.parts import PRIORS
 
 DEFAULT = Drawing(guidance=2.0, prior_guidance=2.0, steps=40)
 
@@ -62,9 +61,9 @@ def run(args: argparse.Namespace) -> None:
     check_options(args)
     drawings = _settings(args)
     model = load_unclip(args.model)
-    model = model.without(*(stage for stage in UPSAMPLERS if stage in model.configs))
+    model = model.without(*(name for name in UPSAMPLERS if name in model.loaded))
     classifier = load_attributes(args.classifier)
-    size = model.configs["decoder"].image_size
+    size = model.part("decoder").config.image_size
     lines, results, rows, labels = [GenerationScores.markdown_header()], [], [], []
     for combination in args.combinations:
         texts = draw_prompts(args.count, combination)

@@ -25,18 +25,18 @@ from clipdiff_jax.core.batching import filled
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models import pca
-from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
+from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.pca import PCA
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.ar_prior import (
+from clipdiff_jax.unclip.parts import save_part
+from clipdiff_jax.unclip.priors.autoregressive import (
     NETWORK,
+    ARPriorModel,
     dot_products,
     fitted_params,
     init_params,
-    to_codes,
 )
-from clipdiff_jax.unclip.networks import encode_texts
-from clipdiff_jax.unclip.parts import save_part
+from clipdiff_jax.unclip.stages.left_out import blank_is_none, check_share, leave_out
 from clipdiff_jax.unclip.stages.prior_inputs import (
     PriorInputs,
     check_widths,
@@ -59,7 +59,7 @@ class ARPriorStage(StageConfig):
       clip: the CLIP they are of, as `load_clip` takes it.
       model: the network, and how many components and buckets there are.
       start: unCLIP to start from, as `load_unclip` takes it, with an autoregressive prior of the
-        same network; its components and buckets are kept. "" starts from random parameters.
+        same network; its components and buckets are kept. None starts from random parameters.
       drop_text: the share of texts replaced by "", for classifier-free guidance.
       deviations: each code's buckets reach so many standard deviations from the mean; the paper
         does not say. What lies beyond is in the last bucket: one of 15,800 normal numbers.
@@ -72,7 +72,7 @@ class ARPriorStage(StageConfig):
     data: EmbeddingsData
     clip: str = "demo"
     model: ARPriorConfig = field(default_factory=ARPriorConfig)
-    start: str = ""
+    start: str | None = None
     drop_text: float = 0.1
     deviations: float = 4.0
     fit_examples: int = 100_000
@@ -81,8 +81,8 @@ class ARPriorStage(StageConfig):
     export_dtype: DTypeName = "float32"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.drop_text <= 1:
-            raise ValueError(f"drop_text must be a share between 0 and 1, got {self.drop_text}")
+        blank_is_none(self, "start")
+        check_share("drop_text", self.drop_text)
         if self.fit_examples < 2:
             raise ValueError(f"fit_examples={self.fit_examples}, expected at least 2")
 
@@ -113,7 +113,6 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
         width = model.embedding_width
         blank = PCA(np.zeros(width), np.zeros((width, width)), np.ones(width))
         fitted = fitted_params(model, blank, np.zeros(1), config.deviations)
-    network: Any = ARPrior(model, remat=config.remat, dtype=dtype)
 
     def init(key: Key[Array, ""]) -> Params:
         return init_params(model, key) | jax.tree.map(jnp.asarray, fitted)
@@ -122,14 +121,12 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
         params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
     ) -> tuple[Array, Aux]:
         image, tokens = batch["embedding"], batch["tokens"]
-        text = inputs.features(frozen, tokens, dtype)
-        dot, codes = to_codes(model, params, image, text.embedding)
+        prior = ARPriorModel(model, params, dtype, config.remat)
+        text = frozen.encode(tokens)
+        dot, codes = prior.to_codes(image, text.embedding)
         dropped = jax.random.bernoulli(key, config.drop_text, tokens.shape[:1])
-        empty = inputs.features(frozen, jnp.asarray(inputs.empty)[None], dtype)
-        shown = jax.tree.map(lambda a, b: _where(dropped, b, a), text, empty)
-        dot_logits, logits = network.apply(
-            {"params": params[NETWORK]}, shown.embedding, shown.hidden, shown.mask, dot, codes
-        )
+        empty = frozen.encode(jnp.asarray(inputs.empty)[None])
+        dot_logits, logits = prior.apply(leave_out(dropped, text, empty), dot, codes)
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels
         of_dot, of_codes = cross_entropy(dot_logits, dot).mean(), cross_entropy(logits, codes)
         value = (of_dot + of_codes.sum(axis=1).mean()) / (model.dims + 1)
@@ -145,7 +142,7 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
         loss=loss,
         source=inputs.source,
         transform=inputs.transform,
-        frozen=inputs.frozen,
+        frozen=inputs.tower(dtype),
         start=start,
         trainable=f"^{NETWORK}/",
         export=export,
@@ -153,8 +150,8 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
 
 
 def fit_to_data(config: ARPriorStage, inputs: PriorInputs) -> dict[str, Any]:
-    """The components and buckets of the data, see `pipelines.ar_prior`; says what they keep."""
-    source, dtype = inputs.source, as_dtype(config.dtype)
+    """The components and buckets of the data, see `fitted_params`; says what they keep."""
+    source, tower = inputs.source, inputs.tower(as_dtype(config.dtype))
     count = min(config.fit_examples, len(source))
     indices = np.linspace(0, len(source) - 1, count).round().astype(int)
     moments, dots = None, []
@@ -166,7 +163,7 @@ def fit_to_data(config: ARPriorStage, inputs: PriorInputs) -> dict[str, Any]:
         moments = pca.update(moments, image)
         # One shape, so that the text tower is compiled once.
         padded = jnp.asarray(filled(tokens, FITTED_AT_ONCE))
-        text = encode_texts(inputs.text, dtype, inputs.frozen, padded).embedding[: len(part)]
+        text = tower.encode(padded).embedding[: len(part)]
         dots.append(np.asarray(dot_products(jnp.asarray(image), text)))
     assert moments is not None
     components = pca.of_moments(moments)
@@ -174,8 +171,3 @@ def fit_to_data(config: ARPriorStage, inputs: PriorInputs) -> dict[str, Any]:
     width = config.model.embedding_width
     logger.info(f"{config.model.dims} of {width} dimensions keep {kept:.2%} of variance")
     return fitted_params(config.model, components, np.concatenate(dots), config.deviations)
-
-
-def _where(dropped: Array, empty: Array, text: Array) -> Array:
-    """`empty` [1, ...] in the place of those of `text` [B, ...] that are dropped."""
-    return jnp.where(dropped.reshape(-1, *[1] * (text.ndim - 1)), empty, text)

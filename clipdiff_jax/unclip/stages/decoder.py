@@ -24,15 +24,15 @@ from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embedd
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption, first_examples, prepare
-from clipdiff_jax.diffusion.grids import even_grid
-from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
-from clipdiff_jax.diffusion.prediction import Cond
-from clipdiff_jax.models.unclip import Decoder, Noise, TextFeatures, init_params
-from clipdiff_jax.models.unet import UNet
+from clipdiff_jax.diffusion.losses import Weighting
+from clipdiff_jax.models.unclip import Decoder, init_params
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.networks import condition, encode_images, encode_texts, run_decoder
-from clipdiff_jax.unclip.parts import image_encoder, read_part, save_part, text_encoder
+from clipdiff_jax.unclip.decoder import DecoderModel, Shown
+from clipdiff_jax.unclip.parts import read_part, save_part
+from clipdiff_jax.unclip.stages.left_out import blank_is_none, check_share, leave_out
+from clipdiff_jax.unclip.stages.noise import noise_loss_of, preview_walk
+from clipdiff_jax.unclip.towers import towers
 from clipdiff_jax.weights.params import fingerprint, take_fitting
 
 logger = logging.getLogger(__name__)
@@ -45,10 +45,10 @@ class DecoderStage(StageConfig):
     Attributes:
       data: images with captions.
       clip: the model whose embeddings are decoded, as `load_clip` takes it.
-      embeddings: folder of embeddings of the same data, see `clipdiff embed`; ""
+      embeddings: folder of embeddings of the same data, see `clipdiff embed`; None
         computes them in each step, of the images as the network sees them.
       model: network, conditioning and schedule.
-      start: unCLIP to start from, as `load_unclip` takes it; "" starts from random parameters.
+      start: unCLIP to start from, as `load_unclip` takes it; None starts from random parameters.
       start_base: unconditional diffusion model to start the network from, as `load_diffusion`
         takes it; parameters are taken where path and shape agree.
       flip: mirror half of the images; their stored embeddings stay those of the unmirrored.
@@ -65,9 +65,9 @@ class DecoderStage(StageConfig):
     data: DataConfig
     model: Decoder
     clip: str = "demo"
-    embeddings: str = ""
-    start: str = ""
-    start_base: str = ""
+    embeddings: str | None = None
+    start: str | None = None
+    start_base: str | None = None
     flip: bool = False
     drop_image: float = 0.1
     drop_text: float = 0.5
@@ -80,11 +80,9 @@ class DecoderStage(StageConfig):
     preview_guidance: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("drop_image", "drop_text"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} must be a share between 0 and 1, got {getattr(self, name)}"
-                )
+        blank_is_none(self, "embeddings", "start", "start_base")
+        check_share("drop_image", self.drop_image)
+        check_share("drop_text", self.drop_text)
         if self.start and self.start_base:
             raise ValueError(
                 f"start '{self.start}' and start_base '{self.start_base}' are both given, "
@@ -116,34 +114,25 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
     Examples with an `"embedding"` are taken by it; of others it is computed.
     """
     model, dtype = config.model, as_dtype(config.dtype)
-    text_tower, image_tower = text_encoder(clip), image_encoder(clip)
     first = source[0]
     if not first.get("captions"):
         raise ValueError(f"{type(config.data).__name__} has no captions to train a decoder on")
     _check_widths(model, clip)
     empty = clip.tokenizer([""])[0]
     start = _start(config)
-    frozen = {"text": {"text": clip.params["text"]}}
+    text_tower, image_tower = towers(clip, dtype)
+    frozen: Params = {"text": text_tower}
     if "embedding" not in first:
-        frozen["image"] = {"vision": clip.params["vision"]}
+        frozen["image"] = image_tower
     transform = _Transform(model.image_size, config.flip, clip.tokenizer)
     shown = first_examples(source, transform, config.preview_count)
-
-    def features(frozen: Params, tokens: Array) -> TextFeatures:
-        return encode_texts(text_tower, dtype, frozen["text"], tokens)
 
     def embeddings(frozen: Params, batch: Batch) -> Array:
         if "embedding" in batch:
             return batch["embedding"]
-        return encode_images(image_tower, dtype, frozen["image"], batch["image"])
+        return frozen["image"].embed(batch["image"])
 
-    noise_loss = NoiseLoss(
-        model.schedule,
-        model.prediction,
-        config.weighting,
-        model.learned_variance,
-        config.vlb_weight,
-    )
+    noise_loss = noise_loss_of(model, config.weighting, config.vlb_weight)
 
     def loss(
         params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
@@ -152,39 +141,23 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
         keys = jax.random.split(key, 5)
         with_image = jax.random.bernoulli(keys[0], 1 - config.drop_image, x0.shape[:1])
         with_text = jax.random.bernoulli(keys[1], 1 - config.drop_text, x0.shape[:1])
-        tokens = jnp.where(with_text[:, None], batch["tokens"], jnp.asarray(empty))
-        text, z = features(frozen, tokens), embeddings(frozen, batch)
-        cond = condition(model, dtype, params, z, text, with_image)
+        tokens = leave_out(~with_text, batch["tokens"], jnp.asarray(empty)[None])
+        text, z = frozen["text"].encode(tokens), embeddings(frozen, batch)
+        decoder = DecoderModel(model, params, dtype)
+        cond = decoder.condition(z, text, with_image)
         t, eps = noise_loss.draw(x0, keys[2], keys[3])
-        unet: Any = UNet(model.network, dtype=dtype)
-
-        def network(x_t: Array, t: Array, cond: Cond) -> Array:
-            rngs = {"dropout": keys[4]}
-            return unet.apply({"params": params["unet"]}, x_t, t, cond, train=True, rngs=rngs)
-
+        network = partial(decoder.apply, dropout_key=keys[4])
         value, metrics = noise_loss(network, x0, t, eps, cond)
         return value, Aux(metrics)
 
     def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Array]:
         batch = jax.tree.map(jnp.asarray, shown)
-        times = even_grid(model.schedule.num_steps, config.preview_steps, "linspace")
-        nothing = jnp.broadcast_to(jnp.asarray(empty), batch["tokens"].shape)
-        texts = (features(frozen, batch["tokens"]), features(frozen, nothing))
-        start = jax.random.normal(key, batch["image"].shape)
-        noise = Noise(start, jnp.zeros((config.preview_steps, *start.shape)))
-        scale, eta = jnp.float32(config.preview_guidance), jnp.float32(0)
-        samples = run_decoder(
-            model,
-            dtype,
-            "ddim",
-            params,
-            embeddings(frozen, batch),
-            *texts,
-            scale,
-            eta,
-            times,
-            noise,
-        )
+        tokens, decoder = batch["tokens"], DecoderModel(model, params, dtype)
+        nothing = jnp.broadcast_to(jnp.asarray(empty), tokens.shape)
+        texts = [frozen["text"].encode(ids) for ids in (tokens, nothing)]
+        shape, steps = batch["image"].shape, config.preview_steps
+        walk = preview_walk(model, steps, "linspace", config.preview_guidance, key, shape)
+        samples = decoder.draw(Shown(embeddings(frozen, batch), *texts), walk, sampler="ddim")
         return {"samples": samples, "originals": batch["image"]}
 
     def export(path: Path, params: Params) -> None:
@@ -252,7 +225,7 @@ def _check_widths(model: Decoder, clip: Clip) -> None:
             raise ValueError(f"model.conditioning.{name} is {found}, but CLIP's is {wanted}")
 
 
-def _start(config: DecoderStage) -> Any:
+def _start(config: DecoderStage) -> Params | None:
     """The parameters to start from; None for random ones."""
     model = config.model
     if config.start:

@@ -9,9 +9,7 @@ on the un-noised embedding itself, rather than on eps (the paper's equation 2).
 """
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +20,12 @@ from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.data.transforms import first_examples
 from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
-from clipdiff_jax.diffusion.prediction import make_denoise
 from clipdiff_jax.diffusion.steps.analytic import estimate_gamma
-from clipdiff_jax.models.diffusion_prior import DiffusionPrior
 from clipdiff_jax.models.unclip import Prior, init_params
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.networks import GAMMA
 from clipdiff_jax.unclip.parts import save_part
+from clipdiff_jax.unclip.priors.diffusion import GAMMA, NETWORK, DiffusionPriorModel
+from clipdiff_jax.unclip.stages.left_out import blank_is_none, check_share
 from clipdiff_jax.unclip.stages.prior_inputs import (
     UNITS,
     PriorInputs,
@@ -38,9 +35,9 @@ from clipdiff_jax.unclip.stages.prior_inputs import (
     read_start,
     standardise,
 )
+from clipdiff_jax.unclip.towers import TextTower
 from clipdiff_jax.weights.params import cast
 
-NETWORK = "prior"
 GAMMA_BATCH = 64
 
 
@@ -53,7 +50,7 @@ class DiffusionPriorStage(StageConfig):
       clip: the CLIP they are of, as `load_clip` takes it.
       model: network and schedule. Karlo's schedule is that of the paper, squared-cosine betas.
       start: unCLIP to start from, as `load_unclip` takes it, with a prior of the same network; its
-        units are kept. "" starts from random parameters.
+        units are kept. None starts from random parameters.
       drop_text: the share of texts replaced by "", for classifier-free guidance.
       weighting: of the loss over time, see `diffusion.losses`.
       gamma_times: Gamma of Analytic-DPM is estimated at each export at so many times, evenly
@@ -68,7 +65,7 @@ class DiffusionPriorStage(StageConfig):
     data: EmbeddingsData
     clip: str = "demo"
     model: Prior = field(default_factory=Prior)
-    start: str = ""
+    start: str | None = None
     drop_text: float = 0.1
     weighting: Weighting = "uniform"
     gamma_times: int = 0
@@ -78,8 +75,8 @@ class DiffusionPriorStage(StageConfig):
     export_dtype: DTypeName = "float32"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.drop_text <= 1:
-            raise ValueError(f"drop_text must be a share between 0 and 1, got {self.drop_text}")
+        blank_is_none(self, "start")
+        check_share("drop_text", self.drop_text)
         if self.gamma_examples < 1:
             raise ValueError(f"gamma_examples={self.gamma_examples}, expected at least 1")
         if self.gamma_times:
@@ -105,7 +102,6 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
     start = read_start(config.start, "prior", model.network)
     if start is not None:
         start = {NETWORK: start[NETWORK]}  # without Gamma, which is another network's soon
-    network: Any = DiffusionPrior(model.network, remat=config.remat, dtype=dtype)
 
     def init(key: Key[Array, ""]) -> Params:
         return {NETWORK: init_params(model, key)[NETWORK] | inputs.units}
@@ -116,13 +112,12 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
     ) -> tuple[Array, Aux]:
         time_key, noise_key, drop_key = jax.random.split(key, 3)
-        prior = params[NETWORK]
-        text = inputs.features(frozen, batch["tokens"], dtype, drop_key, config.drop_text)
-        z = standardise(batch["embedding"], *(jax.lax.stop_gradient(prior[u]) for u in UNITS))
+        prior = DiffusionPriorModel(model, params, dtype, config.remat)
+        text = inputs.features(frozen, batch["tokens"], drop_key, config.drop_text)
+        units = (jax.lax.stop_gradient(params[NETWORK][unit]) for unit in UNITS)
+        z = standardise(batch["embedding"], *units)
         t, eps = noise_loss.draw(z, time_key, noise_key)
-        value, metrics = noise_loss(
-            partial(network.apply, {"params": prior}), z, t, eps, text._asdict()
-        )
+        value, metrics = noise_loss(prior.apply, z, t, eps, text._asdict())
         return value, Aux(metrics)
 
     def export(path: Path, params: Params) -> None:
@@ -136,14 +131,14 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         loss=loss,
         source=inputs.source,
         transform=inputs.transform,
-        frozen=inputs.frozen,
+        frozen=inputs.tower(dtype),
         start=start,
         trainable=all_but_units(NETWORK),
         export=export,
     )
 
 
-def estimate(config: DiffusionPriorStage, inputs: PriorInputs, params: Any) -> dict[str, Array]:
+def estimate(config: DiffusionPriorStage, inputs: PriorInputs, params: Params) -> dict[str, Array]:
     """Gamma of Analytic-DPM for these parameters: `times` [S] from noise on, and `values` [S]."""
     model, source = config.model, inputs.source
     times = even_grid(model.schedule.num_steps, config.gamma_times, "linspace")[:-1]
@@ -154,15 +149,13 @@ def estimate(config: DiffusionPriorStage, inputs: PriorInputs, params: Any) -> d
     batches = {k: jnp.asarray(v.reshape(*shape, *v.shape[1:])) for k, v in examples.items()}
 
     @jax.jit
-    def run(params: Any, frozen: Any, z: Array, tokens: Array) -> Array:
-        network: Any = DiffusionPrior(model.network, dtype=as_dtype(config.dtype))
-        denoise = make_denoise(
-            partial(network.apply, {"params": params[NETWORK]}), model.schedule, "x0"
-        )
-        features = inputs.features(frozen, tokens.reshape(-1, tokens.shape[-1]), config.dtype)
+    def run(prior: DiffusionPriorModel, tower: TextTower, z: Array, tokens: Array) -> Array:
+        features = tower.encode(tokens.reshape(-1, tokens.shape[-1]))
         cond = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), features._asdict())
-        z = standardise(z, *(params[NETWORK][unit] for unit in UNITS))
-        return estimate_gamma(denoise, model.schedule, times, z, jax.random.key(0), cond)
+        z = standardise(z, *(prior.params[NETWORK][unit] for unit in UNITS))
+        return estimate_gamma(prior.denoise, model.schedule, times, z, jax.random.key(0), cond)
 
-    values = run(params, inputs.frozen, batches["embedding"], batches["tokens"])
+    dtype = as_dtype(config.dtype)
+    prior, tower = DiffusionPriorModel(model, params, dtype), inputs.tower(dtype)
+    values = run(prior, tower, batches["embedding"], batches["tokens"])
     return {"times": jnp.asarray(times), "values": values}

@@ -11,7 +11,6 @@ Text is never dropped: nothing is drawn, so there is nothing to guide.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import optax
@@ -20,11 +19,12 @@ from jaxtyping import Array, Float, Key
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.clip import unit
-from clipdiff_jax.models.direct_prior import DirectPrior, DirectPriorConfig
+from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.ar_prior import dot_products
-from clipdiff_jax.unclip.direct_prior import NETWORK, init_params
 from clipdiff_jax.unclip.parts import save_part
+from clipdiff_jax.unclip.priors.autoregressive import dot_products
+from clipdiff_jax.unclip.priors.direct import NETWORK, DirectPriorModel, init_params
+from clipdiff_jax.unclip.stages.left_out import blank_is_none
 from clipdiff_jax.unclip.stages.prior_inputs import (
     UNITS,
     PriorInputs,
@@ -45,7 +45,7 @@ class DirectPriorStage(StageConfig):
       clip: the CLIP they are of, as `load_clip` takes it.
       model: the network.
       start: unCLIP to start from, as `load_unclip` takes it, with a direct prior of the same
-        network; its units are kept. "" starts from random parameters.
+        network; its units are kept. None starts from random parameters.
       contrastive: the weight w of the contrastive term, 0.2 in the paper.
       remat: recompute the network's blocks in the backward pass.
       dtype: what the networks compute in; parameters stay float32.
@@ -55,11 +55,14 @@ class DirectPriorStage(StageConfig):
     data: EmbeddingsData
     clip: str = "demo"
     model: DirectPriorConfig = field(default_factory=DirectPriorConfig)
-    start: str = ""
+    start: str | None = None
     contrastive: float = 0.2
     remat: bool = False
     dtype: DTypeName = "float32"
     export_dtype: DTypeName = "float32"
+
+    def __post_init__(self) -> None:
+        blank_is_none(self, "start")
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self)
@@ -78,7 +81,6 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
     """The stage over opened inputs; `config.data` and `config.clip` are not looked at."""
     model, dtype = config.model, as_dtype(config.dtype)
     check_widths(model, inputs)
-    network: Any = DirectPrior(model, remat=config.remat, dtype=dtype)
     temperature = inputs.clip.temperature
 
     def init(key: Key[Array, ""]) -> Params:
@@ -88,12 +90,12 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
         params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
     ) -> tuple[Array, Aux]:
         del key
-        variables = {"params": params[NETWORK]}
-        text = inputs.features(frozen, batch["tokens"], dtype)
+        prior = DirectPriorModel(model, params, dtype, config.remat)
+        text = frozen.encode(batch["tokens"])
         z = standardise(batch["embedding"], *(params[NETWORK][name] for name in UNITS))
-        predicted = network.apply(variables, text.embedding, text.hidden, text.mask)
+        predicted = prior.apply(text)
         error = jnp.square(predicted - z).mean()
-        restored = network.apply(variables, predicted, method="restore")
+        restored = prior.restore(predicted)
         contrast = contrastive_term(restored, text.embedding, temperature)
         cosine = dot_products(restored, batch["embedding"]).mean()
         metrics = {"error": error, "contrast": contrast, "cosine": cosine}
@@ -109,7 +111,7 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
         loss=loss,
         source=inputs.source,
         transform=inputs.transform,
-        frozen=inputs.frozen,
+        frozen=inputs.tower(dtype),
         start=read_start(config.start, "direct_prior", model),
         trainable=all_but_units(NETWORK),
         export=export,

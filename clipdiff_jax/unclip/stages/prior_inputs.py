@@ -15,15 +15,18 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.core.request import Number
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
-from clipdiff_jax.models.unclip import Prior, TextEncoder, TextFeatures
-from clipdiff_jax.unclip.networks import encode_texts
-from clipdiff_jax.unclip.parts import read_part, text_encoder
+from clipdiff_jax.models.unclip import Prior, TextFeatures
+from clipdiff_jax.unclip.parts import read_part
+from clipdiff_jax.unclip.stages.left_out import leave_out
+from clipdiff_jax.unclip.towers import TextTower, towers
 from clipdiff_jax.weights.params import fingerprint
 
 UNITS = ("embedding_mean", "embedding_std")  # parameters set once from the data, never trained
@@ -36,7 +39,6 @@ class PriorInputs:
     Attributes:
       source, transform: for `Stage`; a batch is `{"embedding": [B, D], "tokens": [B, T]}`.
       clip, clip_fingerprint: the model and the hash of its parameters.
-      text: the config of its text tower.
       empty: the token ids [T] of the text "".
       mean, std: [D] of the embeddings, by dimension.
     """
@@ -45,15 +47,13 @@ class PriorInputs:
     transform: Callable[[dict[str, Any], np.random.Generator], dict[str, np.ndarray]]
     clip: Clip
     clip_fingerprint: str
-    text: TextEncoder
     empty: Int[np.ndarray, " t"]
     mean: Float32[np.ndarray, " d"]
     std: Float32[np.ndarray, " d"]
 
-    @property
-    def frozen(self) -> dict[str, Any]:
-        """The parameters of the text tower."""
-        return {"text": self.clip.params["text"]}
+    def tower(self, dtype: DType) -> TextTower:
+        """The text tower, which is frozen."""
+        return towers(self.clip, dtype)[0]
 
     @property
     def units(self) -> dict[str, Array]:
@@ -62,17 +62,16 @@ class PriorInputs:
 
     def features(
         self,
-        frozen: Any,
+        tower: TextTower,
         tokens: Int[Array, "b t"],
-        dtype: Any,
         key: Key[Array, ""] | None = None,
-        drop: float = 0.0,
+        drop: Number = 0.0,
     ) -> TextFeatures:
         """Features of the texts, of which a share of `drop` is replaced by ""."""
         if key is not None:
             dropped = jax.random.bernoulli(key, drop, tokens.shape[:1])
-            tokens = jnp.where(dropped[:, None], jnp.asarray(self.empty), tokens)
-        return encode_texts(self.text, dtype, frozen, tokens)
+            tokens = leave_out(dropped, tokens, jnp.asarray(self.empty)[None])
+        return tower.encode(tokens)
 
 
 def open_prior_inputs(data: EmbeddingsData, clip: str) -> PriorInputs:
@@ -96,7 +95,6 @@ def open_prior_inputs(data: EmbeddingsData, clip: str) -> PriorInputs:
         transform=Transform(model.tokenizer),
         clip=model,
         clip_fingerprint=found,
-        text=text_encoder(model),
         empty=model.tokenizer([""])[0],
         mean=mean,
         std=std,
@@ -108,14 +106,14 @@ def all_but_units(network: str) -> str:
     return f"^(?!{network}/({'|'.join(UNITS)})$)"
 
 
-def read_start(source: str, stage: str, network: Any) -> Any:
-    """The parameters of a prior to start from; None for the source "".
+def read_start(source: str | None, part: str, network: Any) -> Params | None:
+    """The parameters of a prior to start from; None where there is no source.
 
     Raises `ValueError` where it has another network.
     """
-    if not source:
+    if source is None:
         return None
-    loaded, params = read_part(source, stage)
+    loaded, params = read_part(source, part)
     found = loaded.network if isinstance(loaded, Prior) else loaded
     if found != network:
         raise ValueError(f"'{source}' has the prior {found}, not {network}")
@@ -147,11 +145,11 @@ def check_widths(
     network: DiffusionPriorConfig | ARPriorConfig | DirectPriorConfig, inputs: PriorInputs
 ) -> None:
     """Raises `ValueError` where the network does not take what CLIP gives."""
-    text = inputs.text
+    clip = inputs.clip.config
     claims = {
-        "embedding_width": (network.embedding_width, text.embedding_width),
-        "hidden_width": (network.hidden_width or network.embedding_width, text.tower.width),
-        "text_length": (network.text_length, text.tower.context_length),
+        "embedding_width": (network.embedding_width, clip.projection_dim),
+        "hidden_width": (network.hidden_width or network.embedding_width, clip.text.width),
+        "text_length": (network.text_length, clip.text.context_length),
     }
     for name, (found, wanted) in claims.items():
         if found != wanted:

@@ -1,7 +1,7 @@
-"""Stage `upsampler`: learn to enlarge images, without a text.
+"""Stage `upsampler`: learn to make large images of small ones, without a text.
 
 Ramesh et al. 2022, arXiv 2204.06125, section 2.1: the noise loss of a large image given a small one
-of it, corrupted (`data.degrade`), enlarged again and put beside x_t as further channels (Saharia et
+of it, corrupted (`data.degrade`), resized again and put beside x_t as further channels (Saharia et
 al. 2021, arXiv 2104.07636). The network is convolutional, so that it can be trained on small crops
 and run on whole images.
 """
@@ -20,12 +20,13 @@ from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.degrade import Blur, Degradation, Resampling, degrade
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import first_examples, square, to_float
-from clipdiff_jax.diffusion.grids import even_grid
-from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
-from clipdiff_jax.models.unclip import Noise, Upsampler, init_params
+from clipdiff_jax.diffusion.losses import Weighting
+from clipdiff_jax.models.unclip import Upsampler, init_params
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.networks import enlarge, run_upsampler, upsampler_output
 from clipdiff_jax.unclip.parts import read_part, save_part
+from clipdiff_jax.unclip.stages.left_out import blank_is_none
+from clipdiff_jax.unclip.stages.noise import noise_loss_of, preview_walk
+from clipdiff_jax.unclip.upsampler import UpsamplerModel, resize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class UpsamplerStage(StageConfig):
     Attributes:
       data: images of at least `model.image_size` pixels a side; captions are not looked at.
       model: one network (`last` is False), its sizes and its schedule.
-      start: unCLIP to start from, as `load_unclip` takes it; "" starts from random parameters. Of
+      start: unCLIP to start from, as `load_unclip` takes it; None starts from random parameters. Of
         two networks, as Karlo has, it is the first, which takes all steps but one.
       flip: mirror half of the images.
       crop: side of the crops it is trained on, as a share of the large image's; 1 for whole images.
@@ -52,7 +53,7 @@ class UpsamplerStage(StageConfig):
 
     data: DataConfig
     model: Upsampler
-    start: str = ""
+    start: str | None = None
     flip: bool = True
     crop: float = 0.25
     degradation: Degradation = field(default_factory=Blur)
@@ -65,6 +66,7 @@ class UpsamplerStage(StageConfig):
     preview_steps: int = 27
 
     def __post_init__(self) -> None:
+        blank_is_none(self, "start")
         model, network = self.model, self.model.network
         if model.last:
             raise ValueError("model.last is True: this trains one network, expected False")
@@ -113,36 +115,29 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
         )
     shown = first_examples(source, LargeAndSmall(config, whole=True), config.preview_count)
 
-    noise_loss = NoiseLoss(
-        model.schedule,
-        model.prediction,
-        config.weighting,
-        model.learned_variance,
-        config.vlb_weight,
-    )
+    noise_loss = noise_loss_of(model, config.weighting, config.vlb_weight)
 
     def loss(
         params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
     ) -> tuple[Array, Aux]:
         del frozen
         x0 = batch["image"]
-        enlarged = enlarge(batch["low"], config.crop_size)
+        low = resize(batch["low"], config.crop_size)
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
         t, eps = noise_loss.draw(x0, time_key, noise_key)
-        network = partial(upsampler_output, model, dtype, params["unet"], dropout_key=dropout_key)
-        value, metrics = noise_loss(network, x0, t, eps, enlarged)
+        upsampler = UpsamplerModel(model, params, dtype)
+        network = partial(upsampler.apply, network="unet", dropout_key=dropout_key)
+        value, metrics = noise_loss(network, x0, t, eps, low)
         return value, Aux(metrics)
 
     def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Array]:
         del frozen
         batch = jax.tree.map(jnp.asarray, shown)
-        times = even_grid(model.schedule.num_steps, config.preview_steps)
-        start = jax.random.normal(key, batch["image"].shape)
-        noise = Noise(start, jnp.zeros((config.preview_steps, *start.shape)))
-        low, eta = batch["low"], jnp.float32(0)
-        samples = run_upsampler(model, dtype, "ddim", params, low, eta, times, noise)
-        enlarged = jnp.clip(enlarge(low, model.image_size), -1, 1)
-        return {"samples": samples, "enlarged": enlarged, "originals": batch["image"]}
+        shape, low = batch["image"].shape, batch["low"]
+        walk = preview_walk(model, config.preview_steps, "trailing", 1.0, key, shape)
+        samples = UpsamplerModel(model, params, dtype).draw(low, walk, sampler="ddim")
+        resized = jnp.clip(resize(low, model.image_size), -1, 1)
+        return {"samples": samples, "resized": resized, "originals": batch["image"]}
 
     def export(path: Path, params: Params) -> None:
         save_part(path, model, params, dtype=as_dtype(config.export_dtype))
@@ -183,9 +178,9 @@ class LargeAndSmall:
         return {"image": to_float(image), "low": to_float(small)}
 
 
-def _start(config: UpsamplerStage) -> Any:
+def _start(config: UpsamplerStage) -> Params | None:
     """The parameters to start from; None for random ones."""
-    if not config.start:
+    if config.start is None:
         return None
     loaded, params = read_part(config.start, "upsampler")
     if loaded.network != config.model.network:

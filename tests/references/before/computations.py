@@ -299,7 +299,7 @@ def upsampler() -> Arrays:
     return {
         "ancestral": unclip().upsample(faces(), **options),
         "ddim": unclip().upsample(faces(), sampler="ddim", **options),
-        "all": unclip().enlarge(faces(), **options),
+        "all": unclip().upsample_all(faces(), **options),
     }
 
 

@@ -14,7 +14,7 @@ from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.unclip.ar_prior import dot_products, run_ar_prior
+from clipdiff_jax.unclip.priors.autoregressive import ARPriorModel, dot_products
 from clipdiff_jax.unclip.stages.ar_prior import ARPriorStage, make_stage
 from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
 
@@ -104,11 +104,9 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     assert (config, clip) == (MODEL, inputs.clip_fingerprint)
     jax.tree.map(np.testing.assert_array_equal, stored, jax.device_get(state.ema))
     tokens = jnp.asarray(inputs.clip.tokenizer(list(CAPTIONS) * 4))
-    text, empty = (
-        inputs.features(inputs.frozen, t, None) for t in (tokens, jnp.tile(inputs.empty, (24, 1)))
-    )
+    text, empty = (stage.frozen.encode(t) for t in (tokens, jnp.tile(inputs.empty, (24, 1))))
     keys = jax.random.split(jax.random.key(2), 24)
-    z = run_ar_prior(config, None, stored, text, empty, jnp.float32(1), jnp.float32(1), keys)
+    z = ARPriorModel(config, stored).draw(text, empty, jnp.float32(1), jnp.float32(1), keys)
     distances = np.linalg.norm(np.asarray(z)[:, None] - meanings(inputs.clip)[None], axis=-1)
     assert (distances.argmin(axis=1) == np.arange(24) % 6).mean() > 0.9
     # To start from it keeps its buckets, whatever the data.

@@ -110,7 +110,7 @@ def test_it_learns_to_look_at_embeddings(clip, tmp_path):
     assert with_own < 0.6  # 1 is what a network that says nothing has
     assert with_others > 1.005 * with_own
     model = load_unclip(tmp_path)
-    assert set(model.configs) == {"text", "image", "decoder"}
+    assert set(model.loaded) == {"text", "image", "decoder"}
     for sampler in ("ancestral", "ddim", "dpm_solver"):
         options = {"key": jax.random.key(0), "steps": 4, "sampler": sampler}
         away = model.decode(z, guidance=0.0, **options)

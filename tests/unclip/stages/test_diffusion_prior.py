@@ -16,8 +16,9 @@ from clipdiff_jax.models.unclip import Prior
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.unclip.calls import StageCalls
-from clipdiff_jax.unclip.parts import read_part, text_encoder
+from clipdiff_jax.unclip.model import UnClip
+from clipdiff_jax.unclip.parts import read_part
+from clipdiff_jax.unclip.priors.diffusion import DiffusionPriorModel
 from clipdiff_jax.unclip.stages.diffusion_prior import DiffusionPriorStage, make_stage
 from clipdiff_jax.unclip.stages.prior_inputs import open_prior_inputs
 
@@ -39,6 +40,13 @@ def stage(inputs):
 @pytest.fixture(scope="module")
 def params(stage):
     return jax.jit(stage.init)(jax.random.key(0))
+
+
+def with_prior(inputs, config, params):
+    """An unCLIP of CLIP's text tower and a prior."""
+    text = inputs.tower(jnp.float32)
+    prior = DiffusionPriorModel(config, params)
+    return UnClip(tokenizer=inputs.clip.tokenizer, text=text, prior=prior)
 
 
 def test_units_are_those_of_the_data(inputs, params):
@@ -78,16 +86,11 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     model, stored = read_part(tmp_path, "prior")
     assert model == MODEL
     jax.tree.map(np.testing.assert_array_equal, stored, jax.device_get(state.ema))
-    clip = inputs.clip
-    calls = StageCalls(
-        {"text": text_encoder(clip), "prior": model},
-        {"text": {"text": clip.params["text"]}, "prior": stored},
-        clip.tokenizer,
-    )
-    around = meanings(clip)
+    around = meanings(inputs.clip)
+    unclip = with_prior(inputs, model, stored)
 
     def right(**options) -> float:
-        z = calls.embed_prompts(CAPTIONS * 4, key=jax.random.key(2), steps=20, **options)
+        z = unclip.embed_prompts(CAPTIONS * 4, key=jax.random.key(2), steps=20, **options)
         distances = np.linalg.norm(np.asarray(z)[:, None] - around[None], axis=-1)
         return float((distances.argmin(axis=1) == np.arange(24) % 6).mean())
 
@@ -101,29 +104,24 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     assert gamma.shape == (20,)
     assert float(gamma[0]) == pytest.approx(1.0, abs=0.15)
     assert np.all(np.asarray(gamma) > 0)
-    with pytest.raises(ValueError, match="no Gamma stored"):
+    with pytest.raises(ValueError, match="has Gamma stored: train or export it"):
         right(guidance=1.0, sampler="analytic")
-    calls = replace(calls, params=dict(calls.params) | {"prior": with_gamma})
+    unclip = with_prior(inputs, model, with_gamma)
     assert right(guidance=2.0, sampler="analytic") > 0.8
     again = make_stage(replace(CONFIG, start=str(tmp_path / "analytic")), inputs)
     jax.tree.map(np.testing.assert_array_equal, again.start, stored)
 
 
 def test_of_two_candidates_the_one_most_like_the_text_is_kept(inputs, params):
-    clip = inputs.clip
-    calls = StageCalls(
-        {"text": text_encoder(clip), "prior": MODEL},
-        {"text": {"text": clip.params["text"]}, "prior": params},
-        clip.tokenizer,
-    )
+    unclip = with_prior(inputs, MODEL, params)
     options = {"key": jax.random.key(0), "steps": 3, "guidance": 1.0}
-    both = calls.embed_prompts(["a face"], candidates=2, **options)
+    both = unclip.embed_prompts(["a face"], candidates=2, **options)
     keys = (
         jax.random.fold_in(jax.random.fold_in(options["key"], 0), 0),
         jax.random.fold_in(jax.random.fold_in(options["key"], 0), 1),
     )
-    each = [calls.embed_prompts(["a face"], **(options | {"key": k[None]})) for k in keys]
-    text = np.asarray(calls.encode_texts(["a face"]).embedding)[0]
+    each = [unclip.embed_prompts(["a face"], **(options | {"key": k[None]})) for k in keys]
+    text = np.asarray(unclip.encode_texts(["a face"]).embedding)[0]
     cosines = [float(z[0] @ text / np.linalg.norm(z[0])) for z in map(np.asarray, each)]
     np.testing.assert_allclose(both, each[int(np.argmax(cosines))], atol=1e-5)
     assert abs(cosines[0] - cosines[1]) > 1e-3

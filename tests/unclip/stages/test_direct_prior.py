@@ -13,7 +13,7 @@ from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.unclip.direct_prior import run_direct_prior
+from clipdiff_jax.unclip.priors.direct import DirectPriorModel
 from clipdiff_jax.unclip.stages.direct_prior import DirectPriorStage, contrastive_term, make_stage
 from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
 
@@ -65,8 +65,7 @@ def test_it_learns_what_captions_mean(inputs, tmp_path):
     config, stored, clip = read_part_folder(tmp_path, "direct_prior")
     assert (config, clip) == (MODEL, inputs.clip_fingerprint)
     tokens = jnp.asarray(inputs.clip.tokenizer(list(CAPTIONS)))
-    text = inputs.features(inputs.frozen, tokens, None)
-    z = run_direct_prior(config, None, stored, text)
+    z = DirectPriorModel(config, stored).draw(stage.frozen.encode(tokens))
     assert np.abs(np.asarray(z) - meanings(inputs.clip)).mean() < 0.25
     again = make_stage(replace(CONFIG, start=str(tmp_path / "model")), inputs)
     jax.tree.map(np.testing.assert_array_equal, again.start, stored)

@@ -124,7 +124,7 @@ def test_it_learns_to_enlarge_whole_pictures_from_crops(tmp_path):
     large = jnp.stack([whole(Gradients()[i], np.random.default_rng(i))["image"] for i in range(4)])
     shown = stage.preview(params, None, jax.random.key(0))
     np.testing.assert_array_equal(shown["originals"], large)
-    assert shown["samples"].shape == shown["enlarged"].shape == (4, 32, 32, 3)
+    assert shown["samples"].shape == shown["resized"].shape == (4, 32, 32, 3)
     assert float(jnp.sqrt(jnp.mean((shown["samples"] - large) ** 2))) < 0.15
 
 

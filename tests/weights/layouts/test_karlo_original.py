@@ -224,9 +224,9 @@ def folder(params, tmp_path):
 
 def test_a_folder_of_karlos_files_is_the_same_model(params, folder):
     model = cd.load_unclip(folder)
-    assert dict(model.configs) == STAGES
+    assert {name: model.part(name).config for name in model.loaded} == STAGES
     for stage, tree in params.items():
-        loaded, wanted = flatten(model.params[stage]), flatten(tree)
+        loaded, wanted = flatten(model.part(stage).params), flatten(tree)
         assert loaded.keys() == wanted.keys()
         for name, array in wanted.items():
             np.testing.assert_array_equal(loaded[name], array, err_msg=f"{stage}: {name}")

@@ -8,7 +8,8 @@ import pytest
 from clipdiff_jax.models import pca
 from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
 from clipdiff_jax.models.unclip import TextFeatures
-from clipdiff_jax.unclip import ar_prior
+from clipdiff_jax.unclip.priors import autoregressive
+from clipdiff_jax.unclip.priors.autoregressive import ARPriorModel
 
 CONFIG = ARPriorConfig(
     6, 10, text_length=4, dims=5, buckets=7, dot_buckets=4, width=16, depth=2, heads=2
@@ -20,10 +21,10 @@ TEXTS = jnp.asarray(RNG.normal(size=(400, 6)) + 1, jnp.float32)
 
 @pytest.fixture(scope="module")
 def params():
-    network = jax.jit(lambda key: ar_prior.init_params(CONFIG, key))(jax.random.key(0))
+    network = jax.jit(lambda key: autoregressive.init_params(CONFIG, key))(jax.random.key(0))
     noisy = lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape)
-    dots = np.asarray(ar_prior.dot_products(IMAGES, TEXTS))
-    fitted = ar_prior.fitted_params(CONFIG, pca.fit([np.asarray(IMAGES)]), dots, 3.0)
+    dots = np.asarray(autoregressive.dot_products(IMAGES, TEXTS))
+    fitted = autoregressive.fitted_params(CONFIG, pca.fit([np.asarray(IMAGES)]), dots, 3.0)
     return jax.tree.map(noisy, network) | fitted
 
 
@@ -46,11 +47,11 @@ def test_sampling_equals_a_loop_over_whole_sequences(params):
         jnp.array([1.0, 2.0, 0.5]),
         0.8,
     )
-    found = ar_prior.sample_codes(
-        CONFIG, None, params, text, empty, guidance, jnp.float32(temperature), keys(3)
+    found = ARPriorModel(CONFIG, params).draw_codes(
+        text, empty, guidance, jnp.float32(temperature), keys(3)
     )
     forward = jax.jit(lambda *a: ARPrior(CONFIG).apply({"params": params["network"]}, *a)[1])
-    dot, codes = ar_prior.upper_half(CONFIG, keys(3)), jnp.zeros((3, 5), jnp.int32)
+    dot, codes = autoregressive.upper_half(CONFIG, keys(3)), jnp.zeros((3, 5), jnp.int32)
     for i in range(5):
         of_text, of_empty = (forward(*f[:3], dot, codes)[:, i] for f in (text, empty))
         logits = of_empty + guidance[:, None] * (of_text - of_empty)
@@ -58,21 +59,19 @@ def test_sampling_equals_a_loop_over_whole_sequences(params):
             noise = jax.random.gumbel(jax.random.fold_in(keys(3)[j], i), (7,))
             codes = codes.at[j, i].set(jnp.argmax(logits[j] + temperature * noise))
     np.testing.assert_array_equal(found, codes)
-    z = ar_prior.run_ar_prior(
-        CONFIG, None, params, text, empty, guidance, jnp.float32(temperature), keys(3)
-    )
-    np.testing.assert_allclose(z, ar_prior.from_codes(CONFIG, params, codes), atol=1e-5)
+    z = ARPriorModel(CONFIG, params).draw(text, empty, guidance, jnp.float32(temperature), keys(3))
+    np.testing.assert_allclose(z, ARPriorModel(CONFIG, params).from_codes(codes), atol=1e-5)
 
 
 def test_a_picture_depends_on_its_own_key_and_no_scalar_recompiles(params):
-    run = lambda n, guidance, temperature: ar_prior.run_ar_prior(
-        CONFIG, None, params, *(jax.tree.map(lambda a: a[:n], features(4, s)) for s in (0, 1)),
+    run = lambda n, guidance, temperature: ARPriorModel(CONFIG, params).draw(
+        *(jax.tree.map(lambda a: a[:n], features(4, s)) for s in (0, 1)),
         jnp.float32(guidance), jnp.float32(temperature), keys(4)[:n],
     )  # fmt: skip
     np.testing.assert_allclose(run(2, 3.0, 1.0), run(4, 3.0, 1.0)[:2], atol=1e-5)
-    compiled = ar_prior.run_ar_prior._cache_size()
+    compiled = autoregressive._draw._cache_size()
     assert np.abs(run(4, 0.0, 2.0) - run(4, 3.0, 1.0)).max() > 0.01
-    assert ar_prior.run_ar_prior._cache_size() == compiled
+    assert autoregressive._draw._cache_size() == compiled
 
 
 def test_codes_follow_their_probabilities_at_a_temperature(params):
@@ -83,8 +82,8 @@ def test_codes_follow_their_probabilities_at_a_temperature(params):
     text, count = features(1), 600
     many = jax.tree.map(lambda a: jnp.repeat(a, count, axis=0), text)
     draw = jax.jit(
-        lambda guidance, temperature: ar_prior.sample_codes(
-            CONFIG, None, fixed, many, many, guidance, temperature, keys(count)
+        lambda guidance, temperature: ARPriorModel(CONFIG, fixed).draw_codes(
+            many, many, guidance, temperature, keys(count)
         )
     )
     for temperature in (1.0, 0.5):
@@ -96,18 +95,18 @@ def test_codes_follow_their_probabilities_at_a_temperature(params):
 
 
 def test_the_dot_product_is_from_the_upper_half(params):
-    dots = np.asarray(ar_prior.dot_products(IMAGES, TEXTS))
-    tokens, _ = ar_prior.to_codes(CONFIG, params, IMAGES, TEXTS)
+    dots = np.asarray(autoregressive.dot_products(IMAGES, TEXTS))
+    tokens, _ = ARPriorModel(CONFIG, params).to_codes(IMAGES, TEXTS)
     np.testing.assert_array_equal(np.bincount(tokens), [100] * 4)
     np.testing.assert_array_equal(np.asarray(tokens) >= 2, dots > np.median(dots))
-    drawn = np.bincount(ar_prior.upper_half(CONFIG, keys(1000)), minlength=4)
+    drawn = np.bincount(autoregressive.upper_half(CONFIG, keys(1000)), minlength=4)
     assert (drawn[:2] == 0).all()
     assert abs(drawn[2] - 500) < 65
 
 
 def test_embeddings_come_back_within_their_buckets(params):
-    _, codes = ar_prior.to_codes(CONFIG, params, IMAGES, TEXTS)
-    back = ar_prior.from_codes(CONFIG, params, codes)
+    _, codes = ARPriorModel(CONFIG, params).to_codes(IMAGES, TEXTS)
+    back = ARPriorModel(CONFIG, params).from_codes(codes)
     q, components = params["quantiser"], pca.PCA(**params["pca"])
     c = pca.project(components, IMAGES)
     inside = (np.abs(c[:, :5]) <= q["high"]).all(axis=1)
