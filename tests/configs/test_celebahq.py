@@ -79,6 +79,7 @@ def test_the_base_trains(data_dir, tmp_path):
     assert cd.load_diffusion(tmp_path).config.image_size == SIZE
 
 
+@pytest.mark.slow
 def test_an_edit_of_a_base_from_the_hub_trains(data_dir, tmp_path):
     base = tmp_path / "base"  # in the layout of google/ddpm-celebahq-256
     base.mkdir()
