@@ -11,11 +11,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from clipdiff_jax.core.checks import check_floats
 from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.data.images import Pictures, as_images
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.models.clip import CLIP, CLIPConfig, normalise
 from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading
@@ -49,13 +48,12 @@ class Clip:
     tokenizer: Tokenizer = field(repr=False, metadata={"static": True})
     dtype: DType = field(default=jnp.float32, metadata={"static": True})
 
-    def embed_images(self, images: Float[Array | np.ndarray, "b h w 3"]) -> Float[Array, "b d"]:
+    def embed_images(self, images: Pictures) -> Float[Array, "b d"]:
         """Images in [-1, 1] of any size -> projected embeddings, not normalised.
 
-        Raises `TypeError` for integer images: theirs is another range.
+        images: [B,H,W,3], or what else `data.images.as_images` takes; raises as it does.
         """
-        check_floats(images)
-        return _embed_images(self, jnp.asarray(images))
+        return _embed_images(self, as_images(images))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Array, "b d"]:
         """Texts -> projected embeddings, not normalised.

@@ -83,11 +83,11 @@ def clip_network(clip: Clip) -> FeatureNetwork:
     def prepare(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "s s 3"]:
         return to_float(centre_crop(resize_shorter(image, size, Image.Resampling.BICUBIC), size))
 
-    def embed(params: Params, images: Array) -> Array:
-        return unit(Clip(clip.config, params, clip.tokenizer, clip.dtype).embed_images(images))
+    def embed(clip: Clip, images: Array) -> Array:
+        return unit(clip.embed_images(images))
 
     name = f"clip-{fingerprint(clip.params)}-{jnp.dtype(clip.dtype).name}"
-    return FeatureNetwork(name, prepare, embed, clip.params)
+    return FeatureNetwork(name, prepare, embed, clip)
 
 
 def features_folder(root: Path, data: str, network: FeatureNetwork) -> Path:

@@ -111,8 +111,12 @@ def test_any_image_size_and_dtype(clip):
     assert clip.embed_images(pictures(2, 40)).shape == square.shape
     wide = np.concatenate([np.zeros((2, 16, 5, 3)), pictures(2, 16), np.ones((2, 16, 5, 3))], 2)
     np.testing.assert_allclose(clip.embed_images(wide.astype(np.float32)), square, atol=1e-5)
-    with pytest.raises(TypeError, match=r"images are uint8, expected floats in \[-1, 1\]"):
-        clip.embed_images.__wrapped__(clip, np.zeros((1, 16, 16, 3), np.uint8))
+    with pytest.raises(TypeError, match=r"images are int32, expected floats in \[-1, 1\]"):
+        clip.embed_images(np.zeros((1, 16, 16, 3), np.int32))
+    levels = np.arange(768, dtype=np.uint8).reshape(1, 16, 16, 3)
+    np.testing.assert_array_equal(
+        clip.embed_images(levels), clip.embed_images(levels / np.float32(127.5) - np.float32(1))
+    )
 
 
 def test_gradients_reach_the_images(clip):
