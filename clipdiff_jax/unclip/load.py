@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -45,5 +46,5 @@ def load_unclip(
     wanted = None if stages is None else tuple(stages)
     reading = Reading(param_dtype=param_dtype, parts=wanted)
     parts, tokenizer = read_first(layouts, find_unclip(source, revision), reading)
-    built = {name: build_part(name, *part, dtype) for name, part in parts.items()}
+    built: dict[str, Any] = {name: build_part(name, *part, dtype) for name, part in parts.items()}
     return UnClip(tokenizer=tokenizer, **built)
