@@ -45,6 +45,7 @@ from clipdiff_jax.unclip.priors.direct import DirectPriorModel
 from clipdiff_jax.unclip.towers import ImageTower, TextTower
 from clipdiff_jax.unclip.upsampler import UpsamplerModel
 from clipdiff_jax.unclip.walk import given_or_drawn, known_noises, make_walk
+from clipdiff_jax.weights.layout import AnyPart
 
 Dropped = Literal["both", "image", "text"]  # what guidance is away from
 UpsamplerName = Literal["upsampler", "upsampler_1024"]
@@ -73,7 +74,7 @@ INVERTING = Sampling(steps=50, guidance=1.0, spacing="linspace")
 UPSAMPLING = Sampling(steps=7, sampler="ancestral", spacing="linspace")
 
 
-def build_part(name: str, config: Any, params: Params, dtype: DType = jnp.float32) -> Part:
+def build_part(name: str, config: AnyPart, params: Params, dtype: DType = jnp.float32) -> Part:
     """A part of its config and parameters, by its name in `PARTS`.
 
     Raises `ValueError` for another name.
@@ -83,7 +84,8 @@ def build_part(name: str, config: Any, params: Params, dtype: DType = jnp.float3
             f"an unCLIP has no part '{name}', its parts are: {', '.join(PARTS)}."
             f"{nearest(name, PARTS)}"
         )
-    return PARTS[name](config, params, dtype)
+    build: Any = PARTS[name]
+    return build(config, params, dtype)
 
 
 @jax.tree_util.register_dataclass
@@ -130,7 +132,8 @@ class UnClip:
         """The same without some parts, whose memory is free once nothing else holds them."""
         for name in names:
             self.part(name)
-        return dataclasses.replace(self, **dict.fromkeys(names))
+        nothing: dict[str, Any] = dict.fromkeys(names)
+        return dataclasses.replace(self, **nothing)
 
     def prior_name(self, name: str | None = None) -> str:
         """The part that draws embeddings: the named one, or the first that is loaded.

@@ -123,7 +123,9 @@ def module_cycles() -> Iterator[str]:
     """No two modules need each other to be imported; a module needs the packages it is in."""
     edges = {}
     for module in modules().values():
-        later = {id(n) for f in _functions(module.tree) for n in ast.walk(f.node)}
+        apart = [function.node for function in _functions(module.tree)]
+        apart += [n for n in ast.walk(module.tree) if isinstance(n, ast.If) and _is_for_types(n)]
+        later = {id(n) for one in apart for n in ast.walk(one)}
         now = [
             node
             for node in ast.walk(module.tree)
@@ -264,6 +266,10 @@ def python_files() -> list[Path]:
     folders = ("clipdiff_jax", "tests", "benchmarks", "configs", "docs")
     inside = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return sorted([*ROOT.glob("*.py"), *inside])
+
+
+def _is_for_types(node: ast.If) -> bool:
+    return _last_name(node.test) == "TYPE_CHECKING"
 
 
 def _packages(name: str) -> list[str]:

@@ -4,11 +4,13 @@ A network that is to be guided sees some examples without their condition (Ho an
 arXiv 2207.12598, algorithm 1). A text that is left out is the empty text, as in Karlo.
 """
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
+
+from clipdiff_jax.training.stage import StageConfig
 
 Tree = TypeVar("Tree")
 
@@ -28,7 +30,7 @@ def check_share(name: str, share: int | float) -> None:
         raise ValueError(f"{name} must be a share between 0 and 1, got {share}")
 
 
-def blank_is_none(config: Any, *names: str) -> None:
+def blank_is_none(config: StageConfig, *names: str) -> None:
     """Sets fields that are "" to None: what configs of earlier versions wrote for it."""
     for name in names:
         if getattr(config, name) == "":

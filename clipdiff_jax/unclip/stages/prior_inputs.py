@@ -27,6 +27,7 @@ from clipdiff_jax.models.unclip import Prior, TextFeatures
 from clipdiff_jax.unclip.parts import read_part
 from clipdiff_jax.unclip.stages.left_out import leave_out
 from clipdiff_jax.unclip.towers import TextTower, towers
+from clipdiff_jax.weights.layout import AnyPart
 from clipdiff_jax.weights.params import fingerprint
 
 UNITS = ("embedding_mean", "embedding_std")  # parameters set once from the data, never trained
@@ -106,7 +107,9 @@ def all_but_units(network: str) -> str:
     return f"^(?!{network}/({'|'.join(UNITS)})$)"
 
 
-def read_start(source: str | None, part: str, network: Any) -> Params | None:
+def read_start(
+    source: str | None, part: str, network: AnyPart | DiffusionPriorConfig
+) -> Params | None:
     """The parameters of a prior to start from; None where there is no source.
 
     Raises `ValueError` where it has another network.
