@@ -11,7 +11,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "models/attention.py:attend": "the arguments of jax.nn.dot_product_attention",
     },
     "long_files": {
-        "clipdiff_jax/unclip/model.py": "all that unCLIP does are methods of one object",
         "tests/references/before/computations.py": "what a version before was asked, in one place",
     },
     "caches": {

@@ -6,11 +6,12 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from clipdiff_jax.core.types import DType
+from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.unclip import PartConfig
-from clipdiff_jax.unclip.model import UnClip, build_part
+from clipdiff_jax.unclip.model import PARTS, UnClip
 from clipdiff_jax.unclip.parts import find_unclip
-from clipdiff_jax.weights.layout import Layout, Reading, UnClipWeights
+from clipdiff_jax.weights.layout import AnyPart, Layout, Reading, UnClipWeights
 from clipdiff_jax.weights.layouts.unclip import LAYOUTS
 from clipdiff_jax.weights.loading import read_first
 
@@ -46,5 +47,19 @@ def load_unclip(
     wanted = None if stages is None else tuple(stages)
     reading = Reading(param_dtype=param_dtype, parts=wanted)
     parts, tokenizer = read_first(layouts, find_unclip(source, revision), reading)
-    built: dict[str, Any] = {name: build_part(name, *part, dtype) for name, part in parts.items()}
+    built: dict[str, Any] = {name: _build_part(name, *part, dtype) for name, part in parts.items()}
     return UnClip(tokenizer=tokenizer, **built)
+
+
+def _build_part(name: str, config: AnyPart, params: Params, dtype: DType) -> Any:
+    """A part of its config and parameters, by its name in `PARTS`.
+
+    Raises `ValueError` for another name.
+    """
+    if name not in PARTS:
+        raise ValueError(
+            f"an unCLIP has no part '{name}', its parts are: {', '.join(PARTS)}."
+            f"{nearest(name, PARTS)}"
+        )
+    build: Any = PARTS[name]
+    return build(config, params, dtype)

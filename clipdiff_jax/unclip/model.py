@@ -23,7 +23,6 @@ from jaxtyping import Array, Float
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.keys import AnyKey
 from clipdiff_jax.core.request import Scale, fill
-from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.images import Picture, Pictures, as_images, middle_square
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
@@ -45,20 +44,10 @@ from clipdiff_jax.unclip.priors.direct import DirectPriorModel
 from clipdiff_jax.unclip.towers import ImageTower, TextTower
 from clipdiff_jax.unclip.upsampler import UpsamplerModel
 from clipdiff_jax.unclip.walk import given_or_drawn, known_noises, make_walk
-from clipdiff_jax.weights.layout import AnyPart
 
 Dropped = Literal["both", "image", "text"]  # what guidance is away from
 UpsamplerName = Literal["upsampler", "upsampler_1024"]
 UPSAMPLERS: tuple[UpsamplerName, ...] = ("upsampler", "upsampler_1024")
-Part = (
-    TextTower
-    | ImageTower
-    | DiffusionPriorModel
-    | ARPriorModel
-    | DirectPriorModel
-    | DecoderModel
-    | UpsamplerModel
-)
 PARTS: dict[str, type] = {
     "text": TextTower,
     "image": ImageTower,
@@ -72,20 +61,6 @@ PARTS: dict[str, type] = {
 DECODING = Sampling(steps=25, sampler="ancestral", spacing="linspace")
 INVERTING = Sampling(steps=50, guidance=1.0, spacing="linspace")
 UPSAMPLING = Sampling(steps=7, sampler="ancestral", spacing="linspace")
-
-
-def build_part(name: str, config: AnyPart, params: Params, dtype: DType = jnp.float32) -> Part:
-    """A part of its config and parameters, by its name in `PARTS`.
-
-    Raises `ValueError` for another name.
-    """
-    if name not in PARTS:
-        raise ValueError(
-            f"an unCLIP has no part '{name}', its parts are: {', '.join(PARTS)}."
-            f"{nearest(name, PARTS)}"
-        )
-    build: Any = PARTS[name]
-    return build(config, params, dtype)
 
 
 @jax.tree_util.register_dataclass
