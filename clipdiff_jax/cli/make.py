@@ -40,8 +40,12 @@ class Job(NamedTuple):
 
 
 def make(jobs: Sequence[Job], out: Path, batch_size: int) -> None:
-    """Computes and saves the picture of every record, and the manifest."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Computes and saves the picture of every record, and the manifest.
+
+    Raises `NotADirectoryError` where `out` is a file. The folder appears with the first picture.
+    """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"'{out}' is a file, expected a folder for the results")
     settings = [(job, setting) for job in jobs for setting in _settings(job)]
     records = [record for job in jobs for record in job.records]
     size = min(batch_size, max(len(setting) for _, setting in settings))

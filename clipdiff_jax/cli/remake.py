@@ -15,7 +15,18 @@ from clipdiff_jax.core.config import nearest
 from clipdiff_jax.pictures.records import Record, RecordError, read_records
 
 COMMAND = "remake"
-_MADE_BY = ("generate", "edit", "vary", "interpolate", "textdiff", "reconstruct")
+_NEEDED = ("model", "model_fingerprint", "dtype", "seed", "index")
+_SOURCE = ("source", "source_sha256")
+_SECOND = tuple(f"{SECOND}{name}" for name in _SOURCE)
+# The commands, and what their records need beside that.
+_MADE_BY = {
+    "generate": (),
+    "edit": ("edits", "edit_fingerprints", "strength", *_SOURCE),
+    "vary": _SOURCE,
+    "interpolate": ("theta", "latents", *_SOURCE, *_SECOND),
+    "textdiff": ("theta", "source_text", "target_text", *_SOURCE),
+    "reconstruct": ("dims", *_SOURCE),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     check_results(args)
     records = read_records(args.records)
     for record in records:
+        _check_fields(record)
         _check_sources(record)
     jobs = list(_jobs(records))
     make(jobs, out_folder(args, COMMAND), args.batch_size)
@@ -53,14 +65,8 @@ def _models(record: Record) -> tuple[Any, ...]:
 
 
 def _maker_of(record: Record) -> Callable[[Record], Maker]:
-    """What loads the models of a record. Raises `RecordError` for one of an unknown command."""
-    command = record["command"]
-    if command not in _MADE_BY:
-        raise RecordError(
-            f"'{record['file']}' was made by '{command}', not one of {', '.join(_MADE_BY)}."
-            f"{nearest(command, _MADE_BY)}"
-        )
-    module = importlib.import_module(f"clipdiff_jax.cli.{command}")
+    """What loads the models of a record."""
+    module = importlib.import_module(f"clipdiff_jax.cli.{record['command']}")
     load: Callable[[Record], Maker] = module.maker_of
     return load
 
@@ -72,6 +78,19 @@ def _sources(records: Sequence[Record], maker: Maker) -> Sources:
     names = (f"{SECOND}source", "source")
     paths = {record[name] for record in records for name in names if name in record}
     return {path: read_source(Path(path), maker.size) for path in sorted(paths)}
+
+
+def _check_fields(record: Record) -> None:
+    """Raises `RecordError` for a record of an unknown command, or without what it needs."""
+    command, file = record["command"], record["file"]
+    if command not in _MADE_BY:
+        raise RecordError(
+            f"'{file}' was made by '{command}', not one of {', '.join(_MADE_BY)}."
+            f"{nearest(str(command), _MADE_BY)}"
+        )
+    missing = [name for name in (*_NEEDED, *_MADE_BY[command]) if name not in record]
+    if missing:
+        raise RecordError(f"the record of '{file}' lacks {', '.join(missing)}")
 
 
 def _check_sources(record: Record) -> None:

@@ -25,7 +25,9 @@ COUNT = 16
 def generate(args: argparse.Namespace, out: Path) -> None:
     """Makes `--count` pictures."""
     sampling = from_args(DEFAULT, args)
-    maker = _maker(load_base(args.model, args.dtype))
+    base = load_base(args.model, args.dtype)
+    sampling.times(base.config.schedule)  # raises before anything is begun
+    maker = _maker(base)
     common = {
         "command": "generate",
         "model": place(args.model),

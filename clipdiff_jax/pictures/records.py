@@ -80,6 +80,8 @@ def read_records(path: Path) -> list[Record]:
         if not isinstance(record, dict) or "command" not in record or "file" not in record:
             raise RecordError(f"'{path}', line {number}, is no record: it names no command or file")
         records.append(record)
+    if not records:
+        raise RecordError(f"'{path}' holds no records")
     return records
 
 

@@ -82,6 +82,23 @@ def test_a_picture_is_decoded_once(folder, tmp_path, monkeypatch):
     assert sorted(faces) == sorted(str(path) for path in (folder / "faces").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"command": "edit", "file": "a.png"}, "the record of 'a.png' lacks model"),
+        ({"command": "eidt", "file": "a.png"}, "Did you mean 'edit'"),
+        ({"file": "a.png"}, "names no command or file"),
+        (None, "holds no records"),
+    ],
+)
+def test_records_that_say_too_little_are_refused(tmp_path, capsys, record, message):
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("" if record is None else json.dumps(record))
+    assert run("remake", manifest, "--out", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_each_picture_can_be_made_again_alone(folder, tmp_path):
     out = tmp_path / "out"
     settings = ("--random-inversion", "--seed", 3, "--purify", 1, "--strength", 0.5, 1)
