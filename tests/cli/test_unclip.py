@@ -92,7 +92,7 @@ def test_variations_of_pictures(folder, tmp_path):
             "--eta 1 is of the sampler 'ddim'",
         ),
         (["generate", "--model", "faces", "--prompt", "a"], "no 'model_index.json' in"),
-        (["generate", "--model", "variations", "--prompt", "a"], "no stage 'prior' loaded"),
+        (["generate", "--model", "variations", "--prompt", "a"], "no part 'prior' loaded"),
         (["generate", "--model", "karlo", "--prompts", "faces/face0.txt"], "face0.txt"),
         (["vary", "faces", "--model", "karlo"], "this model has no image tower"),
         (["vary", "faces", "--model", "variations", "--count", 0], "--count must be at least 1"),
