@@ -40,7 +40,7 @@ def euler(schedule):
 
 def test_generation_takes_a_sampler_by_name_or_of_ones_own():
     made = lambda sampler, key=0: generate_edited(
-        LATENTS, BASE, TUNED, 0.5, t0=300, steps=3, sampler=sampler, key=key
+        LATENTS, BASE, TUNED, 0.5, t0=300, steps=6, sampler=sampler, key=key
     )
     plain = made("ddim")
     np.testing.assert_allclose(made(euler), plain, atol=1e-5)
