@@ -12,7 +12,7 @@ SMALLER = {
     r"TRAIN_FACES = \d+": "TRAIN_FACES = 4",
     r"PASSES = \d+": "PASSES = 1",
     r"steps=25": "steps=5",
-    r'"test", 8': '"test", 2',
+    r'8, "test"': '2, "test"',
     r"\(0.5, 1.0, 1.5\)": "(1.0,)",
 }
 
