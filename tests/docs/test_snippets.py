@@ -13,7 +13,16 @@ _BLOCK = re.compile(r"^```python([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # Pages with Python in them, and what is made smaller in each.
 TINY = "AvatarsConfig(name='tiny', description='', size=16, train=4, valid=2, test=2)"
+QUICK = "steps=2, upsample_steps=1"
 PAGES: dict[str, dict[str, str]] = {
+    "README.md": {
+        "demo_faces(24, ": "demo_faces(2, ",
+        "demo_faces(8, ": "demo_faces(2, ",
+        '"a face with red hair")': '"a face with red hair", passes=1, t0=400, mode="noised")',
+        'and glasses"], key=0': f'and glasses"], key=0, prior_steps=2, {QUICK}',
+        "interpolate(faces[0], faces[1]": f"interpolate(faces[0], faces[1], 2, {QUICK}",
+        '"a smiling face"))': f'"a smiling face", thetas=(0.1,), {QUICK}))',
+    },
     "docs/your-own-sampler.md": {},
     "docs/your-own-stage.md": {},
     "docs/your-own-weight-layout.md": {},
