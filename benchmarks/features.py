@@ -1,11 +1,11 @@
-"""Pictures a second and peak memory of the features and statistics that FID is made of.
+"""Pictures per second and peak memory of the features and statistics that FID is made of.
 
     python benchmarks/features.py --count 64                   # Inception, random weights
     python benchmarks/features.py --count 4096 --projection    # all but the network
 
-The pictures are made as they are asked for, 256 pixels a side. `--projection` puts a random matrix
-in the place of Inception, so that what grows with the number of pictures shows in minutes: if
-anything does, it is reading, features, files or statistics, which are the same.
+The pictures are made as they are asked for, 256 pixels per side. `--projection` puts a random
+matrix in the place of Inception, so that what grows with the number of pictures shows in minutes:
+if anything does, it is reading, features, files or statistics, which are the same.
 
 Measured on one CPU core that was busy with other work too. Inception, batches of 16: 1.4 pictures/s
 (3.0 a second of the core's own time), peak 1155 MB. The projection: 509, 539, 568 and 572 MB at

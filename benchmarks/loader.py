@@ -1,4 +1,4 @@
-"""How many avatars a second the loader delivers, without and with worker processes.
+"""How many avatars per second the loader delivers, without and with worker processes.
 
     python benchmarks/loader.py --size 64 --batch-size 64
 

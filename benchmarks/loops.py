@@ -1,8 +1,8 @@
-"""The gradient of a few sampling steps of the demo's UNet, as a loop and laid out.
+"""The gradient of a few sampling steps of the demo's UNet, as a loop and unrolled.
 
     python benchmarks/loops.py [--steps 3] [--batch 4]
 
-Decides `compilation.loops_are_slow`: where the ratio is near one, loops are to be preferred, since
+Decides `core.compilation.loops_are_slow`: where the ratio is near one, loops are preferable, since
 they compile faster.
 """
 

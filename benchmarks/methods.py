@@ -14,9 +14,9 @@ has the means and standard deviations over seeds of all rows so far. `--strength
 learned more or less strongly, so that a timid method can be judged where it changes as much.
 
 Methods: the four modes of `EditObjective`; with the suffix `-no_noise` without the noise loss (that
-of an edit in h-space has none); `unrolled-auto_t0`, at the t0 that `stages.edit_t0` finds in the
+of an edit in h-space has none); `unrolled-auto_t0`, at the t0 that `edit.t0` finds in the
 seed's own pictures; `published`, the recipe DiffusionCLIP was released with
-(`stages.edit_presets.published`), `published-our_rate`, the same at the preset's learning rate and
+(`edit.presets.published`), `published-our_rate`, the same at the preset's learning rate and
 schedule, since 8e-6 was chosen for a network 16 times as large, and `published-full`, which keeps
 to its own budget: 50 pictures and 250 updates, whatever `--images` and `--steps`.
 """

@@ -90,7 +90,7 @@ def stage_of(config: Any) -> Stage:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compile a full-scale step; see the docstring.")
     parser.add_argument("names", nargs="+", choices=NAMES)
-    parser.add_argument("--batch", type=int, default=64, help="examples a step (64)")
+    parser.add_argument("--batch", type=int, default=64, help="examples per step (64)")
     args = parser.parse_args()
     for name in args.names:
         overrides = [

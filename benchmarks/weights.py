@@ -4,8 +4,8 @@
     python benchmarks/weights.py --working
 
 `--working` compiles, without running it, one evaluation of each network that makes Karlo's pictures
-in bfloat16, and prints what it needs beside the parameters. XLA plans memory for the device at
-hand.
+in bfloat16, and prints what it needs beside the parameters. XLA plans memory for the device that is
+available.
 """
 
 import argparse

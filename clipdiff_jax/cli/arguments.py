@@ -23,10 +23,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default=DEMO, help="'demo' (default), a folder, or a repository of the Hub"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of all randomness (0)"
+    )
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32",
-        help="what networks compute in (float32)",
+        help="dtype that networks compute in (float32)",
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which faces, how many, and where to."""
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument(
-        "--split", choices=get_args(Split), default="test", help="of the faces (test)"
+        "--split", choices=get_args(Split), default="test", help="split of the faces (test)"
     )
     parser.add_argument("--size", type=int, default=64, help="pixels along a side (64)")
     parser.add_argument("--count", type=int, default=8, help="how many faces (8)")

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     parser.add_argument(
         "--edit", action="append", required=True, metavar="FOLDER",
-        help="what `clipdiff train` wrote; several times for several edits at once",
+        help="what `clipdiff train` wrote; repeat it for several edits at once",
     )  # fmt: skip
     add_options(parser, DEFAULT, several=("strength",))
     add_model(parser)

@@ -49,11 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     parser.add_argument(
         "--count", type=int, default=_COUNT, metavar="N",
-        help=f"pictures from each to the next, both ends among them ({_COUNT})",
+        help=f"pictures from each to the next, both ends included ({_COUNT})",
     )  # fmt: skip
     parser.add_argument(
         "--latents", choices=("slerp", "fixed"), default="slerp",
-        help="x_T goes from one picture's own to the other's (default), or stays one drawn anew",
+        help="x_T goes from one picture's own to the other's (default), or is the same for all",
     )  # fmt: skip
     add_options(parser, INVERTED, DECODED)
     add_animation(parser)

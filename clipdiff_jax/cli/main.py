@@ -35,15 +35,17 @@ class Group:
 
 
 PICTURES: dict[str, Command | Group] = {
-    "generate": Command("generate", "make new pictures, of prompts or of none"),
-    "edit": Command("edit", "edit pictures with what an edit learned"),
+    "generate": Command("generate", "make new pictures, with or without prompts"),
+    "edit": Command("edit", "edit pictures with a learned edit"),
     "vary": Command("vary", "make variations of pictures with an unCLIP"),
-    "interpolate": Command("interpolate", "go from each picture to the next with an unCLIP"),
-    "textdiff": Command("textdiff", "turn pictures from one text to another with an unCLIP"),
-    "reconstruct": Command(
-        "reconstruct", "draw pictures from a part of their embedding's dimensions"
+    "interpolate": Command(
+        "interpolate", "interpolate from each picture to the next with an unCLIP"
     ),
-    "remake": Command("remake", "make pictures again from what they say of it"),
+    "textdiff": Command("textdiff", "change pictures from what one text says to what another says"),
+    "reconstruct": Command(
+        "reconstruct", "draw pictures from some of their embedding's principal components"
+    ),
+    "remake": Command("remake", "make pictures again from their records"),
 }
 EVALUATE = Group(
     "measure edits, models and pictures; each writes scores.json, scores.md and grid.png",
@@ -52,13 +54,14 @@ EVALUATE = Group(
             "evaluate.counterfactual", "an edit of held-out avatars against the true changes"
         ),
         "reconstruction": Command(
-            "evaluate.reconstruction", "what inversion and generation leave of held-out avatars"
+            "evaluate.reconstruction",
+            "how well inversion and generation reproduce held-out avatars",
         ),
         "generation": Command(
             "evaluate.generation", "whether pictures made from texts show what the texts name"
         ),
         "images": Command(
-            "evaluate.images", "pictures as a whole against others: FID, KID, CMMD, precision"
+            "evaluate.images", "a set of pictures against another: FID, KID, CMMD, precision"
         ),
         "pairs": Command(
             "evaluate.pairs", "pictures against references of the same names: PSNR, SSIM, LPIPS"
@@ -76,7 +79,7 @@ CLIPDIFF = Group(
         "train": TRAIN,
         **PICTURES,
         "evaluate": EVALUATE,
-        "convert": Command("convert", "bring a model from one layout into another"),
+        "convert": Command("convert", "convert a model from one weight layout into another"),
         "embed": Command("embed", "embed the pictures of a data set with CLIP, once"),
         "data": Command("data", "write avatars as an ordinary folder of pictures"),
     },
@@ -91,7 +94,7 @@ def main(
 ) -> int:
     """Runs a command line and returns its exit status.
 
-    0 is success, 2 a mistake that the user can put right, with one line on standard error, 130 a
+    0 is success, 2 a mistake that the user can correct, with one line on standard error, 130 a
     run that was stopped by Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)

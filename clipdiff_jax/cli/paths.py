@@ -74,7 +74,7 @@ def drawn(records: Sequence[Record]) -> dict[str, Any]:
 def add_animation(parser: argparse.ArgumentParser) -> None:
     """An animated file beside the pictures."""
     group = parser.add_argument_group("an animated file beside the pictures")
-    group.add_argument("--animate", choices=FORMATS, help="its format (default: no such file)")
+    group.add_argument("--animate", choices=FORMATS, help="also write an animation in this format")
     group.add_argument("--playback", choices=_PLAYBACK, help=f"({_PLAYBACK[0]})")
     group.add_argument(
         "--frame-duration", type=int, metavar="MS",

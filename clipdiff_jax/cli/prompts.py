@@ -35,9 +35,9 @@ _OWN = ("file", "index", "prompt")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The prompts, and the fields of `Drawing` that are not those of `Sampling`."""
     group = parser.add_argument_group("models that take prompts (unCLIP)")
-    group.add_argument("--prompt", action="append", help="what to draw; several times for several")
+    group.add_argument("--prompt", action="append", help="what to draw; repeat it for several")
     group.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line"
+        "--prompts", type=Path, metavar="FILE", help="a text file, one prompt per line"
     )
     shown = dict.fromkeys(("guidance", "prior_guidance"), "the model's own")
     add_options(group, DEFAULT, OPTIONS, shown=shown)

@@ -1,4 +1,4 @@
-"""`clipdiff reconstruct`: every picture from a part of its embedding's dimensions."""
+"""`clipdiff reconstruct`: every picture from some of its embedding's principal components."""
 
 import argparse
 from collections.abc import Sequence

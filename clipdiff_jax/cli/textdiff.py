@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the pictures show: their caption, 'a photo' or ''",
     )  # fmt: skip
     parser.add_argument(
-        "--to", dest="target_text", required=True, metavar="TEXT", help="what they are to show"
+        "--to", dest="target_text", required=True, metavar="TEXT", help="what they should show"
     )
     parser.add_argument(
         "--thetas", nargs="+", type=float, default=list(THETAS), metavar="THETA",

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--workdir", metavar="FOLDER",
-        help="where checkpoints, log and model go; a run that was begun there goes on",
+        help="where checkpoints, log and model go; a run that was started there resumes",
     )  # fmt: skip
     parser.add_argument(
         "--dry-run",

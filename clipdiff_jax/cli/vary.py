@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--eta", type=float, metavar="X",
-        help="of --inverted: 0 gives the picture back, and the larger, the more is drawn anew (1)",
+        help="with --inverted: 0 gives the picture back, larger values change more (1)",
     )  # fmt: skip
     add_model(parser)
     add_results(parser)

@@ -1,6 +1,6 @@
 """Embeds the pictures of a data set with CLIP, once, for the stages that read embeddings.
 
-    clipdiff embed --config configs/unclip/avatars/embed.py --out runs/embeddings
+    clipdiff embed --config unclip/avatars/embed --out runs/embeddings
 
 The config says which data and which CLIP; `data/embeddings.py` says what is written.
 """

@@ -71,7 +71,7 @@ def jit_once(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def loops_are_slow() -> bool:
-    """Whether a loop over network gradients should be laid out instead.
+    """Whether a loop over network gradients should be unrolled instead.
 
     XLA's CPU compiler gives convolutions inside of loops a slow kernel: the gradient of three
     sampling steps of the demo's UNet takes 8 times as long as a loop (`benchmarks/loops.py`).

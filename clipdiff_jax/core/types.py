@@ -1,4 +1,4 @@
-"""Types that the whole house shares."""
+"""Types that the whole package shares."""
 
 from typing import Any, Literal, get_args
 

@@ -1,6 +1,6 @@
-"""From a large image to the small one that an upsampler is trained to enlarge.
+"""From a large image to the small one that an upsampler is trained to undo.
 
-At sampling the small image is what the stage before has painted, with that stage's faults. An
+At sampling the small image is what the part before it has drawn, with that part's faults. An
 upsampler that has only seen perfect ones trusts them too much, so in training they are corrupted:
 64 -> 256 px by a light Gaussian blur (Ho et al. 2021, arXiv 2106.15282, and Ramesh et al. 2022),
 256 -> 1024 px by the chain of BSRGAN (Zhang et al. 2021, arXiv 2103.14006, section 3): blur,

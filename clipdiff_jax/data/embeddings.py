@@ -1,6 +1,6 @@
 """CLIP image embeddings of a data set, computed once and read by the stages that need them.
 
-A folder holds `embeddings.array_record`, one record an example in the data's order, and
+A folder holds `embeddings.array_record`, one record per example in the data's order, and
 `info.json`: which data and which CLIP they are of, by fingerprint. The info is written last, so a
 folder that has one is whole.
 """

@@ -2,7 +2,7 @@
 
 Captions come from `metadata.jsonl` or `metadata.csv` (`file_name`, and `captions`, `caption` or
 `text`; further string values are attributes) or from a text file beside the image (`a.png` and
-`a.txt`, one caption a line).
+`a.txt`, one caption per line).
 """
 
 import csv

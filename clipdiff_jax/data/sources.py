@@ -44,8 +44,8 @@ def open_source(config: DataConfig) -> DataSource:
 def require_captions(source: DataSource, purpose: str) -> None:
     """Raises `ValueError` where the data has no captions, or some of its images have none.
 
-    purpose: what they are needed for. Of a folder every image is looked at, since captions are at
-    hand; of other data the first.
+    purpose: what they are needed for. Of a folder every image is looked at, since captions are
+    available; of other data the first.
     """
     if isinstance(source, Folder):
         examples = [source.describe(index) for index in range(len(source))]

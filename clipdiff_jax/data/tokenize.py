@@ -42,7 +42,7 @@ class Tokenizer:
 
     Attributes:
       backend: the BPE.
-      context_length: tokens a row, marks included.
+      context_length: tokens per row, marks included.
       pad_id: what rows are filled up with; the end mark in most CLIPs, which pool at the first.
     """
 
@@ -85,7 +85,7 @@ class Tokenizer:
         return self.backend.get_vocab_size()
 
     def __call__(self, texts: str | Sequence[str]) -> Int[np.ndarray, "n t"]:
-        """Token ids, one row a text. A text that is too long is cut, with a warning naming it."""
+        """Token ids, one row per text. A text that is too long is cut, with a warning naming it."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         rows = np.full((len(texts), self.context_length), self.pad_id, np.int32)
         encoded = self.backend.encode_batch(texts, add_special_tokens=False)
@@ -148,7 +148,7 @@ def load_tokenizer(folder: str | Path, context_length: int | None = None) -> Tok
 
     Args:
       folder: may also hold `tokenizer_config.json`, for the padding token and the length.
-      context_length: tokens a row; None takes the folder's `model_max_length`, 77 if it has none.
+      context_length: tokens per row; None takes the folder's `model_max_length`, 77 if it has none.
 
     Raises `TokenizerError` where the folder has no tokenizer or one that is not CLIP's.
     """

@@ -15,8 +15,8 @@ every line can be solved for its first term, whatever eps is:
     y' = (y_s - (1 - p) x_s) / p        y_t = (y' - b eps(x', t)) / a
     x' = (x_s - (1 - p) y') / p         x_t = (x' - b eps(y_t, t)) / a                    (12)
 
-so that inversion followed by generation returns the picture to rounding, at two evaluations a step.
-x and y change places after each step, so that neither is always moved first.
+so that inversion followed by generation returns the picture to rounding, at two evaluations per
+step. x and y change places after each step, so that neither is always moved first.
 """
 
 from typing import NamedTuple
@@ -54,7 +54,7 @@ def sample_coupled(
     """Walk the pair down the descending grid `times` by eq. 11; float32.
 
     mixing: p. Towards 1 the samples drift apart, towards 0.5 they are drawn together and rounding
-        grows by 1 / p^2 a step on the way up.
+        grows by 1 / p^2 per step on the way up.
 
     Costs 2 (len(times) - 1) evaluations.
     """

@@ -2,7 +2,7 @@
 
 At a fixed x_t, x0 and eps are affine in each other, so a combination whose weights sum to one may
 be taken of both at once and still satisfies x_t = alpha x0 + sigma eps. Ratios, strengths and
-scales may be traced arrays: turning them compiles nothing new.
+scales may be traced arrays: changing them compiles nothing new.
 """
 
 from collections.abc import Callable, Sequence

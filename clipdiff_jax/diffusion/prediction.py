@@ -1,4 +1,4 @@
-"""What a network predicts, turned into one currency: (x0, eps).
+"""What a network predicts, turned into one form: (x0, eps).
 
 At time t, with x_t = alpha x_0 + sigma eps (schedule eq. 2), a network may have been trained on
 one of three targets:
@@ -26,7 +26,7 @@ Network = Callable[[Array, Array, Cond], Array]
 
 
 class Prediction(NamedTuple):
-    """A denoiser's opinion of x_t.
+    """What a denoiser predicts from x_t.
 
     x0, eps: the clean image and the noise, both shaped as x_t; x_t = alpha x0 + sigma eps.
     log_variance_mix: for networks that learn their variance, the position in [0, 1] of

@@ -5,7 +5,7 @@
 A step rule takes x_t and the denoiser's prediction at t to x_s at the next time s < t (both scalar,
 or one for each picture). A plain function is a `Step`; a rule that looks back at earlier
 predictions is a `Multistep`, and one that asks the denoiser again on its way is a `Reevaluating`.
-The rules are in `steps`, one file each; a rule of a user's own is one more function.
+The rules are in `steps`, one file each; a rule of your own is one more function.
 """
 
 import functools

@@ -49,7 +49,7 @@ class Sampling(Request):
     """
 
     steps: Steps = option(50, "evaluations of the network", low=1)
-    sampler: Sampler = option("ddim", "how to go from one time to the next")
+    sampler: Sampler = option("ddim", "how to step from one time to the next")
     eta: Scale = option(0.0, "DDIM's noise, from 0 (none) to 1 (as much as DDPM)", low=0, high=1)
     guidance: Scale | None = option(None, "scale of classifier-free guidance; 1 is none")
     threshold: Scale | None = option(

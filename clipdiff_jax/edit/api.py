@@ -2,8 +2,8 @@
 
 DiffusionCLIP (Kim et al. 2022, arXiv 2110.02711, sections 3.2 and 4): the picture is inverted with
 the base model to time t0 and generated again by a mixture of the base and the edited models.
-Everything a user turns between two calls (strength, ratios, t0, key) is an argument of one compiled
-program.
+Everything that a user changes between two calls (strength, ratios, t0, key) is an argument of one
+compiled program.
 """
 
 from collections.abc import Sequence

@@ -49,19 +49,21 @@ class Editing(Request):
     positive sum, iterations that do not go with the method, and a sampler beside "edict".
     """
 
-    strength: Scale = option(1.0, "degree of change: 0 none, 1 as learned, beyond exaggerates")
+    strength: Scale = option(1.0, "how much of the edit: 0 none, 1 as learned, more exaggerates")
     ratios: Sequence[Number] | None = option(None, "how much of each edit")
-    t0: int | None = option(None, "time index to invert to (default: as trained)", low=1)
+    t0: int | None = option(
+        None, "time to invert to; a larger one can change more (default: as trained)", low=1
+    )
     steps: int = option(40, "times of inversion and of generation", low=2)
-    sampler: Sampler = option("ddim", "how to go from one time to the next in generation")
+    sampler: Sampler = option("ddim", "sampler of the generation")
     method: Method | None = option(
         None, "how to invert (default: fixed_point where iterations are given, else ddim)"
     )
     fixed_point: int = option(0, "iterations refining each inversion step", low=0)
-    random_inversion: bool = option(False, "noise at random instead of inverting")
+    random_inversion: bool = option(False, "add random noise instead of inverting")
     purify: int = option(
         0,
-        "first so many rounds of noising and denoising with the base model, for strokes and "
+        "rounds of noising and denoising with the base model before the edit, for strokes and "
         "foreign domains (8 or more)",
         low=0,
     )

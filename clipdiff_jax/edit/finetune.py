@@ -48,7 +48,7 @@ class Finetuning(Request):
 
     Attributes:
       passes: over the pictures.
-      batch_size: pictures a step; fewer where there are fewer.
+      batch_size: pictures per step; fewer where there are fewer.
       learning_rate: falling to zero; None for what `edit.presets.default_rate` says.
       gain: multiply the learning rate by this after each pass, instead of letting it fall.
       seed: of the order of the pictures and the noise.
@@ -56,7 +56,7 @@ class Finetuning(Request):
     """
 
     passes: int = option(8, "passes over the pictures", low=1)
-    batch_size: int = option(4, "pictures a step", low=1)
+    batch_size: int = option(4, "pictures per step", low=1)
     learning_rate: Number | None = option(None, "at the start (default: by the size)", above=0)
     gain: Number | None = option(None, "factor of the learning rate after each pass", above=0)
     seed: int = option(0, "of the order of the pictures and the noise", low=0)

@@ -41,7 +41,7 @@ class Inversion:
     Attributes:
       t0: time index to invert to.
       steps: times on the way.
-      fixed_point: iterations a step that make generation on the same grid undo it, see
+      fixed_point: iterations per step that make generation on the same grid undo it, see
         `diffusion.inversion`.
     """
 

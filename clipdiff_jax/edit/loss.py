@@ -9,7 +9,7 @@ pictures, which keeps the model a model of them. x_ref is the picture and x_gen
 
     unrolled      what all `train_steps` steps make of its latent, with gradients through all of
                   them, each recomputed in the backward pass; one update.
-    single_step   each step's guess x0, with one update a step; the next step goes on from the
+    single_step   each step's guess x0, with one update per step; the next step goes on from the
                   detached sample ("GPU-efficient fine-tuning", section 3.4).
     noised        the guess x0 from the picture noised at random to a random time up to t0, as for
                   training a model: nothing is inverted, and an update costs one evaluation

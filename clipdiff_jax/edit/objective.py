@@ -125,7 +125,7 @@ class EditObjective:
 
     @property
     def rounds(self) -> int:
-        """Optimiser updates a batch."""
+        """Optimiser updates per batch."""
         if self.mode == "single_step":
             return self.train_steps
         if self.mode == "h_space":

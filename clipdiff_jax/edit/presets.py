@@ -5,7 +5,7 @@ noise loss); a colour has to leave the flat areas it fills, which survive in the
 noise (t0 600, a weaker hold); a shape wants both; an art style is everything at once (t0 700). The
 hinge on the length of the change makes edits strong enough to be counted. Where an edit tints what
 it should leave alone, training only the levels below the finest (`INNER`) keeps more; it takes a
-higher learning rate. See docs/results.md for what was measured with them, and `edit_t0` for a t0
+higher learning rate. See docs/results.md for what was measured with them, and `edit.t0` for a t0
 from the pictures and texts themselves.
 
 `published` is what there is to compare with: DiffusionCLIP (Kim et al. 2022, arXiv 2110.02711) as
@@ -30,8 +30,9 @@ FALLING = OptimConfig(learning_rate=8e-5, schedule="linear")
 PUBLISHED_RATE = 8e-6
 STEEPER = dataclasses.replace(FALLING, learning_rate=1.2e-4)
 INNER = "^(mid|(down|up)_[1-9])_"  # a UNet's parameters at less than its full resolution
-# The learning rate of each mode beside the unrolled one's: "single_step" makes six updates a batch,
-# "noised" learns from rougher guesses, and the small network of "h_space" starts from nothing.
+# The learning rate of each mode beside the unrolled one's: "single_step" makes six updates per
+# batch, "noised" learns from rougher guesses, and the small network of "h_space" starts from
+# nothing.
 MODE_RATES: dict[Mode, float] = {
     "unrolled": 1.0,
     "single_step": 0.4,
@@ -94,7 +95,7 @@ class EditPreset:
         the held-out faces that judge have one of `sources`.
       objective: what is learned.
       optim: how fast.
-      images, batch_size, passes: pictures, pictures a step, and times each picture is seen.
+      images, batch_size, passes: pictures, pictures per step, and times each picture is seen.
     """
 
     attribute: str
@@ -249,8 +250,8 @@ def published(ours: EditPreset) -> EditPreset:
     Kept: t0 400 (601 for a style); the grid, with an inversion of 39 evaluations that takes the
     clean picture for the sample at index 0, against 40 of generation; 6 unrolled steps in training;
     the loss 3 L_dir in the log form + L1, and no other term; no views before CLIP; 50 pictures, 5
-    passes, one picture a step; Adam at 8e-6, multiplied by 1.3 after every pass, without decay and
-    without bound on the gradient; all parameters trained.
+    passes, one picture per step; Adam at 8e-6, multiplied by 1.3 after every pass, without decay
+    and without bound on the gradient; all parameters trained.
 
     Not kept: its 79 templates, which a CLIP of 86 words cannot read (`configs/celebahq/edit.py` has
     them), the order of the pictures (the same in every pass there, drawn anew here), and what

@@ -1,6 +1,6 @@
 """The Fréchet Inception distance (Heusel et al. 2017, arXiv 1706.08500).
 
-Two sets of pictures are taken for Gaussians in a network's features. Their Fréchet distance
+Two sets of pictures are treated as Gaussians in a network's features. Their Fréchet distance
 (Dowson and Landau 1982; eq. 6 of Heusel et al.) is
 
     d^2 = |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).                                         (1)

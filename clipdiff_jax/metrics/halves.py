@@ -8,7 +8,7 @@ the part that the n drawn from have in common,
     s^2 (2 / n - 1 / n) = s^2 / n.                                                            (1)
 
 The bootstrap is no choice here: it repeats pictures, and repeated pictures are at distance zero,
-which nearest neighbours and covariances of few pictures take for agreement. A number that is biased
+which nearest neighbours and covariances of few pictures count as agreement. A number that is biased
 for few pictures (FID) is so for every half alike, which the spread does not see.
 """
 

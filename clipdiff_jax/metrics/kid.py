@@ -10,7 +10,7 @@ pictures x of one set and m pictures y of the other
     sum_{i != j} (k(x_i, x_j) + k(y_i, y_j)) / (m (m - 1)) - 2 sum_{i, j} k(x_i, y_j) / m^2.   (2)
 
 Sets of more than a thousand are estimated by the mean over random subsets, as the paper does. It
-is unbiased for any number of pictures, so it may be negative for sets that are alike.
+is unbiased for any number of pictures, so it may be negative for equal sets.
 """
 
 import numpy as np

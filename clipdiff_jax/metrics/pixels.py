@@ -80,7 +80,7 @@ def _similarity(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]) -> Array
 
 
 def _mean(values: Float[Array, "b h w c"]) -> Float[Array, " b"]:
-    """The mean of each picture, an axis at a time: in float32, one long sum loses digits."""
+    """The mean of each picture, one axis at a time: in float32, one long sum loses digits."""
     return jnp.mean(jnp.mean(jnp.mean(values, axis=3), axis=2), axis=1)
 
 

@@ -22,7 +22,7 @@ class AlexNetConfig:
 
     @property
     def smallest(self) -> int:
-        """The fewest pixels a side that leave the last convolutions one."""
+        """The fewest pixels per side that leave the last convolutions one."""
         return 31
 
 

@@ -20,7 +20,7 @@ class ArcFaceConfig:
     """The defaults are IR-SE50.
 
     Attributes:
-      image_size: pixels a side.
+      image_size: pixels per side.
       width: channels of the stem and the first stage; each further stage doubles them.
       depths: blocks of each stage; the first of each halves the resolution.
       reduction: channels over the inner ones of squeeze-and-excitation.

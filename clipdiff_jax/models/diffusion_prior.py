@@ -5,7 +5,7 @@ Ramesh et al. 2022, arXiv 2204.06125, section 2.2: a causal transformer over the
     [encoded text ..., CLIP text embedding, time, noisy image embedding, a learned query]
 
 whose state at the query is projected to the embedding x0. The network is that of Karlo, so its
-weights can be loaded (`convert/prior_diffusers.py`). It knows no noise schedule.
+weights can be loaded (`weights/layouts/prior_diffusers.py`). It knows no noise schedule.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,8 @@ ECLIPSE (Patel et al. 2024, arXiv 2312.04655, section 3.2): a transformer over t
     [encoded text ..., CLIP text embedding, a learned query]
 
 whose state at the query is projected to the embedding. It learns the mean of the embeddings that a
-text allows, with a contrastive term that keeps the mean near the text (`stages/direct_prior.py`).
+text allows, with a contrastive term that keeps the mean near the text
+(`unclip/stages/direct_prior.py`).
 """
 
 from dataclasses import dataclass

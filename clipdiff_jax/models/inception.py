@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from clipdiff_jax.models.resnet import FrozenBatchNorm
 
 IMAGE_SIZE, FEATURES = 299, 2048
-SMALLEST = 75  # pixels a side that leave something to the last block
+SMALLEST = 75  # pixels per side that leave something to the last block
 EPS = 1e-3  # of the batch norms
 
 
@@ -144,7 +144,7 @@ class Inception(nn.Module):
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b 2048"]:
         if min(images.shape[1:3]) < SMALLEST:
             raise ValueError(
-                f"Inception takes {SMALLEST} pixels a side or more, got {images.shape[1:3]}"
+                f"Inception takes {SMALLEST} pixels per side or more, got {images.shape[1:3]}"
             )
         x = _down(32, name="conv_1a")(images)
         x = Layer(32, (3, 3), padding="VALID", name="conv_2a")(x)

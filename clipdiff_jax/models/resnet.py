@@ -27,7 +27,7 @@ class ModifiedResNetConfig:
     """The convolutional tower; the defaults are RN50.
 
     Attributes:
-      image_size: pixels a side.
+      image_size: pixels per side.
       width: channels inside the first stage's blocks; each further stage doubles them.
       depths: blocks of each stage.
       pool: "attention" (the paper's), or "dense": one projection of all positions' channels.

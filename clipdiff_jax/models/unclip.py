@@ -131,7 +131,7 @@ class Upsampler:
     """Large images from small ones; no text, no guidance.
 
     Attributes:
-      network: sees [x_t, enlarged image].
+      network: sees [x_t, resized image].
       image_size, low_size: sides of the large and of the small images in pixels.
       schedule: the noise schedule.
       bound: x0 is kept within it.

@@ -42,11 +42,11 @@ class UNetConfig:
       in_channels: channels of the input image (with a low-resolution image concatenated, if any).
       out_channels: 3, or 6 when the network also predicts the variance.
       channels: width of each resolution level, finest first.
-      blocks: residual blocks a level on the way down (one more on the way up); one number or one
+      blocks: residual blocks per level on the way down (one more on the way up); one number or one
         per level.
       attention_levels: levels (0 = finest) whose residual blocks are followed by self-attention.
       middle_attention: attention between the two residual blocks of the middle.
-      head_width: channels an attention head; None for a single head.
+      head_width: channels per attention head; None for a single head.
       heads: attention heads at every level, in place of `head_width`.
       patch: side of the squares of pixels folded into channels before the first convolution.
       input_skip: the last convolution also sees the input, scaled by a function of time. A network

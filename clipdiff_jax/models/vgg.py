@@ -29,7 +29,7 @@ class VGGConfig:
 
     @property
     def smallest(self) -> int:
-        """The fewest pixels a side that leave the last stage one."""
+        """The fewest pixels per side that leave the last stage one."""
         return 2 ** (len(self.widths) - 1)
 
 

@@ -64,7 +64,7 @@ class Lpips:
         if min(height, width) < self.config.smallest:
             raise ValueError(
                 f"LPIPS with {type(self.config).__name__.removesuffix('Config')} takes pictures "
-                f"of {self.config.smallest} pixels a side or more, got {height}x{width}"
+                f"of {self.config.smallest} pixels per side or more, got {height}x{width}"
             )
         return _distance(self, jnp.asarray(images), jnp.asarray(references))
 

@@ -29,7 +29,7 @@ class CompiledStep:
       call: (state, frozen, batch) -> (state, metrics); donates the state.
       parameters: how many are trained or held in `params`.
       flops: of one step on all devices by XLA's count (loops counted once), or None.
-      memory: bytes a device: arguments, outputs, temporaries.
+      memory: bytes per device: arguments, outputs, temporaries.
     """
 
     call: Any
@@ -94,7 +94,7 @@ def dry_run(stage: Stage, config: TrainConfig) -> str:
         f"devices      {mesh.size} ({dict(mesh.shape)})",
         f"parameters   {step.parameters:,}",
         f"FLOPs a step {flops} (XLA's count; the body of a loop counts once)",
-        "memory a device:",
+        "memory per device:",
         *(f"  {name:<11} {size}" for name, size in mib.items()),
         f"compiled in  {seconds:.1f} s",
     ]

@@ -15,8 +15,8 @@ class TrainConfig:
 
     Attributes:
       steps: batches to train on.
-      batch_size: examples a step, over all devices and hosts.
-      accumulate: micro-batches a step; must divide the batch.
+      batch_size: examples per step, over all devices and hosts.
+      accumulate: micro-batches per step; must divide the batch.
       seed: of initialisation, data order and noise.
       ema: decay of the moving average of the parameters, which is what is exported; 0 for none.
       workers: processes that read data; 0 reads in this one.

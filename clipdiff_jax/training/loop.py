@@ -195,7 +195,7 @@ class _Run:
 
 
 class _Meter:
-    """Examples a second and FLOP utilisation since the last reading."""
+    """Examples per second and FLOP utilisation since the last reading."""
 
     def __init__(self, batch_size: int, flops: float | None, mesh: Mesh) -> None:
         self._batch_size, self._flops = batch_size, flops

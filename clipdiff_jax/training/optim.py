@@ -36,7 +36,7 @@ class OptimConfig:
       pass_gain, pass_updates: of the schedule "passes".
       adam_learning_rate: with "muon", the peak rate of the parameters that Adam trains.
       sam_rho: radius of sharpness-aware minimisation (Foret et al. 2021): the gradient is taken
-        where the loss is highest at this distance, for two gradients a step; 0 turns it off.
+        where the loss is highest at this distance, for two gradients per step; 0 turns it off.
     """
 
     name: Literal["adam", "muon"] = "adam"

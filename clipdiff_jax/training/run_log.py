@@ -1,6 +1,6 @@
 """What a run tells: a line of its logger, `log.jsonl`, image previews, and TensorBoard if asked.
 
-Throughput is examples a second between two log lines, without the time of compiling or saving
+Throughput is examples per second between two log lines, without the time of compiling or saving
 previews. FLOP utilisation divides XLA's own count for the step by the device's peak in bfloat16.
 """
 

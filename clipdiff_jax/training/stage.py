@@ -2,7 +2,7 @@
 
 A stage is built once from its config; everything that differs between training CLIP, a diffusion
 model, a prior or an edit is in here, and the trainer knows nothing else about it. Whatever derives
-from `StageConfig` can be trained: a stage of a user's own needs no entry in a table of ours.
+from `StageConfig` can be trained: a stage of your own needs no entry in a table.
 """
 
 from abc import ABC, abstractmethod
@@ -54,7 +54,7 @@ class Stage:
       frozen: pytree of arrays that the loss reads and nothing changes; sharded, never donated.
       start: pytree to start from instead of `init` (fine-tuning), on the host or on devices.
       trainable: regex over parameter paths (`"a/b/kernel"`, `re.search`); "" trains everything.
-      rounds: optimiser updates a batch; see `Aux.batch`.
+      rounds: optimiser updates per batch; see `Aux.batch`.
       preview: what it has learned so far in images, see `Preview`.
       export: (folder, params) -> None; writes the model folder that `load_*` reads.
     """

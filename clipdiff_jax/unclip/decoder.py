@@ -23,7 +23,7 @@ from clipdiff_jax.models.unclip import Decoder, TextFeatures
 from clipdiff_jax.models.unet import UNet
 from clipdiff_jax.unclip.walk import Walk, run_walk
 
-FIXED_POINT = 2  # iterations a step of inversion, see `diffusion.inversion`
+FIXED_POINT = 2  # iterations per step of inversion, see `diffusion.inversion`
 
 
 class Shown(NamedTuple):

@@ -35,9 +35,9 @@ class PriorSampling(Sampling):
     """
 
     steps: Steps = option(25, "evaluations of the prior", low=1)
-    sampler: Sampler = option("ancestral", "how the prior goes from one time to the next")
+    sampler: Sampler = option("ancestral", "sampler of the prior")
     spacing: Spacing = option("linspace", "how the times are spread over the schedule")
-    prior: PriorName | None = option(None, "which prior draws (default: the first there is)")
+    prior: PriorName | None = option(None, "which prior to use (default: the first available)")
     candidates: int = option(
         1, "embeddings drawn per picture, of which the one most like the text is kept", low=1
     )
@@ -91,15 +91,19 @@ class Drawing(Request):
     Guidance, eta, threshold and temperature are traced. Raises `ValueError` as `Sampling` does.
     """
 
-    guidance: Scale | None = option(None, "classifier-free guidance of the decoder; 1 is none")
+    guidance: Scale | None = option(
+        None, "scale of the decoder's classifier-free guidance; 1 is none"
+    )
     steps: Steps = option(25, "evaluations of the decoder", low=1)
-    sampler: Sampler = option("ancestral", "how the decoder goes from one time to the next")
+    sampler: Sampler = option("ancestral", "sampler of the decoder")
     eta: Scale = option(0.0, "DDIM's noise, from 0 (none) to 1 (as much as DDPM)", low=0, high=1)
     threshold: Scale | None = option(
         None, "percentile of dynamic thresholding of the decoder, such as 99.5", above=0, high=100
     )
-    prior: PriorName | None = option(None, "which prior draws (default: the first there is)")
-    prior_guidance: Scale | None = option(None, "classifier-free guidance of the prior; 1 is none")
+    prior: PriorName | None = option(None, "which prior to use (default: the first available)")
+    prior_guidance: Scale | None = option(
+        None, "scale of the prior's classifier-free guidance; 1 is none"
+    )
     prior_steps: Steps = option(25, "evaluations of the prior", low=1)
     candidates: int = option(
         1, "embeddings drawn per picture, of which the one most like the text is kept", low=1

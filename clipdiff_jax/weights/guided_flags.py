@@ -21,7 +21,7 @@ class GuidedFlags:
     """What a file does not tell of its model: flags it was trained with, by their names there.
 
     Attributes:
-      num_head_channels: channels an attention head.
+      num_head_channels: channels per attention head.
       num_heads: heads of every attention, in place of `num_head_channels`.
       new_attention_order: the rows of the fused `qkv` are all queries, then all keys, then all
         values, rather than head by head.

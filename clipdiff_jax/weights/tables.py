@@ -238,7 +238,7 @@ def _names(pattern: str) -> set[str]:
 
 
 def _plan(table: Table, flat: Mapping[str, Shape]) -> list[_Entry]:
-    """One entry a foreign tensor. Raises `ConvertError` for a parameter without a rule or with
+    """One entry per foreign tensor. Raises `ConvertError` for a parameter without a rule or with
     two: that is a defect of the table."""
     entries: list[_Entry] = []
     used: dict[str, int] = {}

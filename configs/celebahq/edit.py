@@ -4,9 +4,9 @@
     clipdiff edit photos/ --model google/ddpm-celebahq-256 --edit runs/celebahq-smile \\
         --steps 40 --out edited
 
-50 pictures, 5 passes, one picture a step: 40 steps of inversion (cached), 6 of generation, Adam at
-8e-6 times 1.3 after every pass, loss 3 L_dir (log form) + L1. Other edits are two texts and a time
-away; the released models used
+50 pictures, 5 passes, one picture per step: 40 steps of inversion (cached), 6 of generation, Adam
+at 8e-6 times 1.3 after every pass, loss 3 L_dir (log form) + L1. Other edits are two texts and a
+time away; the released models used
 
     source  target                  t0      source  target                           t0
     face    tanned face             201     person  person with curly hair           401
@@ -20,7 +20,7 @@ as in
     --config.stage.objective.t0=201
 
 For less memory: --config.stage.objective.mode=single_step (the paper's "GPU-efficient" mode: 6
-updates a picture, so also --config.train.optim.pass_updates=300), --config.stage.dtype=bfloat16.
+updates per picture, so also --config.train.optim.pass_updates=300), --config.stage.dtype=bfloat16.
 With more devices: --config.train.batch_size=8 (a multiple of their number), and steps and
 pass_updates divided by 8. To keep the person:
 --config.stage.objective.identity=0.3 --config.stage.face=model_ir_se50.pth. The pictures are

@@ -26,6 +26,7 @@ PAGES: dict[str, dict[str, str]] = {
     "docs/your-own-sampler.md": {},
     "docs/your-own-stage.md": {},
     "docs/your-own-weight-layout.md": {},
+    "docs/unclip-from-its-parts.md": {},
     "docs/avatars.md": {
         "count=24_000": "count=8",
         "import Avatars\n": "import Avatars, AvatarsConfig\n",
@@ -58,3 +59,9 @@ def test_snippets_run(page, tmp_path, monkeypatch):
         codes = [code.replace(written, smaller) for code in codes]
     for code in codes:
         exec(compile(code, str(ROOT / page), "exec"), namespace)
+
+
+def test_every_page_with_python_is_run():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    with_python = {str(p.relative_to(ROOT)) for p in pages if _BLOCK.search(p.read_text())}
+    assert with_python == set(PAGES)

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     several = ("guidance", "candidates")
     add_options(parser, DEFAULT, (*several, "prior_guidance", "steps"), several=several)
     parser.add_argument(
-        "--priors", nargs="+", choices=PRIORS, help="which priors (default: the first there is)"
+        "--priors", nargs="+", choices=PRIORS, help="which priors (default: the first available)"
     )
     parser.add_argument(
         "--each", type=int, default=1, metavar="N",
@@ -102,7 +102,7 @@ def _settings(args: argparse.Namespace) -> list[Drawing]:
 def _variety_of_data(
     texts: Sequence[Prompt], each: int, size: int, classifier: Classifier
 ) -> float | None:
-    """`variety` of renders that fit the texts; None for one a text."""
+    """`variety` of renders that fit the texts; None for one per text."""
     if each == 1:
         return None
     prompts = [prompt for prompt in texts for _ in range(each)]

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--resize", choices=RESIZES, default="clean",
-        help="in front of Inception: as clean-fid (default) or pytorch-fid does it",
+        help="the resize before Inception: as in clean-fid (default) or pytorch-fid",
     )  # fmt: skip
     parser.add_argument("--clip", default="demo", help="of CMMD: 'demo', a folder, a repository")
     parser.add_argument(
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--save-statistics", type=Path, metavar="FILE",
-        help="write the pictures' FID statistics too, to be a --reference",
+        help="also write the pictures' FID statistics, for use as a --reference",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     add_result_options(parser, batch_size=32)

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", type=Path, required=True, help="what they should be")
     parser.add_argument(
         "--size", type=int,
-        help="bring the middle square of all pictures to this many pixels first",
+        help="resize the middle square of all pictures to this many pixels first",
     )  # fmt: skip
     add_lpips_options(parser)
     parser.add_argument(

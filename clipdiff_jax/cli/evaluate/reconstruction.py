@@ -1,4 +1,4 @@
-"""`clipdiff evaluate reconstruction`: what inversion and generation leave of held-out avatars."""
+"""`clipdiff evaluate reconstruction`: how well inversion and generation reproduce avatars."""
 
 import argparse
 import dataclasses

@@ -42,10 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--prefix", default="",
-        help=f"put before each text; {HESSEL_PREFIX!r} in the paper of the CLIP score",
+        help=f"prefix of each text; {HESSEL_PREFIX!r} in the paper of the CLIP score",
     )  # fmt: skip
     parser.add_argument(
-        "--originals", type=Path, metavar="FOLDER", help="S_dir too: what the pictures were before"
+        "--originals",
+        type=Path,
+        metavar="FOLDER",
+        help="the pictures before the edit; measures S_dir too",
     )
     parser.add_argument("--source-text", help="what the originals show")
     parser.add_argument("--target-text", help="what the pictures should show")

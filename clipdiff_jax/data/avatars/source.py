@@ -1,9 +1,9 @@
 """The embedded data set: avatars whose every attribute is known, rendered once and cached.
 
 No face is stored twice and none crosses from one split to another, because the split is decided by
-a hash of the picture (`avatar_faces.split_of`). The cache is a folder with `images.npy` (uint8
-[N,H,W,3], read through a memory map) and `faces.jsonl` (one record a line); its name is a hash of
-everything the pictures depend on.
+a hash of the picture (`data.avatars.faces.split_of`). The cache is a folder with `images.npy`
+(uint8 [N,H,W,3], read through a memory map) and `faces.jsonl` (one record per line); its name is a
+hash of everything the pictures depend on.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """The step rules by name: a sampler is whatever makes a step rule of a schedule.
 
 `SAMPLERS` is the whole list that calls and commands know; adding one is a file here and a line in
-it. A user's own needs neither: every call that takes a sampler takes a function of the schedule.
+it. Your own needs neither: every call that takes a sampler takes a function of the schedule.
 
     def euler(schedule):
         def step(x, prediction, t, t_next, z):

@@ -1,4 +1,4 @@
-"""Analytic-DPM: ancestral sampling with the variance that is optimal for the denoiser at hand.
+"""Analytic-DPM: ancestral sampling with the variance that is optimal for the denoiser in use.
 
 Bao et al. 2022, arXiv 2201.06503. The reverse step from t to s < t has DDPM's mean; of its variance
 the part that is the uncertainty about x_0 follows from how long the predicted noise is, on average

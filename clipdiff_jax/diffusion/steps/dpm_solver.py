@@ -1,4 +1,4 @@
-"""DPM-Solver++ (2M): DDIM's differential equation to second order, one evaluation a step.
+"""DPM-Solver++ (2M): DDIM's differential equation to second order, one evaluation per step.
 
 Lu et al. 2022, arXiv 2211.01095, algorithm 2. With lambda = log(alpha / sigma) as the time, the
 equation from t to s is linear but for the prediction x0; holding x0 fixed gives DDIM, and a line

@@ -1,4 +1,4 @@
-"""Heun's step: DDIM's differential equation to second order, two evaluations a step.
+"""Heun's step: DDIM's differential equation to second order, two evaluations per step.
 
 Karras et al. 2022, arXiv 2206.00364, algorithm 1 without churn. In its coordinates, x_t / alpha_t
 with the noise level s_t = sigma_t / alpha_t, the equation is d(x / alpha) / ds = eps. From t to u

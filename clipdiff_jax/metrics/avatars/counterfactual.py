@@ -38,7 +38,7 @@ MOST_DRAWS = 200_000
 class Classifier(Protocol):
     """Says of each image ([N,H,W,3] in [-1,1]) which word every attribute has.
 
-    `evaluate.attributes.load_attributes()` gives one.
+    `metrics.avatars.attributes.load_attributes()` gives one.
     """
 
     def predict(self, images: Any) -> list[dict[str, str]]: ...

@@ -3,8 +3,8 @@
 A prompt is composed from some attributes of a held-out avatar, so it is known what it names, and a
 classifier that was trained on rendered labels only says what the picture shows. Prompts of three
 kinds are apart: those whose attributes occur together in training, those that name a pair of
-attributes that never does (`data.avatar_styles.HELD_OUT`), and those that name two colours and
-nothing else. The last ask for binding, the failure that the unCLIP report names (section 7): each
+attributes that never does (`data.avatars.styles.HELD_OUT`), and those that name two colours and
+nothing else. The last ask for binding, the failure that the unCLIP paper names (section 7): each
 colour is there, but on the wrong thing.
 
 Pictures can be right and all alike. How varied those of one text are is told by the attributes that
@@ -59,7 +59,7 @@ class GenerationScores:
         share with both right, and with each on the other thing; None where there are none.
       truth: `named` of the rendered faces themselves, the most the classifier can show.
       varied, varied_truth: see `variety`; of renders that fit the same texts. None with one
-        picture a text.
+        picture per text.
     """
 
     pictures: int

@@ -101,7 +101,7 @@ class ARPriorModel:
         temperature: Float[Array, "..."],
         keys: Key[Array, " b"],
     ) -> Int[Array, "b k"]:
-        """The codes that `draw` draws: one evaluation for the prefix, then one a code."""
+        """The codes that `draw` draws: one evaluation for the prefix, then one per code."""
         config = self.config
         apply = functools.partial(self._network().apply, {"params": self.params[NETWORK]})
         both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), text, empty)

@@ -34,7 +34,7 @@ class UpsamplerStage(StageConfig):
     """Describes the stage.
 
     Attributes:
-      data: images of at least `model.image_size` pixels a side; captions are not looked at.
+      data: images of at least `model.image_size` pixels per side; captions are not looked at.
       model: one network (`last` is False), its sizes and its schedule.
       start: unCLIP to start from, as `load_unclip` takes it; None starts from random parameters. Of
         two networks, as Karlo has, it is the first, which takes all steps but one.

@@ -26,7 +26,7 @@ from clipdiff_jax.weights.tables import (
     norm,
 )
 
-COARSEST_SIZE = 8  # pixels a side at the last level
+COARSEST_SIZE = 8  # pixels per side at the last level
 MARK = "time_embed.0.weight"  # a name that no other layout has
 _FIRST = "input_blocks.0.0.weight"
 _UPSAMPLER = re.compile(r"output_blocks\.(\d+)\.(?:\d+\.conv|[12]\.in_layers\.2)\.weight")
@@ -126,7 +126,7 @@ def infer_config(
 
     Args:
       shapes: of the tensors, by name.
-      head_width: channels an attention head (their `num_head_channels`); not used with `heads`.
+      head_width: channels per attention head (their `num_head_channels`); not used with `heads`.
       heads: heads of every attention, whatever its width (their `num_heads`).
       norm_groups: of every GroupNorm; 32 in the published models.
 
@@ -182,7 +182,7 @@ def infer_size(config: UNetConfig) -> int:
 
 
 def _blocks_per_level(shapes: Mapping[str, Shape]) -> tuple[int, ...]:
-    """Residual blocks a level on the way down, finest first.
+    """Residual blocks per level on the way down, finest first.
 
     On the way up a level has one more, and its last output block holds the upsampling too.
     """

@@ -2,7 +2,7 @@
 
 clipdiff train --config unclip/avatars/upsampler --workdir runs/unclip/upsampler
 
-The network looks at squares of 8 x 8 pixels, and most of the answer is in the enlarged image: it
+The network looks at squares of 8 x 8 pixels, and most of the answer is in the resized image: it
 predicts the picture, and Muon teaches it to hand the image on within a hundred steps. With
 --config.train.steps=300 and 3000 faces, about six minutes of one CPU core, edges are sharper than
 bicubic ones (four faces of the data: RMSE 0.108 against 0.123, of a range of 2) under a woven grain

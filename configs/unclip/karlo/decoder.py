@@ -5,7 +5,7 @@
 
 The embeddings are those of OpenAI's ViT-L/14, computed in each step; images and captions as
 `FolderData` describes. The weights are fetched from the Hub on first use. It has not been trained
-with this file, only with small weights in the same layout (`tests/stages/test_decoder.py`).
+with this file, only with small weights in the same layout (`tests/unclip/stages/test_decoder.py`).
 """
 
 from dataclasses import replace

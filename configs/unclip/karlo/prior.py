@@ -3,7 +3,7 @@
 clipdiff train --config unclip/karlo/prior --workdir runs/karlo/prior
 
 It has not been trained with this file, only with small weights in the same layout
-(`tests/stages/test_diffusion_prior.py`).
+(`tests/unclip/stages/test_diffusion_prior.py`).
 """
 
 from clipdiff_jax.data.embeddings import EmbeddingsData
