@@ -1,7 +1,7 @@
 """Learning an edit in one call, from pictures, a model, a CLIP and two texts.
 
-The edit stage of `train.py` without files: what is learned is an `EditObjective`, how it is learned
-a `Finetuning`.
+The edit stage of `clipdiff train` without files: what is learned is an `EditObjective`, how it is
+learned a `Finetuning`.
 """
 
 from dataclasses import dataclass

@@ -50,7 +50,7 @@ class Edit:
 
 
 def load_edit(path: str | Path) -> Edit:
-    """Reads what the edit stage of `train.py` wrote: its `model` folder, or the workdir with it.
+    """Reads what the edit stage wrote: its `model` folder, or the workdir with it.
 
     Raises `WeightsError` where there is none.
     """

@@ -121,7 +121,7 @@ class EditPreset:
         return self.passes * self.images // self.batch_size
 
     def run_config(self) -> RunConfig:
-        """The recipe for `train.py`."""
+        """The recipe for `clipdiff train`."""
         return RunConfig(
             stage=EditStage(
                 data=AvatarsData(size=64, count=2000),

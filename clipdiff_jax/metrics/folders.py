@@ -1,7 +1,7 @@
 """Pictures of folders that are to be measured: which there are, their captions, their partners.
 
-Of a folder that `sample.py` wrote only the pictures in its manifest count, not the grids beside
-them, and a picture's prompt is its caption.
+In a folder that a command of ours wrote, only the pictures in its manifest count, not the grids
+beside them, and a picture's prompt is its caption.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """The training step as one compiled program, and what is known about it before it runs.
 
 Compiling needs shapes only, so a model that would not fit can be asked first what it takes:
-`train.py --dry-run` prints parameters, FLOPs and the memory of each device.
+`clipdiff train --dry-run` prints parameters, FLOPs and the memory of each device.
 """
 
 import time

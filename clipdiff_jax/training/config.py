@@ -53,7 +53,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What `train.py` runs: a stage, and how to train it."""
+    """What `clipdiff train` runs: a stage, and how to train it."""
 
     stage: StageConfig
     train: TrainConfig = field(default_factory=TrainConfig)
