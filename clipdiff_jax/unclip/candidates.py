@@ -5,7 +5,6 @@ with the larger dot product with the text's own.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +13,15 @@ from jaxtyping import Array, Float, Key
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.request import Scale
 from clipdiff_jax.models.unclip import Noise
+from clipdiff_jax.unclip.calls import Calls
 from clipdiff_jax.unclip.drawing import PriorSampling
 from clipdiff_jax.unclip.priors.autoregressive import ARPriorModel, dot_products
 from clipdiff_jax.unclip.priors.direct import DirectPriorModel
 from clipdiff_jax.unclip.walk import given_or_drawn, make_walk
 
-if TYPE_CHECKING:
-    from clipdiff_jax.unclip.model import UnClip
-
 
 def embed_prompts(
-    model: "UnClip",
+    model: Calls,
     prompts: Sequence[str],
     key: AnyKey | None,
     sampling: PriorSampling,

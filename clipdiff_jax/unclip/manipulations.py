@@ -10,7 +10,7 @@ is drawn by DDIM where the request has "ancestral", which cannot be inverted.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,12 +22,10 @@ from clipdiff_jax.diffusion.interpolation import slerp
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pca import reconstruct
 from clipdiff_jax.models.unclip import Noise
+from clipdiff_jax.unclip.calls import Calls
 from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.priors.autoregressive import ARPriorModel
 from clipdiff_jax.unclip.walk import draw_noise
-
-if TYPE_CHECKING:
-    from clipdiff_jax.unclip.model import UnClip
 
 Latents = Literal["slerp", "fixed"]
 One = Float[Array, "1 h w 3"]
@@ -49,7 +47,7 @@ def drawing_of_variations(
 
 
 def variations(
-    model: "UnClip",
+    model: Calls,
     images: Float[Array, "b h w 3"],
     count: int,
     key: AnyKey | None,
@@ -85,7 +83,7 @@ def variations(
 
 
 def interpolate(
-    model: "UnClip",
+    model: Calls,
     ends: Sequence[One],
     thetas: Thetas,
     key: AnyKey,
@@ -114,7 +112,7 @@ def interpolate(
 
 
 def text_diff(
-    model: "UnClip",
+    model: Calls,
     image: One,
     texts: tuple[str, str],
     thetas: Thetas,
@@ -142,7 +140,7 @@ def text_diff(
 
 
 def pca_reconstructions(
-    model: "UnClip", image: One, dims: Sequence[int] | None, key: AnyKey, drawing: Drawing
+    model: Calls, image: One, dims: Sequence[int] | None, key: AnyKey, drawing: Drawing
 ) -> Float[Array, "n size size 3"]:
     """The image decoded from the first `dims` principal components of its embedding.
 
@@ -157,7 +155,7 @@ def pca_reconstructions(
     return _redraw(model, _one_latent(model, key, len(dims)), z, key, drawing)
 
 
-def reconstruction_dims(model: "UnClip", dims: Sequence[int] | None = None) -> list[int]:
+def reconstruction_dims(model: Calls, dims: Sequence[int] | None = None) -> list[int]:
     """The dimensions of `pca_reconstructions`; raises its errors."""
     prior: ARPriorModel = model.part("ar_prior")
     most = len(prior.components.variances)
@@ -170,7 +168,7 @@ def reconstruction_dims(model: "UnClip", dims: Sequence[int] | None = None) -> l
 
 
 def ablate_prior(
-    model: "UnClip", prompts: Sequence[str], key: AnyKey, drawing: Drawing
+    model: Calls, prompts: Sequence[str], key: AnyKey, drawing: Drawing
 ) -> dict[str, Float[Array, "b size size 3"]]:
     """What the prior is good for (section 5.1): the prompts decoded in three ways, one noise.
 
@@ -201,19 +199,19 @@ def _deterministic(drawing: Drawing) -> Drawing:
     return _from_x_t(drawing)
 
 
-def _evaluations(model: "UnClip", drawing: Drawing) -> int:
+def _evaluations(model: Calls, drawing: Drawing) -> int:
     """How often the decoder is evaluated."""
     return len(drawing.of_decoder.times(model.part("decoder").config.schedule)) - 1
 
 
-def _one_latent(model: "UnClip", key: AnyKey, count: int) -> Float[Array, "n h w 3"]:
+def _one_latent(model: Calls, key: AnyKey, count: int) -> Float[Array, "n h w 3"]:
     """One x_T, drawn from the key, `count` times."""
     x_t = draw_noise("decoder", key, 1, model.part("decoder").shape(1)).start
     return jnp.repeat(x_t, count, axis=0)
 
 
 def _redraw(
-    model: "UnClip",
+    model: Calls,
     x_t: Float[Array, "b h w 3"],
     z: Float[Array, "b d"],
     key: AnyKey,
