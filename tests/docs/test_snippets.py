@@ -36,6 +36,7 @@ PAGES: dict[str, dict[str, str]] = {
     },
     "docs/weights.md": {},
 }
+SLOW = ("README.md",)
 
 
 def blocks(page: str) -> list[str]:
@@ -50,7 +51,9 @@ def blocks(page: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=pytest.mark.slow if p in SLOW else ()) for p in PAGES]
+)
 def test_snippets_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIPDIFF_JAX_CACHE", str(tmp_path / "cache"))
