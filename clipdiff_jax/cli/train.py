@@ -67,7 +67,7 @@ def _epilog() -> str:
 
 
 def _record(config: RunConfig, workdir: Path) -> None:
-    """Keeps the config beside the run; says what changed where the run was begun with another."""
+    """Keeps the config beside the run; says what changed where the run was started with another."""
     if jax.process_index() != 0:
         return
     workdir.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def _record(config: RunConfig, workdir: Path) -> None:
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
                 logger.warning(
-                    "%s was %r when '%s' was begun, is %r now",
+                    "%s was %r when '%s' was started, is %r now",
                     key, before.get(key), str(workdir), now.get(key),
                 )  # fmt: skip
     write_whole(path, (json.dumps(tree, indent=2) + "\n").encode())

@@ -46,7 +46,7 @@ def decoded(drawing: Drawing, model: UnClip) -> Record:
 
 
 def guidance_of(model: UnClip, part: str, scale: Any) -> float:
-    """A scale, or the one that a part of the model says it is good with."""
+    """A scale, or the one stored with the part of the model."""
     return float(model.guidance_of(part)) if scale is None else float(scale)
 
 

@@ -26,7 +26,7 @@ def generate(args: argparse.Namespace, out: Path) -> None:
     """Makes `--count` pictures."""
     sampling = from_args(DEFAULT, args)
     base = load_base(args.model, args.dtype)
-    sampling.times(base.config.schedule)  # raises before anything is begun
+    sampling.times(base.config.schedule)  # raises before anything is started
     maker = _maker(base)
     common = {
         "command": "generate",

@@ -6,7 +6,7 @@ from jaxtyping import Array
 
 
 def check_floats(images: Array | np.ndarray) -> None:
-    """Raises `TypeError` for integer images: theirs is another range."""
+    """Raises `TypeError` for integer images, which have another range."""
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise TypeError(
             f"images are {images.dtype}, expected floats in [-1, 1]: images / 127.5 - 1"

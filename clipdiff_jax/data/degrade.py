@@ -89,7 +89,7 @@ _RANGES = {
     "full": _Ranges(2, 1.0, (7, 25), (7, 25), (2, 25), (30, 95), 0.75),
     "light": _Ranges(1, 0.25, (5, 7), (5, 13), (1, 2), (80, 95), 0.8),
 }
-_HALVED = 0.25  # share of the images to be shrunk fourfold that are halved before all else
+_HALVED = 0.25  # share of the images to be shrunk fourfold that are halved before anything else
 _COMPRESSED = 0.9  # share compressed on the way
 
 

@@ -87,7 +87,7 @@ class Embeddings:
 
 
 def open_embeddings(config: EmbeddingsData) -> Embeddings:
-    """Opens the folder; `FileNotFoundError` where it has none, or writing it was broken off."""
+    """Opens the folder; `FileNotFoundError` where it has none, or writing it was interrupted."""
     return Embeddings(config.path)
 
 

@@ -4,7 +4,7 @@ The equations are those of `schedule` (squared-cosine betas) and `steps.ancestra
 Karlo, and diffusers' `UnCLIPScheduler` after it, rounds the table of betas and their cumulative
 product to float32 *before* subtracting from one, and takes beta from the table where two times are
 neighbours and from alpha_bar elsewhere. At t = 0, where 1 - alpha_bar is 4e-5, that changes the
-last step by 5e-4 of the result, which is more than all else that differs between two
+last step by 5e-4 of the result, which is more than everything else that differs between two
 implementations.
 """
 

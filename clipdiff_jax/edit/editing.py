@@ -41,8 +41,8 @@ class Editing(Request):
         any number of steps. None is "fixed_point" where iterations are given, else "ddim".
       fixed_point: iterations that refine each inversion step.
       random_inversion: noise the picture at random instead of inverting it: stochastic edits.
-      purify: repeat so many times, before all else, {noise to t0, a few steps of the base model}:
-        brings strokes and foreign domains into the model's (about 8 or more).
+      purify: repeat so many times, before anything else: {noise to t0, a few steps of the base
+        model}; brings strokes and foreign domains into the model's (about 8 or more).
 
     Strength, ratios, t0 and purify are traced: changing them compiles nothing new. Raises
     `ValueError` for a number out of its range, an unknown name (with the nearest), ratios without a

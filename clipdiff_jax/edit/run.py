@@ -1,7 +1,7 @@
 """The compiled programs behind `edit.api`: invert, generate by what was learned.
 
-What a program is compiled for is `How`; all else (models, strengths, times, rounds, keys) it takes
-as arguments, so that turning them compiles nothing new.
+What a program is compiled for is `How`; everything else (models, strengths, times, rounds, keys) it
+takes as arguments, so that turning them compiles nothing new.
 """
 
 import dataclasses

@@ -98,7 +98,7 @@ def make_stage(
     invert: bool = True,
     progress: bool = True,
 ) -> Stage:
-    """The stage for models and pictures at hand: float32, in [-1, 1], of the model's size."""
+    """The stage for given models and pictures: float32, in [-1, 1], of the model's size."""
     objective = with_t0(objective, base, clip, images)
     if objective.identity and face is None:
         raise ValueError(f"identity={objective.identity} needs a face encoder: set `face`")

@@ -4,9 +4,9 @@ With f CLIP's image tower and g its text tower, both L2-normalised, for a pictur
 
     CLIP score = w max(<f(x), g(c)>, 0)                                                    (1)
 
-(Hessel et al. 2021, arXiv 2104.08718, section 3, with w = 2.5 and c begun with "A photo depicts";
-others report w = 100 and c as it is). The number depends on the CLIP: only scores of one CLIP can
-be compared. What can be read without that is a rank, see `metrics.retrieval`.
+(Hessel et al. 2021, arXiv 2104.08718, section 3, with w = 2.5 and c prefixed with "A photo
+depicts"; others report w = 100 and c as it is). The number depends on the CLIP: only scores of one
+CLIP can be compared. What can be read without that is a rank, see `metrics.retrieval`.
 """
 
 import jax.numpy as jnp

@@ -2,7 +2,7 @@
 
 A network looks at a batch of pictures at a time, shared by all devices, and of every 1024 pictures
 the features are written to a file of their own. So memory does not grow with the number of
-pictures, a run that was broken off goes on at the first file missing, and every metric of the same
+pictures, an interrupted run resumes at the first missing file, and every metric of the same
 pictures and network reads the same files: 8 kB per picture for Inception.
 """
 

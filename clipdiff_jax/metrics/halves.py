@@ -9,7 +9,7 @@ the part that the n drawn from have in common,
 
 The bootstrap is no choice here: it repeats pictures, and repeated pictures are at distance zero,
 which nearest neighbours and covariances of few pictures count as agreement. A number that is biased
-for few pictures (FID) is so for every half alike, which the spread does not see.
+for few pictures (FID) is equally so for every half, which the spread does not see.
 """
 
 from collections.abc import Callable, Iterator

@@ -123,7 +123,7 @@ class ARPrior(nn.Module):
         mask: Bool[Array, "b t"],
         dot: Int[Array, " b"],
     ) -> tuple[Float[Array, "b m"], Cache]:
-        """(logits of code 0, the cache to go on with)."""
+        """(logits of code 0, the cache to continue with)."""
         c = self.config
         x = self._prefix(embedding, hidden, dot)
         x = x + self.position_embedding[: x.shape[1]].astype(x.dtype)

@@ -16,8 +16,8 @@ says how far to go. A hinge on the projected length does:
     L_length = max(0, 1 - <dI, dT> / (length |dT|^2))                                      (18)
 
 CLIP's gradient alone finds texture that only CLIP sees. Augmenting the generated and the reference
-picture alike (the same random crop, the same noise) and averaging dI over n such views leaves what
-survives them (compare FuseDream, Liu et al. 2021, arXiv 2112.01573, section 3.1).
+picture in the same way (the same random crop, the same noise) and averaging dI over n such views
+leaves what survives them (compare FuseDream, Liu et al. 2021, arXiv 2112.01573, section 3.1).
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ class Change(NamedTuple):
 
 
 class Views(NamedTuple):
-    """Random views of the generated and the reference picture alike.
+    """Random views, the same for the generated and the reference picture.
 
     number: how many; 0 takes the pictures as they are. crop, noise: see `shared_views`.
     """

@@ -63,7 +63,7 @@ def build(config: BaseStage) -> Stage:
 
 
 def make_stage(config: BaseStage, source: DataSource) -> Stage:
-    """The stage over a source at hand; `config.data` is not looked at."""
+    """The stage over a given source; `config.data` is not looked at."""
     model, dtype = config.model, as_dtype(config.dtype)
     start = None
     if config.start is not None:

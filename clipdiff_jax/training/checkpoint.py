@@ -99,7 +99,7 @@ class Checkpoints:
             raise ConfigError(
                 f"checkpoint {self.latest} in '{self._orbax.directory}' does not fit this config "
                 f"in {len(wrong)} places, such as {'; '.join(listed)}. Use another --workdir or "
-                "the config it was begun with"
+                "the config it was started with"
             )
 
     def close(self) -> None:

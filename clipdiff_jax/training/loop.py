@@ -32,7 +32,7 @@ from clipdiff_jax.training.termination import Termination
 
 
 class NotFinite(FloatingPointError):
-    """The loss or its gradient became NaN or infinite; the message says where to go on from."""
+    """The loss or its gradient became NaN or infinite; the message says where to resume from."""
 
 
 def fit(
@@ -166,7 +166,7 @@ class _Run:
         raise NotFinite(
             f"step {number}: loss {float(metrics['loss'])}, gradient norm "
             f"{float(metrics['grad_norm'])}; {kept}. Lower optim.learning_rate or set "
-            "optim.clip_norm, then start again to go on from it."
+            "optim.clip_norm, then start again to resume from it."
         )
 
     def _save(self, state: TrainState, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Where a run begins: the shape of its state, and the state that it goes on from.
+"""Where a run begins: the shape of its state, and the state from which it resumes.
 
 Shapes, shardings and the optimiser are planned once, before anything is allocated. The state is
 then the newest checkpoint's, or is born sharded by the plan: no device ever holds more than its

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on: one pytree, created on the devices it will live on."""
+"""Everything that a run needs to resume: one pytree, created on the devices it will live on."""
 
 from typing import NamedTuple
 

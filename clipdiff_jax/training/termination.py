@@ -10,7 +10,7 @@ import jax
 class Termination:
     """Within the `with` block SIGTERM is noted, and does nothing else.
 
-    With several hosts they all answer alike (jax's preemption sync point).
+    With several hosts they all give the same answer (jax's preemption sync point).
     """
 
     def __init__(self) -> None:

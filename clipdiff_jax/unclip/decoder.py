@@ -27,11 +27,11 @@ FIXED_POINT = 2  # iterations per step of inversion, see `diffusion.inversion`
 
 
 class Shown(NamedTuple):
-    """What is decoded, and what guidance is away from.
+    """What is decoded, and what guidance moves away from.
 
-    embedding: of B images. text, empty: beside it, and in what guidance is away from. with_image,
-    null_with_image: whether the embedding is seen (None: it is), and whether it is in what guidance
-    is away from (None: it is not).
+    embedding: of B images. text, empty: beside it, and in what guidance moves away from.
+    with_image, null_with_image: whether the embedding is seen (None: it is), and whether it is in
+    what guidance moves away from (None: it is not).
     """
 
     embedding: Float[Array, "b d"]
@@ -101,7 +101,7 @@ class DecoderModel:
 
 
 def _conditions(decoder: DecoderModel, shown: Shown) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What is decoded, and what guidance is away from."""
+    """What is decoded, and what guidance moves away from."""
     always = jnp.ones(len(shown.embedding), bool)
     with_image = always if shown.with_image is None else shown.with_image
     null_with_image = ~always if shown.null_with_image is None else shown.null_with_image

@@ -2,8 +2,8 @@
 
 Ramesh et al. 2022, arXiv 2204.06125, sections 3 to 5. A picture is described by its CLIP image
 embedding z_i, which says what it shows, and by the x_T from which the decoder, as a deterministic
-DDIM conditioned on z_i, draws it; so x_T is all else. Variations keep z_i, interpolations go from
-one pair to another, and text diffs turn z_i towards the difference of two texts.
+DDIM conditioned on z_i, draws it; so x_T is everything else. Variations keep z_i, interpolations go
+from one pair to another, and text diffs turn z_i towards the difference of two texts.
 
 Of a `Drawing` the fields of a prior play no part here, but in `ablate_prior`. What starts from x_T
 is drawn by DDIM where the request has "ancestral", which cannot be inverted.

@@ -45,7 +45,7 @@ from clipdiff_jax.unclip.towers import ImageTower, TextTower
 from clipdiff_jax.unclip.upsampler import UpsamplerModel
 from clipdiff_jax.unclip.walk import given_or_drawn, known_noises, make_walk
 
-Dropped = Literal["both", "image", "text"]  # what guidance is away from
+Dropped = Literal["both", "image", "text"]  # what guidance moves away from
 UpsamplerName = Literal["upsampler", "upsampler_1024"]
 UPSAMPLERS: tuple[UpsamplerName, ...] = ("upsampler", "upsampler_1024")
 PARTS: dict[str, type] = {
@@ -121,7 +121,7 @@ class UnClip:
         return chosen
 
     def guidance_of(self, part: str, scale: Scale | None = None) -> Float[Array, "..."]:
-        """`scale`, or where it is None the one that a prior or the decoder says it is good with."""
+        """`scale`, or where it is None the one stored with the prior or the decoder."""
         if scale is None:
             scale = getattr(self.part(part).config, "guidance", 1.0)
         return jnp.asarray(scale, jnp.float32)
@@ -202,7 +202,7 @@ class UnClip:
 
         embeddings: None decodes the prompts alone.
         sampling, options: how, see `Sampling`; by default 25 steps of "ancestral".
-        dropped: what guidance is away from: neither image nor text, no image, or no text.
+        dropped: what guidance moves away from: neither image nor text, no image, or no text.
         """
         sampling, decoder = fill(DECODING, sampling, options), self.part("decoder")
         if dropped not in ("both", "image", "text"):
@@ -377,7 +377,7 @@ class UnClip:
         prompts: Sequence[str] | None,
         dropped: Dropped,
     ) -> Shown:
-        """What is decoded, and what guidance is away from."""
+        """What is decoded, and what guidance moves away from."""
         if embeddings is not None:
             count, z = len(embeddings), jnp.asarray(embeddings)
         elif prompts is not None:

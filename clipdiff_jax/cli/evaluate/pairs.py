@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _grid(pairs: list[Pair], similarity: list[float]) -> Grid:
-    """References above pictures, from the most to the least alike by SSIM."""
+    """References above pictures, from the most to the least similar by SSIM."""
     order = spread(sorted(range(len(pairs)), key=lambda i: -similarity[i]), SHOWN)
     rows = [[pairs[i][side].read() for i in order] for side in (1, 0)]
     titles = [f"SSIM {similarity[i]:.3f}" for i in order]

@@ -7,9 +7,9 @@ attributes that never does (`data.avatars.styles.HELD_OUT`), and those that name
 nothing else. The last ask for binding, the failure that the unCLIP paper names (section 7): each
 colour is there, but on the wrong thing.
 
-Pictures can be right and all alike. How varied those of one text are is told by the attributes that
-the text leaves open: the share of pairs of pictures in which they differ, beside that of renders
-which show what the text names and are otherwise drawn as the data is.
+Pictures can be right and all the same. How varied those of one text are shows in the attributes
+that the text leaves open: the share of pairs of pictures in which they differ, beside that of
+renders which show what the text names and are otherwise drawn as the data is.
 """
 
 import itertools
@@ -151,7 +151,7 @@ def score_generation(
 def variety(
     prompts: Sequence[Prompt], images: Float[Array | np.ndarray, "n h w 3"], classifier: Classifier
 ) -> float:
-    """How varied pictures of one text are: 0 where all are alike in what it leaves open.
+    """How varied pictures of one text are: 0 where all are the same in what it leaves open.
 
     prompts: one for each image; those of one text are equal. Over all pairs of pictures of a text,
     and all attributes that it does not name: the share that the classifier reads differently.
@@ -172,7 +172,7 @@ def variety(
 
 
 def fitting_faces(prompt: Prompt, count: int, seed: int = 0) -> list[Face]:
-    """Faces that show what `prompt` names, all else drawn as the data is."""
+    """Faces that show what `prompt` names, everything else drawn as in the data."""
     changes: dict[str, Any] = {**prompt.named}
     drawn = (
         replace(draw_face(seed, index, (MAIN_STYLE,), 1.0), **changes)

@@ -109,7 +109,7 @@ def build(config: DecoderStage) -> Stage:
 
 
 def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
-    """The stage over a source and a CLIP at hand; those of `config` are not looked at.
+    """The stage over a given source and CLIP; those of `config` are not looked at.
 
     Examples with an `"embedding"` are taken by it; of others it is computed.
     """

@@ -105,7 +105,7 @@ def build(config: UpsamplerStage) -> Stage:
 
 
 def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
-    """The stage over a source at hand; `config.data` is not looked at."""
+    """The stage over a given source; `config.data` is not looked at."""
     model, dtype = config.model, as_dtype(config.dtype)
     height, width = source[0]["image"].shape[:2]
     if min(height, width) < model.image_size:

@@ -131,7 +131,7 @@ def infer_upsampler(shapes: Mapping[str, Shape]) -> UNetConfig:
     """The network that both of the upsampler are, likewise."""
     first, last = (_below(p, shapes, (unet_guided.MARK,)) for p in (_FIRST, _LAST))
     if first != last:
-        raise ConvertError(f"the networks of {_FIRST} and {_LAST} differ, expected two alike")
+        raise ConvertError(f"the networks of {_FIRST} and {_LAST} differ, expected two equal ones")
     return unet_guided.infer_config(first, head_width=HEAD_WIDTH)
 
 
