@@ -1,7 +1,7 @@
 """The Python of the documentation runs: each page's blocks in order, in one namespace.
 
-A block that needs a download is fenced as ```python no-run. Numbers that make a page slow are
-replaced by smaller ones, here and nowhere else, and each of them has to be on the page.
+A block whose title is "needs a download" is not run. Numbers that make a page slow are replaced by
+smaller ones, here and nowhere else, and each of them has to be on the page.
 """
 
 import re
@@ -10,6 +10,7 @@ import pytest
 from helpers.paths import ROOT
 
 _BLOCK = re.compile(r"^```python([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+DOWNLOAD = 'title="needs a download"'
 
 # Pages with Python in them, and what is made smaller in each.
 TINY = "AvatarsConfig(name='tiny', description='', size=16, train=4, valid=2, test=2)"
@@ -45,7 +46,7 @@ def blocks(page: str) -> list[str]:
     found = []
     for match in _BLOCK.finditer(text):
         info, code = match[1].strip(), match[2]
-        assert info in ("", "no-run"), f"{page}: ```python {info}"
+        assert info in ("", DOWNLOAD), f"{page}: ```python {info}"
         if not info:
             found.append("\n" * text[: match.start(2)].count("\n") + code)
     return found
