@@ -8,14 +8,14 @@ import functools
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
@@ -27,6 +27,7 @@ DEFAULT_CONTEXT = 77
 # Contractions, runs of letters, single digits, runs of anything else: the pieces BPE merges within.
 _PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _WORD_END = "</w>"
+_TOKEN_OPTIONS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 class TokenizerError(ValueError):
@@ -147,7 +148,8 @@ def load_tokenizer(folder: str | Path, context_length: int | None = None) -> Tok
     """Reads `tokenizer.json`, or `vocab.json` + `merges.txt`, of a folder.
 
     Args:
-      folder: may also hold `tokenizer_config.json`, for the padding token and the length.
+      folder: may also hold `tokenizer_config.json`, for the padding token, the length and tokens
+        that were added, and `added_tokens.json`.
       context_length: tokens per row; None takes the folder's `model_max_length`, 77 if it has none.
 
     Raises `TokenizerError` where the folder has no tokenizer or one that is not CLIP's.
@@ -155,20 +157,22 @@ def load_tokenizer(folder: str | Path, context_length: int | None = None) -> Tok
     folder = Path(folder)
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            settings |= json.loads((folder / name).read_text())
+        settings |= _read_object(folder / name)
     try:
         backend = _read_backend(folder)
     except TokenizerError:
         raise
     except Exception as error:  # tokenizers raises bare Exception for a file it cannot read
         raise TokenizerError(f"cannot read the tokenizer in '{folder}': {error}") from error
-    length = context_length or settings.get("model_max_length", DEFAULT_CONTEXT)
+    _add_tokens(backend, folder, settings)
+    length = context_length or settings.get("model_max_length") or DEFAULT_CONTEXT
+    if isinstance(length, bool) or not isinstance(length, int | float) or not length >= 3:
+        raise TokenizerError(f"'{folder}' has model_max_length {length!r}, expected at least 3")
     if length > 100_000:  # transformers' "no limit" is 1e30
         length = DEFAULT_CONTEXT
     pad = settings.get("pad_token") or END
-    pad = pad["content"] if isinstance(pad, dict) else pad
-    pad_id = backend.token_to_id(pad)
+    pad = pad.get("content") if isinstance(pad, dict) else pad
+    pad_id = backend.token_to_id(pad) if isinstance(pad, str) else None
     if pad_id is None:
         raise TokenizerError(f"the padding token '{pad}' is not in the vocabulary of '{folder}'")
     return Tokenizer(backend, int(length), pad_id)
@@ -192,6 +196,48 @@ def _read_backend(folder: Path) -> Backend:
     raise TokenizerError(
         f"no '{TOKENIZER_NAME}' and no 'vocab.json' with 'merges.txt' in '{folder}'"
     )
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """The object in a JSON file, {} where there is no file."""
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise TokenizerError(f"'{file}' is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise TokenizerError(f"'{file}' holds a {type(found).__name__}, expected an object")
+    return found
+
+
+def _add_tokens(backend: Backend, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Adds the tokens that were added to the vocabulary, as transformers keeps them: in
+    `added_tokens.json`, and in `added_tokens_decoder` of `tokenizer_config.json`.
+
+    Raises `TokenizerError` for a token whose id is another's or leaves a gap.
+    """
+    decoder = settings.get("added_tokens_decoder") or {}
+    added: dict[int, AddedToken] = {}
+    try:
+        for token, number in _read_object(folder / "added_tokens.json").items():
+            added[int(number)] = AddedToken(token, normalized=False)
+        for number, options in decoder.items():
+            known = {k: bool(options[k]) for k in _TOKEN_OPTIONS if k in options}
+            added[int(number)] = AddedToken(options["content"], **known)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise TokenizerError(f"the added tokens in '{folder}' are damaged: {error!r}") from error
+    for number in sorted(added):
+        token = added[number]
+        if backend.token_to_id(token.content) is None:
+            add = backend.add_special_tokens if token.special else backend.add_tokens
+            add([token])
+        found = backend.token_to_id(token.content)
+        if found != number:
+            raise TokenizerError(
+                f"the added token '{token.content}' in '{folder}' has the id {number}, but is "
+                f"number {found} of the vocabulary"
+            )
 
 
 def _id(backend: Backend, token: str) -> int:

@@ -15,6 +15,8 @@ from clipdiff_jax.diffusion.grids import Spacing, Steps, step_grid
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
 from clipdiff_jax.diffusion.steps import Sampler, check_sampler
 
+TRAILING: Spacing = "trailing"
+
 
 class SamplingOptions(TypedDict, total=False):
     """The fields of `Sampling` as keywords of a call."""
@@ -24,7 +26,7 @@ class SamplingOptions(TypedDict, total=False):
     eta: Scale
     guidance: Scale | None
     threshold: Scale | None
-    spacing: Spacing
+    spacing: Spacing | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Sampling(Request):
       guidance: scale of classifier-free guidance; 1 is none, None the model's own.
       threshold: percentile of dynamic thresholding, such as 99.5, in place of clipping x0.
       spacing: "trailing" starts at the noisiest time, "linspace" has both ends, "leading" ends at
-        time 0.
+        time 0. None is the model's own, "trailing" where it has none.
 
     Everything but `sampler` and the number of steps is traced: changing it compiles nothing new.
     Raises `ValueError` for a number out of its range, an unknown name (with the nearest), and an
@@ -55,15 +57,19 @@ class Sampling(Request):
     threshold: Scale | None = option(
         None, "percentile of dynamic thresholding, such as 99.5", above=0, high=100
     )
-    spacing: Spacing = option("trailing", "how the times are spread over the schedule")
+    spacing: Spacing | None = option(
+        None, "how the times are spread over the schedule; the model's own if not given"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sampler(self.sampler)
-        step_grid(10**6, self.steps, self.spacing)  # the names; how many fit is the model's
+        step_grid(
+            10**6, self.steps, self.spacing or TRAILING
+        )  # the names; how many fit is the model's
         if self.sampler != "ddim" and isinstance(self.eta, (int, float)) and self.eta:
             raise ValueError(f"eta={self.eta:g} is of the sampler 'ddim', not of {self.sampler!r}")
 
     def times(self, schedule: NoiseSchedule) -> Int[np.ndarray, " steps_plus_1"]:
         """The grid on a schedule. Raises `ValueError` for more steps than it has times."""
-        return step_grid(schedule.num_steps, self.steps, self.spacing)
+        return step_grid(schedule.num_steps, self.steps, self.spacing or TRAILING)

@@ -6,9 +6,33 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from clipdiff_jax.core.types import Params
+from clipdiff_jax.diffusion.grids import Spacing
 from clipdiff_jax.diffusion.prediction import Target
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.unet import UNet, UNetConfig
+
+
+@dataclass(frozen=True)
+class OwnSampling:
+    """How a model is sampled where a call does not say otherwise.
+
+    Attributes:
+      bound: |x0| is clipped to it while sampling; None does not clip.
+      spacing: how the times are spread over the schedule, see `diffusion.grids`.
+      offset: added to every time, for `spacing` "leading".
+      ends_clean: whether the last step leads to the clean image, or to time 0.
+    """
+
+    bound: float | None = 1.0
+    spacing: Spacing = "trailing"
+    offset: int = 0
+    ends_clean: bool = True
+
+    def __post_init__(self) -> None:
+        if self.bound is not None and not self.bound > 0:
+            raise ValueError(f"bound is {self.bound}, expected a number above 0, or None")
+        if self.offset and self.spacing != "leading":
+            raise ValueError(f"offset {self.offset} is of the spacing 'leading' alone")
 
 
 @dataclass(frozen=True)
@@ -22,6 +46,7 @@ class DiffusionConfig:
       prediction: what the network outputs.
       learned_variance: whether the second half of the output is the variance.
       time_scale: times the index, it is what the network is told for the time.
+      sampling: how it is sampled where a call does not say otherwise.
     """
 
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -30,6 +55,7 @@ class DiffusionConfig:
     prediction: Target = "eps"
     learned_variance: bool = False
     time_scale: float = 1.0
+    sampling: OwnSampling = field(default_factory=OwnSampling)
 
     def __post_init__(self) -> None:
         if self.image_size % self.unet.stride:

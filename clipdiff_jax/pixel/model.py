@@ -105,7 +105,9 @@ class Diffusion:
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Float[Array, "n h w c"]:
-        """Samples images in [-1, 1], by default by DDIM over 50 evenly spaced times, x0 clipped.
+        """Samples images in [-1, 1], by default by DDIM over 50 evenly spaced times.
+
+        x0 is clipped, and times are spread, as `config.sampling` says.
 
         key: a seed or a key, then image i uses `fold_in(key, i)`; or [N] keys, one image for each,
             which depends on its own key alone.
@@ -122,13 +124,28 @@ class Diffusion:
         keys = picture_keys(key, jnp.arange(count))
         return _generate(
             self,
-            sampling.times(self.config.schedule),
+            self.times(sampling),
             keys,
             jnp.float32(sampling.eta),
             None if sampling.threshold is None else jnp.float32(sampling.threshold),
             self.check_classes(classes, len(keys)),
             sampler=sampling.sampler,
         )
+
+    def times(self, sampling: Sampling) -> Int[np.ndarray, " steps_plus_1"]:
+        """The grid a request asks of this model; where it says no spacing, the model's own.
+
+        Raises `ValueError` for more steps than the schedule has times.
+        """
+        schedule, own = self.config.schedule, self.config.sampling
+        if sampling.spacing is not None:
+            return sampling.times(schedule)
+        grid = sampling.replace(spacing=own.spacing).times(schedule)
+        if own.offset and isinstance(sampling.steps, (int, np.integer)):
+            grid[:-1] = np.minimum(grid[:-1] + own.offset, schedule.num_steps - 1)
+        if own.ends_clean or len(grid) == 2:
+            return grid
+        return grid[:-1] if grid[-2] == 0 else np.append(grid[:-1], np.int32(0))
 
     def check_classes(self, classes: Classes, count: int) -> Int[np.ndarray, " b"] | None:
         """The class of each of `count` images, or None where the model has none.
@@ -170,7 +187,8 @@ def _generate(
     size, channels = config.image_size, config.unet.in_channels
     start = step_noise(keys, len(times), (len(keys), size, size, channels))
     if threshold is None:
-        denoise = clip_x0(model.denoise, config.schedule)
+        bound = config.sampling.bound
+        denoise = model.denoise if bound is None else clip_x0(model.denoise, config.schedule, bound)
     else:
         denoise = dynamic_threshold(model.denoise, config.schedule, threshold)
     step = make_step(sampler, config.schedule, StepOptions(eta, config.learned_variance))

@@ -92,6 +92,48 @@ def test_unreadable_tokenizers(tmp_path, tokenizer):
         load_tokenizer(tmp_path)
 
 
+@pytest.mark.parametrize("kept", ["added_tokens.json", "tokenizer_config.json"])
+def test_added_tokens_are_part_of_a_vocabulary(tmp_path, tokenizer, kept):
+    vocabulary_files(tmp_path, tokenizer)
+    first = tokenizer.vocab_size
+    decoder = {
+        str(first + i): {"content": word, "lstrip": False, "normalized": False, "special": i == 1}
+        for i, word in enumerate(["<cat-toy>", "<mine>"])
+    }
+    added = {one["content"]: int(i) for i, one in decoder.items()}
+    document = added if kept == "added_tokens.json" else {"added_tokens_decoder": decoder}
+    (tmp_path / kept).write_text(json.dumps(document))
+    loaded = load_tokenizer(tmp_path, 32)
+    ids = loaded("a <cat-toy> face <mine>")[0]
+    assert list(ids[[2, 4]]) == [first, first + 1]
+    assert loaded.vocab_size == first + 2
+    np.testing.assert_array_equal(loaded(ODD), tokenizer(ODD))
+    for name, content in loaded.files().items():
+        (tmp_path / name).write_bytes(content)
+    np.testing.assert_array_equal(
+        load_tokenizer(tmp_path, 32)("a <cat-toy>"), loaded("a <cat-toy>")
+    )
+
+
+def test_damaged_settings_of_a_tokenizer(tmp_path, tokenizer):
+    vocabulary_files(tmp_path, tokenizer)
+    for name, content, message in (
+        ("added_tokens.json", {"<x>": tokenizer.vocab_size + 5}, "'<x>' .* has the id 5"),
+        ("added_tokens.json", {"<x>": "many"}, "added tokens .* damaged"),
+        ("added_tokens.json", [1], "holds a list"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"1": 2}}, "added tokens .* damaged"),
+        ("tokenizer_config.json", {"model_max_length": "long"}, "model_max_length 'long'"),
+        ("tokenizer_config.json", {"pad_token": ["!"]}, "padding token"),
+    ):
+        (tmp_path / name).write_text(json.dumps(content))
+        with pytest.raises(TokenizerError, match=message):
+            load_tokenizer(tmp_path)
+        (tmp_path / name).unlink()
+    (tmp_path / "tokenizer_config.json").write_text("[" * 100_000)
+    with pytest.raises(TokenizerError, match=r"tokenizer_config.json' is not JSON"):
+        load_tokenizer(tmp_path)
+
+
 @pytest.mark.parity
 def test_equal_to_transformers(tokenizer):
     transformers = pytest.importorskip("transformers")

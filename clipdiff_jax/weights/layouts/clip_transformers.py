@@ -5,6 +5,7 @@ Covers OpenAI's vision-transformer CLIPs and the OpenCLIP models published in th
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from clipdiff_jax.core.config import nearest
 from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig, init_params
 from clipdiff_jax.models.transformer import Activation
+from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import CONFIG_NAME, WEIGHTS_NAME, json_bytes, write_folder
 from clipdiff_jax.weights.folder import read_config as read_json
@@ -19,6 +21,7 @@ from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading, fill_param
 from clipdiff_jax.weights.layouts.image_processor import (
     PREPROCESSOR,
     Normalisation,
+    find_normalisation,
     read_processor,
     write_processor,
 )
@@ -76,6 +79,26 @@ TABLE = Table(
     ),
     ignored=("vision_model.embeddings.position_ids", "text_model.embeddings.position_ids"),
 )
+
+
+def _alone(tower: str, name: str) -> Table:
+    """The table of one tower, whose names have the prefix `tower`, or, as transformers 5 saves a
+    `CLIPTextModel`, none."""
+    prefix = f"{tower}."
+
+    def both(theirs: str) -> str | tuple[str, str]:
+        return (theirs, theirs.removeprefix(prefix)) if theirs.startswith(prefix) else theirs
+
+    rules = [(rule, rule.their_patterns[0]) for rule in TABLE.rules]
+    return Table(
+        name,
+        tuple(replace(rule, theirs=both(theirs)) for rule, theirs in rules),
+        ignored=(*TABLE.ignored, "embeddings.position_ids"),
+    )
+
+
+TEXT_TABLE = _alone("text_model", "CLIPTextModel of transformers")
+VISION_TABLE = _alone("vision_model", "CLIPVisionModel of transformers")
 
 
 def read_config(
@@ -224,9 +247,11 @@ def _matches(path: Path) -> bool:
 
 
 def _read(path: Path, reading: Reading) -> ClipWeights:
-    there = (path / PREPROCESSOR).is_file()
-    preprocessor = read_json(path, PREPROCESSOR) if there else None
-    config = read_config(read_json(path), preprocessor)
+    document = read_json(path)
+    with named(path):
+        config = read_config(document)
+    normalisation = find_normalisation(path, config.vision.image_size)
+    config = replace(config, image_mean=normalisation.mean, image_std=normalisation.std)
     init = functools.partial(init_params, config)
     params = fill_params(TABLE, open_tensors(path), init, reading.param_dtype)
     tokenizer = reading.tokenizer or load_tokenizer(path, config.text.context_length)

@@ -36,7 +36,7 @@ from clipdiff_jax.weights.layouts import (
     prior_diffusers,
     unet_diffusers,
 )
-from clipdiff_jax.weights.layouts.image_processor import PREPROCESSOR, read_processor
+from clipdiff_jax.weights.layouts.image_processor import find_normalisation
 from clipdiff_jax.weights.layouts.schedule_diffusers import read_scheduler
 from clipdiff_jax.weights.layouts.unclip_ours import check_parts
 from clipdiff_jax.weights.params import on_device
@@ -87,9 +87,9 @@ def read_configs(folder: Path) -> Configs:
 def tables(config: PartConfig) -> dict[str, tuple[str, Table]]:
     """Of each network of a part: the folder its weights are in and the table of their names."""
     if isinstance(config, TextEncoder):
-        return {"text": ("text_encoder", clip_transformers.TABLE)}
+        return {"text": ("text_encoder", clip_transformers.TEXT_TABLE)}
     if isinstance(config, ImageEncoder):
-        return {"vision": ("image_encoder", clip_transformers.TABLE)}
+        return {"vision": ("image_encoder", clip_transformers.VISION_TABLE)}
     if isinstance(config, Prior):
         return {"prior": ("prior", prior_diffusers.TABLE)}
     if isinstance(config, Decoder):
@@ -138,8 +138,8 @@ def _read_image(folder: Path) -> ImageEncoder:
         return ImageEncoder(tower, document.get("projection_dim", 512))
 
     config = _read(folder / "image_encoder", read)
-    of_size = functools.partial(read_processor, size=config.tower.image_size)
-    mean, std = _read(folder / "feature_extractor", of_size, PREPROCESSOR)
+    pictures, size = folder / "feature_extractor", config.tower.image_size
+    mean, std = find_normalisation(pictures, size, required=True)
     return replace(config, mean=mean, std=std)
 
 

@@ -161,7 +161,7 @@ def write_config(config: UNetConfig, image_size: int) -> dict[str, Any]:
     plain = 2 if config.residual_resampling else 0
     levels = range(len(config.channels))
     kinds = [1 if level in config.attention_levels else plain for level in levels]
-    return {
+    document = {
         "_class_name": "UNet2DModel",
         "sample_size": image_size,
         "in_channels": config.in_channels,
@@ -185,6 +185,13 @@ def write_config(config: UNetConfig, image_size: int) -> dict[str, Any]:
         "add_attention": config.middle_attention,
         "num_class_embeds": config.num_classes,
     }
+    again, heads = read_config(document), {"heads", "head_width"}  # compared as one above
+    names = vars(config).keys() - heads - {"remat"}
+    if other := sorted(n for n in names if getattr(again, n) != getattr(config, n)):
+        raise WeightsError(
+            f"diffusers' UNet2DModel cannot express this network's {', '.join(other)}"
+        )
+    return document
 
 
 def _resampling(document: Mapping[str, Any], down: Any) -> bool:
