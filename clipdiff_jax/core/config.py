@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 OVERRIDE = "--config."
+# Metadata of a field that came after configs had been written: with its default it is left out of
+# what is written, which so stays as it was.
+LATER = types.MappingProxyType({"later": True})
 
 
 class ConfigError(ValueError):
@@ -30,14 +33,28 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 def to_dict(value: Any) -> Any:
     """Turns a config into JSON-ready values; each dataclass carries its class name as `"type"`."""
+    return _to_dict(value, whole=False)
+
+
+def _to_dict(value: Any, whole: bool) -> Any:
+    """whole: with the fields that `LATER` leaves out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {
+            f.name: _to_dict(getattr(value, f.name), whole)
+            for f in dataclasses.fields(value)
+            if whole or not (f.metadata.get("later") and getattr(value, f.name) == _default(f))
+        }
         return {"type": type(value).__name__, **fields}
     if isinstance(value, dict):
-        return {key: to_dict(item) for key, item in value.items()}
+        return {key: _to_dict(item, whole) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [to_dict(item) for item in value]
+        return [_to_dict(item, whole) for item in value]
     return value
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    make = field.default_factory
+    return field.default if make is dataclasses.MISSING else make()
 
 
 def from_dict(cls: type[T], value: Any, where: str = "config") -> T:
@@ -81,7 +98,7 @@ def apply_overrides(config: T, overrides: Sequence[str]) -> T:
     The value is read as JSON where it is JSON (`3`, `1e-4`, `true`, `null`, `[1, 2]`, `{...}`) and
     as a string otherwise. Raises `ConfigError` for an unknown key or a value of the wrong type.
     """
-    tree = to_dict(config)
+    tree = _to_dict(config, whole=True)
     for override in overrides:
         path, sep, text = override.partition("=")
         if not sep:

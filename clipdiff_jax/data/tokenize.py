@@ -228,14 +228,14 @@ def _add_tokens(backend: Backend, folder: Path, settings: Mapping[str, Any]) -> 
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise TokenizerError(f"the added tokens in '{folder}' are damaged: {error!r}") from error
     for number in sorted(added):
-        token = added[number]
-        if backend.token_to_id(token.content) is None:
-            add = backend.add_special_tokens if token.special else backend.add_tokens
-            add([token])
-        found = backend.token_to_id(token.content)
+        one = added[number]
+        if backend.token_to_id(one.content) is None:
+            add = backend.add_special_tokens if one.special else backend.add_tokens
+            add([one])
+        found = backend.token_to_id(one.content)
         if found != number:
             raise TokenizerError(
-                f"the added token '{token.content}' in '{folder}' has the id {number}, but is "
+                f"the added token '{one.content}' in '{folder}' has the id {number}, but is "
                 f"number {found} of the vocabulary"
             )
 

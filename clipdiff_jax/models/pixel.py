@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from clipdiff_jax.core.config import LATER
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.diffusion.grids import Spacing
 from clipdiff_jax.diffusion.prediction import Target
@@ -55,7 +56,7 @@ class DiffusionConfig:
     prediction: Target = "eps"
     learned_variance: bool = False
     time_scale: float = 1.0
-    sampling: OwnSampling = field(default_factory=OwnSampling)
+    sampling: OwnSampling = field(default_factory=OwnSampling, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.image_size % self.unet.stride:

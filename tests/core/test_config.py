@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from clipdiff_jax.core.config import ConfigError, apply_overrides, from_dict, to_dict
+from clipdiff_jax.core.config import LATER, ConfigError, apply_overrides, from_dict, to_dict
 from clipdiff_jax.core.recipes import load_config
 
 
@@ -87,3 +87,21 @@ def test_config_files(tmp_path):
         load_config(tmp_path / "empty.py", Run)
     with pytest.raises(ConfigError, match=r"Did you mean 'good\.py'"):
         load_config(tmp_path / "goood.py", Run)
+
+
+@dataclass(frozen=True)
+class Inner:
+    a: int = 1
+
+
+@dataclass(frozen=True)
+class Outer:
+    b: int = 2
+    inner: Inner = field(default_factory=Inner, metadata=LATER)
+
+
+def test_a_field_that_came_later_is_written_where_it_says_something():
+    assert to_dict(Outer()) == {"type": "Outer", "b": 2}
+    changed = Outer(inner=Inner(3))
+    assert to_dict(changed)["inner"] == {"type": "Inner", "a": 3}
+    assert to_dict(apply_overrides(Outer(), ["inner.a=4"])) == to_dict(Outer(inner=Inner(4)))

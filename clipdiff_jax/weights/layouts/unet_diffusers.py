@@ -185,9 +185,9 @@ def write_config(config: UNetConfig, image_size: int) -> dict[str, Any]:
         "add_attention": config.middle_attention,
         "num_class_embeds": config.num_classes,
     }
-    again, heads = read_config(document), {"heads", "head_width"}  # compared as one above
-    names = vars(config).keys() - heads - {"remat"}
-    if other := sorted(n for n in names if getattr(again, n) != getattr(config, n)):
+    # Heads were compared above; they come back as a width.
+    again, compared = read_config(document), vars(config).keys() - {"heads", "head_width", "remat"}
+    if other := sorted(n for n in compared if getattr(again, n) != getattr(config, n)):
         raise WeightsError(
             f"diffusers' UNet2DModel cannot express this network's {', '.join(other)}"
         )
