@@ -93,7 +93,7 @@ def dry_run(stage: Stage, config: TrainConfig) -> str:
     lines = [
         f"devices      {mesh.size} ({dict(mesh.shape)})",
         f"parameters   {step.parameters:,}",
-        f"FLOPs a step {flops} (XLA's count; the body of a loop counts once)",
+        f"FLOPs/step   {flops} (XLA's count; the body of a loop counts once)",
         "memory per device:",
         *(f"  {name:<11} {size}" for name, size in mib.items()),
         f"compiled in  {seconds:.1f} s",
