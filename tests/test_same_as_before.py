@@ -7,25 +7,22 @@ versions on one machine are those of `references/before/digest.py`.
 import json
 import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from references.before.computations import BEFORE, COMPUTATIONS, thinned
+from references.before.resuming import resume_arguments
 
 import clipdiff_jax as cd
 
-sys.path.insert(0, str(Path(__file__).parent / "references" / "before"))
-from computations import BEFORE, COMPUTATIONS, thinned
-from resuming import resume_arguments
-
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 train, sample, evaluate = (
     runpy.run_path(str(ROOT / f"{name}.py"))["main"] for name in ("train", "sample", "evaluate")
 )
 EXPECTED = np.load(BEFORE / "expected" / "outputs.npz")
-SLOW = ("learned_unrolled", "learned_in_single_steps", "learned_from_noised")
 NOT_PORTABLE = ("learned_in_h_space",)
 
 
@@ -43,14 +40,7 @@ def before(tmp_path, monkeypatch):
     return copied
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
-        for name in COMPUTATIONS
-        if name not in NOT_PORTABLE
-    ],
-)
+@pytest.mark.parametrize("name", [name for name in COMPUTATIONS if name not in NOT_PORTABLE])
 def test_numbers(name):
     """To 5e-5 of each output's size, or of 1: with the compiler's optimisations and without them
     pictures differ by up to 7e-6, and embeddings of size 15 by up to 5e-5."""

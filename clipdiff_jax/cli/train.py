@@ -1,20 +1,15 @@
 """`clipdiff train`: read the recipe, build the stage, fit it."""
 
 import argparse
-import json
-import logging
 from pathlib import Path
 
 import jax
 
-from clipdiff_jax.core.config import to_dict
-from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.core.recipes import load_config, recipe_names, recipes_folder
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
 from clipdiff_jax.training.loop import fit
-
-logger = logging.getLogger(__name__)
+from clipdiff_jax.training.workdir import check_workdir, describe_workdir
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +42,9 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         print(dry_run(stage, config.train))
         return
-    _record(config, Path(args.workdir))
-    fit(stage, config.train, args.workdir)
+    workdir, data = Path(args.workdir), stage.source.fingerprint
+    check_workdir(config, data, workdir)
+    fit(stage, config.train, workdir, started=lambda: describe_workdir(config, data, workdir))
 
 
 def _epilog() -> str:
@@ -64,31 +60,3 @@ def _epilog() -> str:
             *(f"  {name:<{width}}  {what}" for name, what in names.items()),
         ]
     )
-
-
-def _record(config: RunConfig, workdir: Path) -> None:
-    """Keeps the config beside the run; says what changed where the run was started with another."""
-    if jax.process_index() != 0:
-        return
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "config.json"
-    tree = to_dict(config)
-    if path.is_file():
-        before = _leaves(json.loads(path.read_text()))
-        now = _leaves(tree)
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key):
-                logger.warning(
-                    "%s was %r when '%s' was started, is %r now",
-                    key, before.get(key), str(workdir), now.get(key),
-                )  # fmt: skip
-    write_whole(path, (json.dumps(tree, indent=2) + "\n").encode())
-
-
-def _leaves(tree: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    leaves: dict[str, object] = {}
-    for key, value in tree.items():
-        leaves |= _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    return leaves

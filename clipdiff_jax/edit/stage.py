@@ -191,7 +191,11 @@ class _Inverted:
 
     images: np.ndarray
     latents: np.ndarray
-    fingerprint: str = "inverted"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pictures; the latents are a function of them."""
+        return hashlib.sha256(np.ascontiguousarray(self.images).tobytes()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self.images)

@@ -6,7 +6,7 @@ do not depend on how often the run was stopped and resumed.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from clipdiff_jax.training.stage import Stage
 from clipdiff_jax.training.start import first_state, plan_state
 from clipdiff_jax.training.state import TrainState
 from clipdiff_jax.training.termination import Termination
+from clipdiff_jax.training.workdir import one_trainer
 
 
 class NotFinite(FloatingPointError):
@@ -41,23 +42,25 @@ def fit(
     workdir: str | Path | None = None,
     *,
     progress: bool = False,
+    started: Callable[[], None] | None = None,
 ) -> TrainState:
     """Trains `stage` to step `config.steps` and returns the final state.
 
     With a `workdir` the run resumes from its newest checkpoint, logs to `log.jsonl`, saves
     checkpoints under `checkpoints/` and exports the model to `model/`. On SIGTERM it saves, and
     raises `SystemExit(143)`. Without a `workdir` nothing touches the disk. `progress` shows a bar
-    in place of lines to the logger.
+    in place of lines to the logger. `started` is called once the state to go on from is there.
 
     Raises `NotFinite` and `OSError` for what cannot be written (a full disk), both with the last
-    good checkpoint kept, and `ConfigError` for a batch that does not divide over the devices.
+    good checkpoint kept, and `ConfigError` for a batch that does not divide over the devices and
+    for a folder in which another process is training.
     """
     folder = None if workdir is None else Path(workdir)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     mesh = make_mesh(config.mesh)
     log = RunLog(folder, tensorboard=config.tensorboard, quiet=progress)
-    with quiet_absl(), jax.set_mesh(mesh):
+    with quiet_absl(), one_trainer(folder), jax.set_mesh(mesh):
         checkpoints = None
         if folder is not None:
             checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint)
@@ -67,6 +70,8 @@ def fit(
         step = compile_step(stage, config, mesh, plan, frozen)
         state = first_state(stage, config, plan, checkpoints, log)
         done = int(state.step)
+        if started is not None:
+            started()
         data = batches(
             stage.source,
             batch_size=config.batch_size,
