@@ -75,7 +75,12 @@ def check_workdir(config: RunConfig, fingerprint: str, workdir: Path) -> None:
             )
         note = " (no longer bit for bit the unbroken run)" if name in DRIFTING else ""
         logger.warning(
-            "%s was %r when '%s' was started, is %r now%s", name, before, str(workdir), now, note
+            "%s was %r when '%s' was started, is %r now%s",
+            name,
+            before,
+            str(workdir),
+            now,
+            note,
         )
     if stored.is_file():
         of = json.loads(stored.read_text()).get("fingerprint")
