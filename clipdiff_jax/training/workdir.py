@@ -70,8 +70,8 @@ def check_workdir(config: RunConfig, fingerprint: str, workdir: Path) -> None:
         free = field in FREE or (field.startswith("data.") and stored.is_file())
         if name.startswith("stage.") and not free:
             raise ConfigError(
-                f"'{workdir}' was started with {name}={before!r}, not {now!r}: that is another thing "
-                "to learn. Use another --workdir"
+                f"'{workdir}' was started with {name}={before!r}, not {now!r}: that is another "
+                "thing to learn. Use another --workdir"
             )
         note = " (no longer bit for bit the unbroken run)" if name in DRIFTING else ""
         logger.warning(

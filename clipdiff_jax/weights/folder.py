@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,12 @@ from clipdiff_jax.weights.safetensors_file import read_safetensors
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 FORMAT_VERSION = 1
+# Whatever the layouts that can write put into a model folder.
+MODEL_FILES = (
+    CONFIG_NAME, WEIGHTS_NAME, "diffusion_pytorch_model.safetensors", "scheduler_config.json",
+    "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json",
+    "merges.txt", "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
@@ -78,9 +84,12 @@ def write_folder(
       weights: tensors by name, by name of their safetensors file.
       metadata: of each safetensors file.
 
-    Raises `OSError` that names the folder where it cannot be written, such as on a full disk.
+    Raises `OSError` that names the folder where it cannot be written, such as on a full disk, and
+    `WeightsError` where it holds anything that is no model's (`check_replaceable`): then nothing
+    is touched.
     """
     path = Path(path).absolute()
+    check_replaceable(path, (*files, *weights))
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -100,6 +109,37 @@ def write_folder(
             raise
         _sync(path.parent)
     return path
+
+
+def check_replaceable(path: Path, names: Iterable[str] = ()) -> None:
+    """Raises `WeightsError` where writing a model to `path` would destroy what is no model.
+
+    Replaced may be nothing, an empty folder, or a model folder and nothing else: its config says
+    what model it is, and every file in it is one that models consist of, or one of `names`.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    if not path.is_dir() or path.is_symlink():
+        raise WeightsError(f"'{path}' is no folder: nothing was written")
+    allowed = {*MODEL_FILES, *names}
+    found = sorted(path.iterdir())
+    foreign = [one.name for one in found if not one.is_file() or one.name not in allowed]
+    if found and not foreign and not _is_model(path):
+        foreign = [one.name for one in found]
+    if foreign:
+        listed = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
+        raise WeightsError(
+            f"'{path}' holds other files than a model's ({listed}): nothing was written. Give an "
+            "empty folder, or one that does not exist"
+        )
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        config = read_config(path)
+    except WeightsError:
+        return False
+    return any(key in config for key in ("kind", "_class_name", "model_type"))
 
 
 def _sync(path: Path) -> None:

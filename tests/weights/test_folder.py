@@ -58,13 +58,13 @@ def test_other_readers_understand_the_file(tmp_path):
 
 
 def test_replacing_leaves_nothing_behind(tmp_path):
-    save_folder(tmp_path / "m", CONFIG, PARAMS, extra_files={"old.txt": b""})
+    save_folder(tmp_path / "m", CONFIG, PARAMS, extra_files={"merges.txt": b""})
     save_folder(tmp_path / "m", {"kind": "other"}, {"b": jnp.zeros(1)})
     config, params = load_folder(tmp_path / "m")
     assert config["kind"] == "other"
     assert list(params) == ["b"]
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
-    assert not (tmp_path / "m" / "old.txt").exists()
+    assert not (tmp_path / "m" / "merges.txt").exists()
 
 
 def test_a_failed_write_leaves_the_old_folder(tmp_path):
@@ -114,3 +114,52 @@ def test_demo_folders_are_listed(tmp_path, monkeypatch):
     assert weights.demo_folder("base") == tmp_path / "base"
     with pytest.raises(WeightsError, match="there is: base"):
         weights.demo_folder("clip")
+
+
+def foreign(path):
+    (path / "mine.txt").write_text("precious")
+
+
+def foreign_folder(path):
+    (path / "sub").mkdir()
+    (path / "sub" / "mine.txt").write_text("precious")
+
+
+def foreign_config(path):
+    (path / "config.json").write_text('{"editor": "dark"}')
+
+
+def foreign_beside_a_model(path):
+    save_folder(path, CONFIG, PARAMS)
+    foreign(path)
+
+
+@pytest.mark.parametrize(
+    "put",
+    [foreign, foreign_folder, foreign_config, foreign_beside_a_model],
+    ids=lambda f: f.__name__,
+)
+def test_a_folder_with_other_files_is_left_as_it_is(tmp_path, put):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    put(folder)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    with pytest.raises(WeightsError, match="nothing was written"):
+        save_folder(folder, CONFIG, {"a": jnp.zeros(2)})
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_or_a_link_is_no_folder_to_replace(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for name in ("file", "link"):
+        with pytest.raises(WeightsError, match=f"{name}' is no folder"):
+            save_folder(tmp_path / name, CONFIG, PARAMS)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "m").mkdir()
+    assert load_folder(save_folder(tmp_path / "m", CONFIG, PARAMS))[0]["kind"] == "toy"
