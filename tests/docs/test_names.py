@@ -18,7 +18,7 @@ SOURCES = [
     *sorted((ROOT / "benchmarks").rglob("*.py")),
 ]
 _FILE = re.compile(r"`([\w-]+(?:/[\w-]+)*\.(?:py|md|ipynb))(?::\w+)?`")
-_NAME = re.compile(rf"`((?:{'|'.join(ROOMS)})(?:\.\w+)+)(?:\(.*?\))?`")
+_NAME = re.compile(rf"`((?:{'|'.join(ROOMS)})(?:\.(?!json|py)\w+)+)(?:\(.*?\))?`")
 HISTORY = ROOT / "CHANGELOG.md"  # tells of modules that are no more
 WRITTEN = {"glasses.py", "scores.md"}  # by the reader, by a command
 VARIABLES = {"clip": cd.Clip, "edit": cd.Edit, "unclip": cd.UnClip}  # named as rooms are
