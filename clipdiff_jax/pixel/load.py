@@ -11,9 +11,11 @@ from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.guided_flags import GuidedFlags
 from clipdiff_jax.weights.layout import DiffusionWeights, Layout, Reading
-from clipdiff_jax.weights.layouts import pixel_guided, pixel_ours
+from clipdiff_jax.weights.layouts import pixel_ddpm, pixel_guided, pixel_ours
 from clipdiff_jax.weights.layouts.pixel import LAYOUTS
-from clipdiff_jax.weights.loading import find_model, read_first
+from clipdiff_jax.weights.loading import check_part, find_model, read_first
+
+_WITH_FLAGS = (pixel_guided.LAYOUT, pixel_ddpm.LAYOUT)
 
 
 def save_diffusion(
@@ -30,6 +32,7 @@ def load_diffusion(
     param_dtype: DType = jnp.float32,
     revision: str | None = None,
     flags: GuidedFlags | None = None,
+    part: str | None = None,
     layouts: Sequence[Layout[DiffusionConfig, DiffusionWeights]] = LAYOUTS,
 ) -> Diffusion:
     """Loads a model.
@@ -42,8 +45,10 @@ def load_diffusion(
       dtype: what the network computes in.
       param_dtype: what parameters are kept in.
       revision: of a repository on the Hub.
-      flags: for a file of guided-diffusion or improved-diffusion whose training had others than
-        the defaults, such as `GuidedFlags(num_heads=4)`: nothing in the file tells.
+      flags: for a file whose training had others than the defaults, such as
+        `GuidedFlags(num_heads=4)`: nothing in the file tells.
+      part: which of several state dicts a file holds: "ema" of {"model": .., "ema": ..}, "4" of a
+        list, "ema_model" of names with that prefix. Needed where there are several.
       layouts: which are tried, in this order; add one of your own, see `weights.layout`.
 
     Where a source has no schedule beside its network it is DDPM's (Ho et al. 2020): 1000 linear
@@ -51,9 +56,10 @@ def load_diffusion(
     or of another kind.
     """
     path = find_model(source, "base", revision=revision)
-    if flags is not None and not pixel_guided.LAYOUT.matches(path):
-        found = "has a config" if path.is_dir() else "has not guided-diffusion's names"
-        raise WeightsError(f"'{path}' {found}: `flags` are for a file of guided-diffusion's")
-    reading = Reading(param_dtype=param_dtype, flags=flags)
+    if flags is not None and not any(one.matches(path) for one in _WITH_FLAGS):
+        found = "has a config" if path.is_dir() else "has not guided-diffusion's names, nor DDPM's"
+        raise WeightsError(f"'{path}' {found}: `flags` are for a file of weights alone")
+    check_part(path, part)
+    reading = Reading(param_dtype=param_dtype, flags=flags, part=part)
     config, params = read_first(layouts, path, reading)
     return Diffusion(config, params, dtype)

@@ -1,11 +1,14 @@
 """Checks of foreign `config.json`s: what a document says must be what our networks can be."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.models.pixel import DiffusionConfig
+from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.weights.errors import WeightsError
 
 
@@ -39,6 +42,45 @@ def sample_size(document: Mapping[str, Any]) -> int:
     if not isinstance(size, int):
         raise WeightsError(f"config.json has sample_size {size!r}, expected the side of an image")
     return size
+
+
+def learns_variance(unet: UNetConfig, channels: int | None, path: Path) -> bool:
+    """Whether a network of pictures alone has the variance among its outputs, by its channels.
+
+    channels: of the pictures, where the caller says it.
+
+    A super-resolution network takes the low-resolution picture beside x_t: 6 channels in, and 3
+    out, or 6 with the variance. Raises `WeightsError` that names it such where the channels can
+    mean that and the caller does not say otherwise.
+    """
+    taken, given = unet.in_channels, unet.out_channels
+    if channels is not None and channels != taken:
+        raise WeightsError(
+            f"'{path}' has a network of {taken} channels in and {given} out, which does not fit "
+            f"pictures of {channels} channels"
+        )
+    if 2 * given == taken or (channels is None and taken == given and taken in (2, 6)):
+        meant = "" if 2 * given == taken else f" (GuidedFlags(channels={taken}) where it is one)"
+        raise WeightsError(
+            f"'{path}' is an upsampler: its network takes {taken} channels, a low-resolution "
+            f"picture beside x_t, and gives {given}. `load_diffusion` is for networks of x_t alone"
+            f"{meant}"
+        )
+    if given not in (taken, 2 * taken):
+        raise WeightsError(
+            f"'{path}' has a network of {taken} channels in and {given} out, expected {taken} or "
+            f"{2 * taken} (with the variance) out"
+        )
+    return given == 2 * taken
+
+
+def log_guess(logger: logging.Logger, path: Path, config: DiffusionConfig) -> None:
+    """Says in the log what a file of weights alone leaves open, and what it is taken to be."""
+    logger.warning(
+        "nothing in '%s' tells its schedule, target, heads and image size: taking %s, %s and %d "
+        "px, as in the published models; give `flags` (GuidedFlags) for others",
+        path, config.schedule, config.prediction, config.image_size,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a file of guided-diffusion does not tell of its model, and its user has to.
+"""What a file of guided-diffusion or DDPM does not tell of its model, and its user has to.
 
 The defaults are those of most models:
 
@@ -13,6 +13,7 @@ The defaults are those of most models:
 from dataclasses import dataclass
 from typing import Literal
 
+from clipdiff_jax.diffusion.prediction import Target
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 
 
@@ -28,7 +29,11 @@ class GuidedFlags:
       diffusion_steps: of the noise schedule.
       noise_schedule: "linear", with end points scaled by 1000 / diffusion_steps, or "cosine".
       rescale_timesteps: the network is told the time out of 1000, whatever `diffusion_steps` is.
-      image_size: side of the images in pixels; None where the last level is at 8 x 8.
+      image_size: side of the images in pixels; None where the last level is at 8 x 8 (in files of
+        DDPM's names: where attention is at 16 x 16).
+      channels: of the images, for a network whose channels could be those of an upsampler (6 in
+        and 6 out); None where they could not.
+      prediction: what the network predicts.
     """
 
     num_head_channels: int = 64
@@ -38,6 +43,8 @@ class GuidedFlags:
     noise_schedule: Literal["linear", "cosine"] = "linear"
     rescale_timesteps: bool = False
     image_size: int | None = None
+    channels: int | None = None
+    prediction: Target = "eps"
 
     def __post_init__(self) -> None:
         if self.noise_schedule not in ("linear", "cosine"):

@@ -25,6 +25,7 @@ from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unclip import PartConfig
+from clipdiff_jax.weights.clip_flags import ClipFlags
 from clipdiff_jax.weights.guided_flags import GuidedFlags
 from clipdiff_jax.weights.params import on_device
 from clipdiff_jax.weights.tables import Table, import_params
@@ -41,13 +42,17 @@ class Reading:
     Attributes:
       param_dtype: what floating-point parameters become.
       tokenizer: of a CLIP, in place of the one beside the weights.
-      flags: what a file of guided-diffusion does not tell of its model; None for the defaults.
+      flags: what a file of pixel diffusion does not tell of its model; None where nothing is said.
+      clip_flags: what a bare file of a CLIP does not tell of it; None where nothing is said.
+      part: which of several state dicts of a file, see `weights.state_dicts`.
       parts: which parts of an unCLIP; None for all that are there.
     """
 
     param_dtype: DType = jnp.float32
     tokenizer: Tokenizer | None = None
     flags: GuidedFlags | None = None
+    clip_flags: ClipFlags | None = None
+    part: str | None = None
     parts: tuple[str, ...] | None = None
 
 

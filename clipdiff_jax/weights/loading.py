@@ -36,6 +36,12 @@ def find_model(
     return model_folder(locate(source, others, revision))
 
 
+def check_part(path: Path, part: str | None) -> None:
+    """Raises `WeightsError` where a `part` is asked of a folder, which has but one."""
+    if part is not None and path.is_dir():
+        raise WeightsError(f"'{path}' is a folder: `part` is of a file of several state dicts")
+
+
 def read_first(layouts: Sequence[Layout[Any, Weights]], path: Path, reading: Reading) -> Weights:
     """Reads `path` by the first layout that matches it; raises what `first_match` and it raise."""
     return first_match(layouts, path).read(path, reading)

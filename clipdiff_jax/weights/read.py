@@ -7,10 +7,12 @@ format), the latter without torch and without executing anything they contain (s
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.safetensors_file import read_safetensors
+from clipdiff_jax.weights.state_dicts import SeveralPartsError, choose
 from clipdiff_jax.weights.torch_file import Tensors, read_torch
 
 SAFETENSORS_SUFFIXES = (".safetensors",)
@@ -20,17 +22,32 @@ _STEMS = ("model", "diffusion_pytorch_model", "pytorch_model")
 _VARIANTS = ("", ".fp16")
 
 
-def open_tensors(path: str | Path, part: str | None = None) -> Tensors:
+def open_tensors(path: str | Path, part: str | None = None, *, strip: bool = True) -> Tensors:
     """Opens a weight file, or the weights of a folder.
 
     Args:
       path: file, or folder of a transformers or diffusers model.
-      part: which of several state dicts a torch file holds, such as "ema"; None where there is
-        but one. A row of tensors is read under the names "0", "1", ...
+      part: which of several state dicts a file holds, such as "ema"; None where there is but one.
+        A row of tensors is read under the names "0", "1", ...
+
+      strip: drop what tools put before every name, see `state_dicts`.
 
     Raises `WeightsError` where nothing is there, for a file that is damaged or incomplete, and
     for a pickle that holds anything but tensors.
     """
+    return open_state(path, part, strip=strip).tensors
+
+
+class State(NamedTuple):
+    """The tensors of a file, and whether they lay below something else: beside an optimiser, or
+    behind a wrapper's prefix, as training leaves them and releases do not."""
+
+    tensors: Tensors
+    wrapped: bool
+
+
+def open_state(path: str | Path, part: str | None = None, *, strip: bool = True) -> State:
+    """The same, with what is known of how the file was made."""
     path = Path(path)
     if path.is_dir():
         path = find_weights(path)
@@ -38,21 +55,38 @@ def open_tensors(path: str | Path, part: str | None = None) -> Tensors:
         siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
         raise WeightsError(f"no file '{path}'.{nearest(path.name, siblings)}")
     if path.name.endswith(".index.json"):
-        return _read_shards(path)
+        return _chosen(path, _read_shards(path), part, strip)
     if path.suffix in SAFETENSORS_SUFFIXES:
-        return read_safetensors(path)
+        return _chosen(path, read_safetensors(path), part, strip)
     if path.suffix in TORCH_SUFFIXES:
-        return read_torch(path, part)
+        tensors, rest, nested = read_torch(path, part)
+        chosen, wrapped = _chosen(path, tensors, rest, strip)
+        return State(chosen, nested or wrapped)
     known = (*SAFETENSORS_SUFFIXES, *TORCH_SUFFIXES)
     raise WeightsError(f"'{path}' has none of the endings {', '.join(known)}")
 
 
 def file_has(path: str | Path, name: str) -> bool:
-    """Whether `path` is a weight file with a tensor of this name; raises what `open_tensors` does.
+    """Whether `path` is a weight file with a tensor of this name, in any of its state dicts.
 
-    A file of another kind raises too: that tells more than that it has not the tensor.
+    Raises what `open_tensors` does. A file of another kind raises too: that tells more than that it
+    has not the tensor.
     """
-    return Path(path).is_file() and name in open_tensors(path)
+    if not Path(path).is_file():
+        return False
+    try:
+        return name in open_tensors(path)
+    except SeveralPartsError as error:
+        return any(name in open_tensors(path, part) for part in error.parts)
+
+
+def _chosen(path: Path, tensors: Tensors, part: str | None, strip: bool) -> State:
+    try:
+        return State(*choose(tensors, part, strip))
+    except SeveralPartsError as error:
+        raise SeveralPartsError(error.parts, path) from error
+    except WeightsError as error:
+        raise WeightsError(f"'{path}': {error}") from error
 
 
 def find_weights(folder: Path) -> Path:

@@ -9,11 +9,12 @@ import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.state_dicts import SeveralPartsError
 from clipdiff_jax.weights.torch_pickle import Record, TensorRef, read_pickle
 
 Tensors = dict[str, np.ndarray]
@@ -24,8 +25,17 @@ _MAX_PICKLE = 2**28  # bytes; the pickle of a model holds names and shapes only
 _MAX_DEPTH, _MAX_NODES = 64, 100_000
 
 
-def read_torch(path: Path, part: str | None = None) -> Tensors:
-    """Opens torch's file -> {name: array}, lazily.
+class TorchState(NamedTuple):
+    """A state dict: its tensors, what of the asked `part` is no entry of the file but may be a
+    prefix of the names, and whether it lay beside other things."""
+
+    tensors: Tensors
+    part: str | None
+    nested: bool
+
+
+def read_torch(path: Path, part: str | None = None) -> TorchState:
+    """Opens a state dict of torch's file, lazily.
 
     part: which of several state dicts it holds, such as "ema"; None where there is but one. A row
     of tensors is read under the names "0", "1", ...
@@ -40,13 +50,15 @@ def read_torch(path: Path, part: str | None = None) -> Tensors:
             return _read_zip(path, part)
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _read_legacy(path, data, part)
+    except SeveralPartsError as error:
+        raise SeveralPartsError(error.parts, path) from error
     except WeightsError as error:
         if str(path) in str(error):
             raise
         raise WeightsError(f"'{path}': {error}") from error
 
 
-def _read_zip(path: Path, part: str | None) -> Tensors:
+def _read_zip(path: Path, part: str | None) -> TorchState:
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
         pickles = [n for n in members if n.count("/") == 1 and n.endswith("/data.pkl")]
@@ -82,7 +94,7 @@ def _read_zip(path: Path, part: str | None) -> Tensors:
     return _arrays(tree, part, numbers)
 
 
-def _read_legacy(path: Path, data: mmap.mmap, part: str | None) -> Tensors:
+def _read_legacy(path: Path, data: mmap.mmap, part: str | None) -> TorchState:
     """Pickles in a row (magic, protocol, system, object, keys), then each key's count and numbers.
 
     The format before torch 1.6.
@@ -129,33 +141,29 @@ def _numbers(whole: np.ndarray, begin: int, size: int, tensor: TensorRef) -> np.
     return np.frombuffer(whole, dtype, count, begin) if count else np.zeros(0, dtype)
 
 
-def _arrays(tree: Any, part: str | None, numbers: Any) -> Tensors:
+def _arrays(tree: Any, part: str | None, numbers: Any) -> TorchState:
     """The tensors of the state dict in what a pickle built; names of nested modules are joined."""
-    state = _state_dict(tree, part)
-    tensors = {
-        name: leaf.view(numbers(leaf)) for name, leaf in _walk(state) if isinstance(leaf, TensorRef)
-    }
-    prefix = "module."  # of torch's data parallel wrapper
-    if tensors and all(name.startswith(prefix) for name in tensors):
-        tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
-    return tensors
+    state, part, nested = _state_dict(tree, part)
+    refs = {name: leaf for name, leaf in _walk(state) if isinstance(leaf, TensorRef)}
+    return TorchState({name: ref.view(numbers(ref)) for name, ref in refs.items()}, part, nested)
 
 
-def _state_dict(tree: Any, part: str | None) -> Any:
-    if isinstance(tree, Record) or (part is None and _has_tensors(tree)):
-        return tree
-    if part is None and isinstance(tree, tuple | list) and _are_tensors(tree):
-        return tree
+def _state_dict(tree: Any, part: str | None) -> tuple[Any, str | None, bool]:
+    """The state dict that is meant, what of `part` is left to find in it, and whether the file
+    holds it beside other things."""
+    if isinstance(tree, Record):
+        return tree, part, False
     candidates = {str(key): value for key, value in _children(tree) if _has_tensors(value)}
+    if part is not None and part in candidates:
+        return candidates[part], None, True
+    if _has_tensors(tree) or (isinstance(tree, tuple | list) and _are_tensors(tree)):
+        return tree, part, False
+    if len(candidates) == 1:
+        return next(iter(candidates.values())), part, True
     if part is not None:
-        if part not in candidates:
-            found = ", ".join(candidates) or "none"
-            raise WeightsError(f"no state dict '{part}'; there is: {found}")
-        return candidates[part]
-    if len(candidates) != 1:
         found = ", ".join(candidates) or "none"
-        raise WeightsError(f"expected one state dict, found {found}; choose one with `part`")
-    return next(iter(candidates.values()))
+        raise WeightsError(f"no state dict '{part}'; there is: {found}")
+    raise SeveralPartsError(list(candidates))
 
 
 def _has_tensors(tree: Any) -> bool:

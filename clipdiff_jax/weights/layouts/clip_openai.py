@@ -6,6 +6,7 @@ off the names and shapes.
 """
 
 import functools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from clipdiff_jax.models.clip import (
     init_params,
 )
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
+from clipdiff_jax.weights.clip_flags import ClipFlags
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading, fill_params
-from clipdiff_jax.weights.read import file_has, open_tensors
+from clipdiff_jax.weights.read import Tensors, file_has, open_state
 from clipdiff_jax.weights.tables import (
     CONV,
     LINEAR,
@@ -32,6 +34,8 @@ from clipdiff_jax.weights.tables import (
     batch_norm,
     norm,
 )
+
+logger = logging.getLogger(__name__)
 
 MARK = "token_embedding.weight"  # a name that no other layout of a file has
 _HEAD_WIDTH = 64  # of every published CLIP
@@ -118,12 +122,14 @@ def table(config: CLIPConfig) -> Table:
     return _resnet_table(vision)
 
 
-def infer_config(shapes: Mapping[str, Shape]) -> CLIPConfig:
-    """The architecture from names and shapes.
+def infer_config(shapes: Mapping[str, Shape], flags: ClipFlags | None = None) -> CLIPConfig:
+    """The architecture from names and shapes, and what they do not tell from `flags`.
 
-    Heads are 64 channels wide, as in all of OpenAI's models. Raises `ConvertError` where the names
-    are not OpenAI's.
+    Without flags it is as in all of OpenAI's models: heads are 64 channels wide, the activation is
+    QuickGELU. Raises `ConvertError` where the names are not OpenAI's, and for heads that do not
+    divide a width.
     """
+    flags = flags or ClipFlags()
     needed = (MARK, "positional_embedding", "text_projection")
     lacking = [name for name in needed if name not in shapes]
     if lacking:
@@ -135,7 +141,8 @@ def infer_config(shapes: Mapping[str, Shape]) -> CLIPConfig:
         context_length=context,
         width=width,
         depth=_count(shapes, "transformer.resblocks.{}.ln_1.weight"),
-        heads=max(1, width // _HEAD_WIDTH),
+        heads=_heads(width, flags.text_heads),
+        activation=flags.activation,
         mlp_width=shapes["transformer.resblocks.0.mlp.c_fc.weight"][0],
         eos_token_id=LEGACY_EOS_TOKEN_ID,
     )
@@ -148,7 +155,8 @@ def infer_config(shapes: Mapping[str, Shape]) -> CLIPConfig:
                 patch_size=patch,
                 width=width,
                 depth=_count(shapes, "visual.transformer.resblocks.{}.ln_1.weight"),
-                heads=max(1, width // _HEAD_WIDTH),
+                heads=_heads(width, flags.vision_heads),
+                activation=flags.activation,
                 mlp_width=shapes["visual.transformer.resblocks.0.mlp.c_fc.weight"][0],
             ),
             text,
@@ -167,12 +175,41 @@ def infer_config(shapes: Mapping[str, Shape]) -> CLIPConfig:
             image_size=round((positions - 1) ** 0.5) * 4 * 2 ** (stages - 1),
             width=width,
             depths=depths,
-            heads=max(1, channels // _HEAD_WIDTH),
+            heads=_heads(channels, flags.vision_heads),
             expansion=shapes["visual.layer1.0.conv3.weight"][0] // width,
         ),
         text,
         projection_dim=projection,
     )
+
+
+def _heads(width: int, heads: int | None) -> int:
+    if heads is None:
+        return max(1, width // _HEAD_WIDTH)
+    if width % heads:
+        raise ConvertError(f"{heads} heads do not divide the width {width}")
+    return heads
+
+
+def _flags(path: Path, wrapped: bool, tensors: Tensors, reading: Reading) -> ClipFlags | None:
+    """What the caller says of a file, or what is known of its kind.
+
+    OpenAI's files are known by their settings. What training left (below a `state_dict`, behind a
+    `module.`) is none of OpenAI's, and how it was trained is asked for.
+    """
+    if reading.clip_flags is not None or all(name in tensors for name in _SETTINGS):
+        return reading.clip_flags
+    if wrapped:
+        raise WeightsError(
+            f"'{path}' is a checkpoint of a training, and nothing in it tells its activation and "
+            "its heads: give `flags`, such as ClipFlags(activation='gelu')"
+        )
+    logger.warning(
+        "nothing in '%s' tells its activation and heads: taking OpenAI's, QuickGELU and heads 64 "
+        "wide; give `flags` (ClipFlags) for others",
+        path,
+    )
+    return None
 
 
 def _count(shapes: Mapping[str, Shape], pattern: str, start: int = 0) -> int:
@@ -187,8 +224,9 @@ def _matches(path: Path) -> bool:
 
 
 def _read(path: Path, reading: Reading) -> ClipWeights:
-    tensors = open_tensors(path)
-    config = infer_config({name: array.shape for name, array in tensors.items()})
+    tensors, wrapped = open_state(path, reading.part)
+    flags = _flags(path, wrapped, tensors, reading)
+    config = infer_config({name: array.shape for name, array in tensors.items()}, flags)
     if reading.tokenizer is None:
         raise WeightsError(
             f"'{path}' holds weights only: give `tokenizer`, for OpenAI's models that of any "

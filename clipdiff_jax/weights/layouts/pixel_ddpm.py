@@ -5,11 +5,14 @@ and shapes, and the schedule is the paper's.
 """
 
 import functools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.unet import UNetConfig
+from clipdiff_jax.weights.documents import learns_variance, log_guess
+from clipdiff_jax.weights.guided_flags import GuidedFlags
 from clipdiff_jax.weights.layout import DiffusionWeights, Layout, Reading, fill_params
 from clipdiff_jax.weights.read import file_has, open_tensors
 from clipdiff_jax.weights.tables import (
@@ -22,6 +25,8 @@ from clipdiff_jax.weights.tables import (
     affine,
     norm,
 )
+
+logger = logging.getLogger(__name__)
 
 ATTENTION_SIZE = 16
 MARK = "temb.dense.0.weight"  # a name that no other layout has
@@ -117,10 +122,19 @@ def _matches(path: Path) -> bool:
 
 
 def _read(path: Path, reading: Reading) -> DiffusionWeights:
-    tensors = open_tensors(path)
+    tensors = open_tensors(path, reading.part)
     unet = infer_config({name: array.shape for name, array in tensors.items()})
-    learned = unet.out_channels == 2 * unet.in_channels
-    config = DiffusionConfig(unet, infer_size(unet), learned_variance=learned)
+    flags = reading.flags or GuidedFlags()
+    config = DiffusionConfig(
+        unet,
+        flags.image_size or infer_size(unet),
+        flags.schedule,
+        flags.prediction,
+        learns_variance(unet, flags.channels, path),
+        flags.time_scale,
+    )
+    if reading.flags is None:
+        log_guess(logger, path, config)
     init = functools.partial(init_params, config)
     return DiffusionWeights(config, fill_params(TABLE, tensors, init, reading.param_dtype))
 

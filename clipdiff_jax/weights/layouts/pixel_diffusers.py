@@ -5,10 +5,11 @@ or in `scheduler`. Where there is none the schedule is DDPM's.
 """
 
 import functools
+import logging
 from pathlib import Path
 
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
-from clipdiff_jax.weights.documents import named, sample_size
+from clipdiff_jax.weights.documents import learns_variance, named, sample_size
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import CONFIG_NAME, json_bytes, read_config, write_folder
 from clipdiff_jax.weights.layout import DiffusionWeights, Layout, Reading, fill_params
@@ -22,6 +23,8 @@ from clipdiff_jax.weights.layouts.schedule_diffusers import (
 )
 from clipdiff_jax.weights.read import open_tensors
 from clipdiff_jax.weights.tables import Table, export_params
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -58,10 +61,15 @@ def _read(path: Path, reading: Reading) -> DiffusionWeights:
     document = read_config(network)
     with named(network):
         unet, size = unet_diffusers.read_config(document), sample_size(document)
-    learned = unet.out_channels == 2 * unet.in_channels
+    learned = learns_variance(unet, None, network)
     place = _scheduler(path, network)
     if place is None:
         config = DiffusionConfig(unet, size, learned_variance=learned)
+        logger.warning(
+            "no %s with '%s': taking DDPM's schedule, and noise for what is predicted; put one "
+            "beside it for others",
+            SCHEDULER, network,
+        )  # fmt: skip
     else:
         scheduler = read_config(place, SCHEDULER)
         with named(place):

@@ -5,14 +5,18 @@ The architecture is read off the names and shapes (`unet_guided`), and what they
 """
 
 import functools
+import logging
 from pathlib import Path
 
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
+from clipdiff_jax.weights.documents import learns_variance, log_guess
 from clipdiff_jax.weights.guided_flags import GuidedFlags
 from clipdiff_jax.weights.layout import DiffusionWeights, Layout, Reading, fill_params
 from clipdiff_jax.weights.layouts import unet_guided
 from clipdiff_jax.weights.read import file_has, open_tensors
 from clipdiff_jax.weights.tables import Table
+
+logger = logging.getLogger(__name__)
 
 
 def _matches(path: Path) -> bool:
@@ -20,7 +24,7 @@ def _matches(path: Path) -> bool:
 
 
 def _read(path: Path, reading: Reading) -> DiffusionWeights:
-    flags, tensors = reading.flags or GuidedFlags(), open_tensors(path)
+    flags, tensors = reading.flags or GuidedFlags(), open_tensors(path, reading.part)
     unet = unet_guided.infer_config(
         {name: array.shape for name, array in tensors.items()},
         head_width=flags.num_head_channels,
@@ -30,9 +34,12 @@ def _read(path: Path, reading: Reading) -> DiffusionWeights:
         unet,
         flags.image_size or unet_guided.infer_size(unet),
         flags.schedule,
-        learned_variance=unet.out_channels == 2 * unet.in_channels,
+        flags.prediction,
+        learned_variance=learns_variance(unet, flags.channels, path),
         time_scale=flags.time_scale,
     )
+    if reading.flags is None:
+        log_guess(logger, path, config)
     table = unet_guided.table(unet, flags.new_attention_order)
     init = functools.partial(init_params, config)
     return DiffusionWeights(config, fill_params(table, tensors, init, reading.param_dtype))

@@ -125,7 +125,7 @@ def _statistics(folder: Path) -> Tensors:
 
 def _open(file: Path) -> Tensors:
     """Karlo's own files keep their tensors below `state_dict`, OpenAI's does not."""
-    return open_tensors(file, "state_dict" if file.suffix == ".ckpt" else None)
+    return open_tensors(file, "state_dict" if file.suffix == ".ckpt" else None, strip=False)
 
 
 def _shapes(file: Path) -> dict[str, Shape]:
