@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from clipdiff_jax.core.request import Number
+from clipdiff_jax.pictures.results import Existing, Results
 
 DEMO = "demo"
 OUT = "out"
@@ -41,6 +42,15 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=16, metavar="N", help="pictures computed at once (16)"
     )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--overwrite", action="store_true",
+        help="replace pictures of an earlier run in the folder (default: refuse)",
+    )  # fmt: skip
+    existing.add_argument(
+        "--skip-existing", action="store_true",
+        help="go on with a run that was stopped: keep its pictures and make the rest",
+    )  # fmt: skip
 
 
 def check_results(args: argparse.Namespace) -> None:
@@ -62,14 +72,17 @@ def check_between(option: str, value: Number, low: Number, high: Number) -> None
         raise ValueError(f"{option} {value:g}, expected a number from {low} to {high}")
 
 
-def out_folder(args: argparse.Namespace, command: str) -> Path:
+def results_of(args: argparse.Namespace, command: str) -> Results:
     """The folder given, or the first of "out/COMMAND-1", "out/COMMAND-2" that does not exist."""
+    existing: Existing = (
+        "overwrite" if args.overwrite else "skip" if args.skip_existing else "refuse"
+    )
     if args.out is not None:
-        return Path(args.out)
+        return Results(Path(args.out), existing)
     number = 1
     while (folder := Path(OUT) / f"{command}-{number}").exists():
         number += 1
-    return folder
+    return Results(folder, existing)
 
 
 def place(source: str | Path) -> str:

@@ -13,8 +13,8 @@ from clipdiff_jax.cli.arguments import (
     add_results,
     check_results,
     free_name,
-    out_folder,
     place,
+    results_of,
 )
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.options import add_options, from_args
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
             f"{len(args.edit)} --edit need as many --ratios, got {len(editing.ratios)}"
         )
     places, edits = [place(path) for path in args.edit], [load_edit(path) for path in args.edit]
-    base, out = load_base(args.model, args.dtype), out_folder(args, COMMAND)
+    base, results = load_base(args.model, args.dtype), results_of(args, COMMAND)
     maker = _maker(base, edits)
     sources = read_sources(args.images, base.config.image_size, args.on_error)
     common = {
@@ -79,9 +79,9 @@ def run(args: argparse.Namespace) -> None:
             name = free_name(source.path.stem + suffix, taken)
             made = {**described_source(source), "index": index, "file": name}
             records.append({**common, **one.to_dict(), **meant, **made})
-    make([Job(maker, records, by_path(sources))], out, args.batch_size)
+    make([Job(maker, records, by_path(sources))], results, args.batch_size)
     labels = [_label(edits, one.strength, len(strengths)) for one in strengths]
-    save_beside_sources(out, records, sources, labels)
+    save_beside_sources(results.folder, records, sources, labels)
 
 
 def maker_of(record: Record) -> Maker:
@@ -91,7 +91,7 @@ def maker_of(record: Record) -> Maker:
 
 
 def save_beside_sources(
-    out: Path, records: Sequence[Record], sources: Sequence[Source], labels: Sequence[str]
+    folder: Path, records: Sequence[Record], sources: Sequence[Source], labels: Sequence[str]
 ) -> None:
     """A column for each source: itself above what was made of it.
 
@@ -99,9 +99,9 @@ def save_beside_sources(
     """
     groups = []
     for i, source in enumerate(sources):
-        made = [cell(out / record["file"]) for record in records[i :: len(sources)]]
+        made = [cell(folder / record["file"]) for record in records[i :: len(sources)]]
         groups.append(Group(source.path.stem, [source.image, *made]))
-    save_columns(out, groups, ["original", *labels])
+    save_columns(folder, groups, ["original", *labels])
 
 
 def _maker(base: Diffusion, edits: Sequence[Edit]) -> Maker:

@@ -9,7 +9,7 @@ from clipdiff_jax.cli.arguments import (
     add_results,
     check_at_least,
     check_results,
-    out_folder,
+    results_of,
 )
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.options import add_options, given, option_name
@@ -43,14 +43,14 @@ def run(args: argparse.Namespace) -> None:
     check_results(args)
     if args.count is not None:
         check_at_least("--count", args.count, 1)
-    out = out_folder(args, COMMAND)
+    results = results_of(args, COMMAND)
     if texts := prompts.read_prompts(args):
-        return prompts.generate(args, texts, out)
+        return prompts.generate(args, texts, results)
     options = given(args, prompts.OPTIONS)
     if options or (args.model != DEMO and is_unclip(args.model)):
         reason = option_name(options[0]) if options else f"the model '{args.model}'"
         raise ValueError(f"{reason} is for pictures from texts: give --prompt")
-    unconditional.generate(args, out)
+    unconditional.generate(args, results)
 
 
 def maker_of(record: Record) -> Maker:

@@ -14,7 +14,7 @@ from clipdiff_jax.cli.arguments import (
     check_at_least,
     check_results,
     free_name,
-    out_folder,
+    results_of,
 )
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.options import add_options, from_args
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     drawing = from_args(INVERTED, args)
     if len(image_files(args.images)) < 2:
         raise ValueError("interpolate needs at least 2 pictures, got 1")
-    model, out = load_model(args.model, args.dtype), out_folder(args, COMMAND)
+    model, results = load_model(args.model, args.dtype), results_of(args, COMMAND)
     maker = _maker(model)
     assert maker.size is not None
     sources = read_sources(args.images, maker.size, args.on_error)
@@ -90,10 +90,10 @@ def run(args: argparse.Namespace) -> None:
             for theta, name in zip(thetas, names, strict=True)
         ]
         ways.append(Way(f"{first.path.stem} - {second.path.stem}", records, (first, second)))
-    make_ways(maker, ways, [f"theta {theta:.2g}" for theta in thetas], out, args.batch_size)
+    make_ways(maker, ways, [f"theta {theta:.2g}" for theta in thetas], results, args.batch_size)
     if args.animate is not None:
         frames = [record for way in ways for record in way.records[way is not ways[0] :]]
-        save_animation(args, out, frames, f"animation.{args.animate}")
+        save_animation(args, results.folder, frames, f"animation.{args.animate}")
 
 
 def maker_of(record: Record) -> Maker:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,8 @@ from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.sources import Sources
 from clipdiff_jax.core.batching import filled_batches
-from clipdiff_jax.pictures.records import Record, add_to_manifest, save_picture
+from clipdiff_jax.pictures.records import MANIFEST, Record
+from clipdiff_jax.pictures.results import Results
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,29 @@ class Job(NamedTuple):
     sources: Sources
 
 
-def make(jobs: Sequence[Job], out: Path, batch_size: int) -> None:
-    """Computes and saves the picture of every record, and the manifest.
+def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
+    """Computes the pictures of the records that remain to be made, and saves them as they are.
 
-    Raises `NotADirectoryError` where `out` is a file. The folder appears with the first picture.
+    Raises what `Results.remaining` raises, before anything is computed.
     """
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"'{out}' is a file, expected a folder for the results")
-    settings = [(job, setting) for job in jobs for setting in _settings(job)]
     records = [record for job in jobs for record in job.records]
-    size = min(batch_size, max(len(setting) for _, setting in settings))
-    with tqdm(total=len(records), unit="img") as bar:
+    left = {id(record) for record in results.remaining(records)}
+    todo = [
+        job._replace(records=[record for record in job.records if id(record) in left])
+        for job in jobs
+    ]
+    settings = [(job, setting) for job in todo for setting in _settings(job)]
+    size = min(batch_size, max((len(setting) for _, setting in settings), default=1))
+    with tqdm(total=len(left), unit="img") as bar:
         for job, setting in settings:
             for batch, count in filled_batches(setting, size):
                 images = np.asarray(job.maker.compute(batch, job.sources))
                 for record, image in zip(batch[:count], images[:count], strict=True):
-                    save_picture(out / record["file"], image, record)
+                    results.save(record, image)
                 bar.update(count)
-    manifest = add_to_manifest(out, records)
-    print(f"{len(records)} pictures and {manifest.name} are in '{out}'")
+    results.finish(records)
+    kept = f" ({len(records) - len(left)} were there)" if len(left) < len(records) else ""
+    print(f"{len(left)} pictures{kept} and {MANIFEST} are in '{results.folder}'")
 
 
 def _settings(job: Job) -> Iterator[list[Record]]:
@@ -72,4 +76,5 @@ def _settings(job: Job) -> Iterator[list[Record]]:
             yield run
             run = []
         run.append(record)
-    yield run
+    if run:
+        yield run

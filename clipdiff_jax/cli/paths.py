@@ -19,6 +19,7 @@ from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.pictures.animation import FORMATS, animation
 from clipdiff_jax.pictures.pages import Group, cell, save_rows, spread
 from clipdiff_jax.pictures.records import Record, record_keys
+from clipdiff_jax.pictures.results import Results
 
 SECOND = "second_"  # before the names of a record's fields of the picture where a way ends
 _DURATION = 120
@@ -52,18 +53,20 @@ def ways_of_pictures(
 
 
 def make_ways(
-    maker: Maker, ways: Sequence[Way], titles: Sequence[str], out: Path, batch_size: int
+    maker: Maker, ways: Sequence[Way], titles: Sequence[str], results: Results, batch_size: int
 ) -> None:
     """Makes all pictures, and their grid with those that they come from beside."""
     every = [record for way in ways for record in way.records]
-    make([Job(maker, every, by_path([end for way in ways for end in way.ends]))], out, batch_size)
+    make(
+        [Job(maker, every, by_path([end for way in ways for end in way.ends]))], results, batch_size
+    )
     groups = []
     for way in ways:
-        made = [cell(out / record["file"]) for record in spread(way.records)]
+        made = [cell(results.folder / record["file"]) for record in spread(way.records)]
         first, *second = [end.image for end in way.ends]
         groups.append(Group(way.label, [first, *made, *second]))
     ends = ["first", "second"] if len(ways[0].ends) == 2 else ["original"]
-    save_rows(out, groups, [ends[0], *spread(titles), *ends[1:]])
+    save_rows(results.folder, groups, [ends[0], *spread(titles), *ends[1:]])
 
 
 def drawn(records: Sequence[Record]) -> dict[str, Any]:
@@ -95,10 +98,10 @@ def check_animation(args: argparse.Namespace, count: int) -> None:
 
 
 def save_animation(
-    args: argparse.Namespace, out: Path, records: Sequence[Record], name: str
+    args: argparse.Namespace, folder: Path, records: Sequence[Record], name: str
 ) -> None:
     """The pictures of some records, one after another, as the file `name`."""
-    images = [cell(out / record["file"])() for record in records]
+    images = [cell(folder / record["file"])() for record in records]
     duration = _DURATION if args.frame_duration is None else args.frame_duration
     back = args.playback != "loop"
-    write_whole(out / name, animation(images, args.animate, duration=duration, back=back))
+    write_whole(folder / name, animation(images, args.animate, duration=duration, back=back))

@@ -17,6 +17,7 @@ from clipdiff_jax.cli.sources import Sources
 from clipdiff_jax.cli.unclip_model import described, guidance_of, load_model, make_maker
 from clipdiff_jax.pictures.pages import Group, cell, save_columns, save_square
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
+from clipdiff_jax.pictures.results import Results
 from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.model import UnClip
 
@@ -60,7 +61,7 @@ def read_prompts(args: argparse.Namespace) -> list[str]:
     return prompts
 
 
-def generate(args: argparse.Namespace, prompts: Sequence[str], out: Path) -> None:
+def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results) -> None:
     """Makes `--count` pictures of each prompt."""
     drawing = from_args(DEFAULT, args)
     embeddings = list(dict.fromkeys(args.embedding or ["prior"]))
@@ -79,13 +80,13 @@ def generate(args: argparse.Namespace, prompts: Sequence[str], out: Path) -> Non
         for index, prompt in enumerate(every):
             name = free_name(f"{args.seed}-{index:05d}{suffix}", taken)
             records.append({**common, "prompt": prompt, "index": index, "file": name})
-    make([Job(maker, records, {})], out, args.batch_size)
-    cells = [cell(out / record["file"]) for record in records]
+    make([Job(maker, records, {})], results, args.batch_size)
+    cells = [cell(results.folder / record["file"]) for record in records]
     if len(embeddings) == 1:
-        save_square(out, cells)
+        save_square(results.folder, cells)
         return
     groups = [Group(prompt, cells[i :: len(every)]) for i, prompt in enumerate(every)]
-    save_columns(out, groups, [_EMBEDDINGS[embedding] for embedding in embeddings])
+    save_columns(results.folder, groups, [_EMBEDDINGS[embedding] for embedding in embeddings])
 
 
 def maker_of(record: Record) -> Maker:

@@ -10,7 +10,7 @@ from clipdiff_jax.cli.arguments import (
     add_model,
     add_results,
     check_results,
-    out_folder,
+    results_of,
 )
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.options import add_options, from_args
@@ -47,14 +47,14 @@ def run(args: argparse.Namespace) -> None:
     """Draws every picture from every number of dimensions."""
     check_results(args)
     drawing = from_args(INVERTED, args)
-    model, out = load_model(args.model, args.dtype), out_folder(args, COMMAND)
+    model, results = load_model(args.model, args.dtype), results_of(args, COMMAND)
     maker = _maker(model)
     assert maker.size is not None
     dims = model.reconstruction_dims(args.dims)
     sources = read_sources(args.images, maker.size, args.on_error)
     common = described(args, COMMAND, maker, decoded(drawing, model))
     ways = ways_of_pictures(sources, common, "dims", dims)
-    make_ways(maker, ways, [f"{one} dims" for one in dims], out, args.batch_size)
+    make_ways(maker, ways, [f"{one} dims" for one in dims], results, args.batch_size)
 
 
 def maker_of(record: Record) -> Maker:

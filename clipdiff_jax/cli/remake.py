@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from clipdiff_jax.cli.arguments import add_results, check_results, out_folder
+from clipdiff_jax.cli.arguments import add_results, check_results, results_of
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.paths import SECOND
 from clipdiff_jax.cli.sources import Sources, digest, read_source
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         _check_fields(record)
         _check_sources(record)
     jobs = list(_jobs(records))
-    make(jobs, out_folder(args, COMMAND), args.batch_size)
+    make(jobs, results_of(args, COMMAND), args.batch_size)
 
 
 def _jobs(records: Sequence[Record]) -> Iterator[Job]:

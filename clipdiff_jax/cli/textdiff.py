@@ -12,7 +12,7 @@ from clipdiff_jax.cli.arguments import (
     check_between,
     check_results,
     free_name,
-    out_folder,
+    results_of,
 )
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.options import add_options, from_args
@@ -70,18 +70,20 @@ def run(args: argparse.Namespace) -> None:
         check_between("--thetas", theta, 0, 1)
     check_animation(args, len(args.thetas))
     drawing = from_args(INVERTED, args)
-    model, out = load_model(args.model, args.dtype), out_folder(args, COMMAND)
+    model, results = load_model(args.model, args.dtype), results_of(args, COMMAND)
     maker = _maker(model)
     assert maker.size is not None
     sources = read_sources(args.images, maker.size, args.on_error)
     texts = {"source_text": args.source_text, "target_text": args.target_text}
     common = described(args, COMMAND, maker, {**decoded(drawing, model), **texts})
     ways = ways_of_pictures(sources, common, "theta", args.thetas)
-    make_ways(maker, ways, [f"theta {theta:g}" for theta in args.thetas], out, args.batch_size)
+    make_ways(maker, ways, [f"theta {theta:g}" for theta in args.thetas], results, args.batch_size)
     if args.animate is not None:
         taken: set[str] = set()
         for way in ways:
-            save_animation(args, out, way.records, free_name(way.label, taken, args.animate))
+            save_animation(
+                args, results.folder, way.records, free_name(way.label, taken, args.animate)
+            )
 
 
 def maker_of(record: Record) -> Maker:

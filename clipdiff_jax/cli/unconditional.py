@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from clipdiff_jax.cli.sources import Sources
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.pictures.pages import cell, save_square
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
+from clipdiff_jax.pictures.results import Results
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.params import fingerprint
@@ -22,7 +22,7 @@ DEFAULT = Sampling(steps=40)
 COUNT = 16
 
 
-def generate(args: argparse.Namespace, out: Path) -> None:
+def generate(args: argparse.Namespace, results: Results) -> None:
     """Makes `--count` pictures."""
     sampling = from_args(DEFAULT, args)
     base = load_base(args.model, args.dtype)
@@ -38,8 +38,8 @@ def generate(args: argparse.Namespace, out: Path) -> None:
     }
     count = COUNT if args.count is None else args.count
     records = [{**common, "index": i, "file": f"{args.seed}-{i:05d}.png"} for i in range(count)]
-    make([Job(maker, records, {})], out, args.batch_size)
-    save_square(out, [cell(out / record["file"]) for record in records])
+    make([Job(maker, records, {})], results, args.batch_size)
+    save_square(results.folder, [cell(results.folder / record["file"]) for record in records])
 
 
 def maker_of(record: Record) -> Maker:

@@ -14,7 +14,7 @@ from clipdiff_jax.cli.arguments import (
     check_between,
     check_results,
     free_name,
-    out_folder,
+    results_of,
 )
 from clipdiff_jax.cli.edit import save_beside_sources
 from clipdiff_jax.cli.make import Job, Maker, make
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     check_between("--eta", eta, 0, 1)
     drawing = from_args(INVERTED if args.inverted else DEFAULT, args, leave_out=("eta",))
     start = {"inverted": True, "eta": eta} if args.inverted else {}
-    model, out = load_model(args.model, args.dtype), out_folder(args, COMMAND)
+    model, results = load_model(args.model, args.dtype), results_of(args, COMMAND)
     maker = _maker(model)
     assert maker.size is not None
     sources = read_sources(args.images, maker.size, args.on_error)
@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> None:
             name = free_name(f"{source.path.stem}-{number}", taken)
             made = {**described_source(source), "index": len(records), "file": name}
             records.append({**common, **made})
-    make([Job(maker, records, by_path(sources))], out, args.batch_size)
+    make([Job(maker, records, by_path(sources))], results, args.batch_size)
     labels = [f"variation {number}" for number in range(1, args.count + 1)]
-    save_beside_sources(out, records, sources, labels)
+    save_beside_sources(results.folder, records, sources, labels)
 
 
 def maker_of(record: Record) -> Maker:

@@ -1,0 +1,110 @@
+"""A folder of results, in which nothing of the user's is lost.
+
+Pictures are written as they are made, each with a line of the manifest, so that a run that is
+stopped leaves a folder that says what is in it. What is there already is not touched unless that
+was asked for, and then only what this library wrote: a picture with a record inside.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from clipdiff_jax.core.files import writing
+from clipdiff_jax.pictures.records import (
+    MANIFEST,
+    Record,
+    RecordError,
+    add_to_manifest,
+    read_records,
+    save_picture,
+)
+
+Existing = Literal["refuse", "overwrite", "skip"]
+_GRID = re.compile(r"grid(-\d+)?\.png")
+_SHOWN = 3  # files that a message names
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where pictures go, and what becomes of earlier ones.
+
+    existing: "refuse" writes nothing where anything of an earlier run would be replaced;
+    "overwrite" replaces pictures that this library made; "skip" keeps those that were made just so
+    and makes the rest.
+    """
+
+    folder: Path
+    existing: Existing = "refuse"
+
+    def remaining(self, records: Sequence[Record]) -> list[Record]:
+        """The records whose pictures are to be made. Nothing is written yet.
+
+        Raises `RecordError` for a record whose file is not a plain name, `NotADirectoryError` where
+        the folder is a file, and `FileExistsError` for files that would be lost.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(
+                f"'{self.folder}' is a file, expected a folder for the results"
+            )
+        for record in records:
+            _check_name(record["file"])
+        there = [record for record in records if (self.folder / record["file"]).exists()]
+        if self.existing == "refuse":
+            grids = [p for p in self.folder.glob("grid*.png") if _GRID.fullmatch(p.name)]
+            manifest = [p for p in (self.folder / MANIFEST,) if p.exists()]
+            found = [self.folder / record["file"] for record in there] + grids + manifest
+            if found:
+                raise FileExistsError(
+                    f"{_listed(found)} in '{self.folder}' would be replaced: nothing was written. "
+                    "Give another --out, --skip-existing to go on with what is missing, or "
+                    "--overwrite"
+                )
+            return list(records)
+        ours = {record["file"]: self._ours(record) for record in there}
+        sources = {
+            Path(r[name]).resolve() for r in records for name in r if name.endswith("source")
+        }
+        lost = [self.folder / file for file, own in ours.items() if own is None]
+        lost += [p for p in (self.folder / file for file in ours) if p.resolve() in sources]
+        if lost:
+            raise FileExistsError(
+                f"{_listed(lost)} in '{self.folder}' were not made by clipdiff, or are what "
+                "pictures are to be made of: nothing was written. Give another --out"
+            )
+        if self.existing == "overwrite":
+            return list(records)
+        return [record for record in records if ours.get(record["file"]) != record]
+
+    def save(self, record: Record, image: Float[Array | np.ndarray, "h w 3"]) -> None:
+        """Writes one picture and its line of the manifest."""
+        save_picture(self.folder / record["file"], image, record)
+        manifest = self.folder / MANIFEST
+        with writing(manifest), manifest.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def finish(self, records: Sequence[Record]) -> None:
+        """Leaves one line in the manifest for each picture, in the order of the records."""
+        add_to_manifest(self.folder, records)
+
+    def _ours(self, record: Record) -> Record | None:
+        """What the picture that is there says of itself; None where we did not make it."""
+        try:
+            return read_records(self.folder / record["file"])[0]
+        except (RecordError, OSError):
+            return None
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name or Path(name).name != name or "\0" in name:
+        raise RecordError(f"a record's file is {name!r}, expected a plain name such as 'a.png'")
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    names = ", ".join(f"'{path.name}'" for path in paths[:_SHOWN])
+    return names + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
