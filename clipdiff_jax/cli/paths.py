@@ -15,7 +15,7 @@ from clipdiff_jax.cli.arguments import check_at_least, free_name
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.sources import Source, by_path, described_source
 from clipdiff_jax.cli.unclip_model import decoding
-from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.core.files import free_path, write_whole
 from clipdiff_jax.pictures.animation import FORMATS, animation
 from clipdiff_jax.pictures.pages import Group, cell, save_rows, spread
 from clipdiff_jax.pictures.records import Record, record_keys
@@ -104,4 +104,6 @@ def save_animation(
     images = [cell(folder / record["file"])() for record in records]
     duration = _DURATION if args.frame_duration is None else args.frame_duration
     back = args.playback != "loop"
-    write_whole(folder / name, animation(images, args.animate, duration=duration, back=back))
+    write_whole(
+        free_path(folder / name), animation(images, args.animate, duration=duration, back=back)
+    )

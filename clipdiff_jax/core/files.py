@@ -20,6 +20,15 @@ def cache_dir() -> Path:
     return Path(folder).expanduser() if folder else Path.home() / ".cache" / "clipdiff_jax"
 
 
+def free_path(path: Path) -> Path:
+    """The path, or the first of NAME-2, NAME-3, ... beside it, that nothing lies at."""
+    number, free = 1, path
+    while free.exists() or free.is_symlink():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns whatever a write of `path` fails with into an `OSError` that names it."""

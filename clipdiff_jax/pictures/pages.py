@@ -1,4 +1,7 @@
-"""Grids of many pictures in files: laid out by groups, and on as many pages as they need."""
+"""Grids of many pictures in files: laid out by groups, and on as many pages as they need.
+
+The grids of an earlier run in the folder stay: a further one is "grid-2.png".
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.core.files import free_path, write_whole
 from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.pictures.grid import show
@@ -31,7 +34,7 @@ def cell(path: Path) -> Cell:
 def save_square(folder: Path, cells: Sequence[Cell]) -> None:
     """As near a square as the pictures go; those that one grid holds."""
     shown = [read() for read in cells[: GRID_SIDE**2]]
-    write_whole(folder / "grid.png", show(np.stack(shown)).png())
+    write_whole(free_path(folder / "grid.png"), show(np.stack(shown)).png())
 
 
 def save_columns(folder: Path, groups: Sequence[Group], labels: Sequence[str]) -> None:
@@ -60,6 +63,6 @@ def _pages(folder: Path, groups: Sequence[Group]) -> list[tuple[Path, Sequence[G
     starts = range(0, len(groups), GRID_SIDE)
     names = ["grid.png"] if len(starts) == 1 else [f"grid-{i + 1}.png" for i in range(len(starts))]
     return [
-        (folder / name, groups[start : start + GRID_SIDE])
+        (free_path(folder / name), groups[start : start + GRID_SIDE])
         for name, start in zip(names, starts, strict=True)
     ]

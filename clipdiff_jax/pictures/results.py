@@ -6,7 +6,6 @@ was asked for, and then only what this library wrote: a picture with a record in
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,6 @@ from clipdiff_jax.pictures.records import (
 )
 
 Existing = Literal["refuse", "overwrite", "skip"]
-_GRID = re.compile(r"grid(-\d+)?\.png")
 _SHOWN = 3  # files that a message names
 
 
@@ -34,7 +32,8 @@ _SHOWN = 3  # files that a message names
 class Results:
     """Where pictures go, and what becomes of earlier ones.
 
-    existing: "refuse" writes nothing where anything of an earlier run would be replaced;
+    existing: "refuse" writes nothing where a picture is that would be replaced (others of an
+    earlier run stay, and so do their lines in the manifest);
     "overwrite" replaces pictures that this library made; "skip" keeps those that were made just so
     and makes the rest.
     """
@@ -56,10 +55,8 @@ class Results:
             _check_name(record["file"])
         there = [record for record in records if (self.folder / record["file"]).exists()]
         if self.existing == "refuse":
-            grids = [p for p in self.folder.glob("grid*.png") if _GRID.fullmatch(p.name)]
-            manifest = [p for p in (self.folder / MANIFEST,) if p.exists()]
-            found = [self.folder / record["file"] for record in there] + grids + manifest
-            if found:
+            if there:
+                found = [self.folder / record["file"] for record in there]
                 raise FileExistsError(
                     f"{_listed(found)} in '{self.folder}' would be replaced: nothing was written. "
                     "Give another --out, --skip-existing to go on with what is missing, or "

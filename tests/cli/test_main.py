@@ -155,12 +155,15 @@ def test_results_go_into_a_new_folder(tmp_path, monkeypatch):
     import argparse
     from pathlib import Path
 
-    from clipdiff_jax.cli.arguments import out_folder
+    from clipdiff_jax.cli.arguments import results_of
+    from clipdiff_jax.pictures.results import Results
 
     monkeypatch.chdir(tmp_path)
-    args = argparse.Namespace(out=None)
-    assert out_folder(args, "generate") == Path("out/generate-1")
+    args = argparse.Namespace(out=None, overwrite=False, skip_existing=False)
+    assert results_of(args, "generate").folder == Path("out/generate-1")
     (tmp_path / "out" / "generate-1").mkdir(parents=True)
     (tmp_path / "out" / "edit-1").mkdir()
-    assert out_folder(args, "generate") == Path("out/generate-2")
-    assert out_folder(argparse.Namespace(out=Path("mine")), "generate") == Path("mine")
+    assert results_of(args, "generate").folder == Path("out/generate-2")
+    assert results_of(
+        argparse.Namespace(**vars(args) | {"out": Path("mine")}), "generate"
+    ) == Results(Path("mine"))

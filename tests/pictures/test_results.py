@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipdiff_jax.pictures.pages import Group, save_columns, save_square
 from clipdiff_jax.pictures.records import RecordError, read_records
 from clipdiff_jax.pictures.results import Results
 
@@ -34,12 +35,19 @@ def test_pictures_and_lines_are_written_as_they_are_made(tmp_path):
 
 def test_an_earlier_run_is_not_replaced(tmp_path):
     written(tmp_path, A)
-    with pytest.raises(FileExistsError, match=r"'a\.png', 'manifest\.jsonl' in .* would be"):
+    with pytest.raises(FileExistsError, match=r"'a\.png' in .* would be replaced"):
         Results(tmp_path).remaining([A, B])
-    (tmp_path / "elsewhere").mkdir()
-    Image.new("RGB", (4, 4)).save(tmp_path / "elsewhere" / "grid.png")
-    with pytest.raises(FileExistsError, match=r"'grid\.png'"):
-        Results(tmp_path / "elsewhere").remaining([A])
+    written(tmp_path, B)  # other pictures join it
+    assert read_records(tmp_path) == [A, B]
+
+
+def test_grids_of_an_earlier_run_stay(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "grid.png")  # somebody's
+    before = (tmp_path / "grid.png").read_bytes()
+    save_square(tmp_path, [lambda: IMAGE])
+    save_columns(tmp_path, [Group("a", [lambda: IMAGE])], ["row"])
+    assert (tmp_path / "grid.png").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["grid-2.png", "grid-3.png", "grid.png"]
 
 
 def test_a_stopped_run_goes_on(tmp_path):
