@@ -4,6 +4,7 @@ An edit is the parameters that were trained, together with what they were traine
 is applied beside the model it was tuned from, by `edit.api`.
 """
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import jax.numpy as jnp
 
 from clipdiff_jax.core.config import from_dict, to_dict
 from clipdiff_jax.core.types import Params
+from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.objective import EditObjective
-from clipdiff_jax.models.pixel import DiffusionConfig
+from clipdiff_jax.models.pixel import DiffusionConfig, init_params
+from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.folder import load_folder, model_folder, save_folder
+from clipdiff_jax.weights.folder import check_params, load_folder, model_folder, save_folder
 
 KIND = "edit"
 
@@ -58,9 +61,12 @@ def load_edit(path: str | Path) -> Edit:
     config, params = load_folder(path, jnp.float32)
     if config["kind"] != KIND:
         raise WeightsError(f"'{path}' holds a model of kind '{config['kind']}', not '{KIND}'")
-    return Edit(
-        config=from_dict(DiffusionConfig, config["model"]),
-        params=jax.tree.map(jnp.asarray, params),
-        objective=from_dict(EditObjective, config["objective"]),
-        base_fingerprint=config["base_fingerprint"],
-    )
+    with named(Path(path)):
+        model = from_dict(DiffusionConfig, config.get("model"))
+        objective = from_dict(EditObjective, config.get("objective"))
+        base = config.get("base_fingerprint")
+        if not isinstance(base, str):
+            raise WeightsError(f"base_fingerprint is {base!r}, expected a text")
+    of = init_h_space if objective.mode == "h_space" else init_params
+    check_params(path, params, functools.partial(of, model))
+    return Edit(model, jax.tree.map(jnp.asarray, params), objective, base)

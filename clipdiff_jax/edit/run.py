@@ -81,6 +81,7 @@ def learned_by(base: Diffusion, edits: list[Edit], editing: Editing) -> Learned:
                 f"the edit to '{one.objective.target_text}' was tuned from a model with another "
                 "config than this base"
             )
+        _check_base(base, one)
     shares = np.ones(len(edits)) if editing.ratios is None else np.asarray(editing.ratios)
     if shares.shape != (len(edits),):
         raise ValueError(f"{len(edits)} edits need as many ratios, got {len(shares)}")
@@ -102,6 +103,24 @@ def learned_by(base: Diffusion, edits: list[Edit], editing: Editing) -> Learned:
         t_edit=np.array([edits[i].objective.t_edit for i in shifted], np.int32),
         t_boost=np.int32(min((edits[i].objective.t_boost for i in shifted), default=0)),
     )
+
+
+def _check_base(base: Diffusion, edit: Edit) -> None:
+    """Raises `ValueError` where an edit was tuned from other parameters than those of `base`.
+
+    Of a base whose parameters were rounded (to bfloat16) nothing can be said, nor of an edit that
+    knows none.
+    """
+    if not edit.base_fingerprint or any(
+        leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(base.params)
+    ):
+        return
+    if base.fingerprint != edit.base_fingerprint:
+        raise ValueError(
+            f"the edit to '{edit.objective.target_text}' was tuned from the model with fingerprint "
+            f"{edit.base_fingerprint!r}, this base has {base.fingerprint!r}: give the model that "
+            "it was tuned from"
+        )
 
 
 def run(

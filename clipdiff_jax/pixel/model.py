@@ -25,6 +25,7 @@ from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
 from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unet import BottleneckShift, UNet
+from clipdiff_jax.weights.params import fingerprint
 
 Classes = int | Sequence[int] | Int[Array | np.ndarray, "..."] | None
 DEFAULT = Sampling()
@@ -38,6 +39,11 @@ class Diffusion:
     config: DiffusionConfig = field(metadata={"static": True})
     params: Params = field(repr=False)
     dtype: DType = field(default=jnp.float32, metadata={"static": True})
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of the parameters, by which an edit knows its base; computed once an object."""
+        return fingerprint(self.params)
 
     def predict(
         self,

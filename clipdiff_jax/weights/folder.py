@@ -9,11 +9,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from safetensors.numpy import save_file
 
 from clipdiff_jax.core.config import nearest
@@ -26,6 +29,7 @@ from clipdiff_jax.weights.safetensors_file import read_safetensors
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 FORMAT_VERSION = 1
+_LISTED = 6  # faults in a message
 # Whatever the layouts that can write put into a model folder.
 MODEL_FILES = (
     CONFIG_NAME, WEIGHTS_NAME, "diffusion_pytorch_model.safetensors", "scheduler_config.json",
@@ -216,3 +220,23 @@ def model_folder(source: str | Path) -> Path:
     """The model folder meant by `source`: itself, or what a run in it has exported last."""
     exported = Path(source) / "model"
     return exported if is_our_folder(exported) else Path(source)
+
+
+def check_params(path: str | Path, params: Params, init: Callable[[Array], Params]) -> None:
+    """Raises `WeightsError` that names the file at `path` where its parameters are not those that
+    `init(key)` would make: by name, shape, and whether they are floating-point."""
+    shapes = flatten(jax.eval_shape(init, jax.random.key(0)))
+    found = flatten(params)
+    wrong = [f"lacks '{name}'" for name in shapes if name not in found]
+    wrong += [f"has '{name}', which the network has not" for name in found if name not in shapes]
+    for name in found.keys() & shapes.keys():
+        array, wanted = found[name], shapes[name]
+        floating = jnp.issubdtype(array.dtype, jnp.floating)
+        if np.shape(array) != wanted.shape:
+            wrong.append(f"has '{name}' of shape {np.shape(array)}, expected {wanted.shape}")
+        elif floating != jnp.issubdtype(wanted.dtype, jnp.floating):
+            wrong.append(f"has '{name}' in {array.dtype}, expected {wanted.dtype}")
+    if wrong:
+        file, more = Path(path) / WEIGHTS_NAME, len(wrong) - _LISTED
+        said = "; ".join(sorted(wrong)[:_LISTED]) + (f"; and {more} more" if more > 0 else "")
+        raise WeightsError(f"'{file}' does not fit the {CONFIG_NAME} beside it: it {said}")

@@ -72,6 +72,8 @@ class TensorRef:
     def view(self, numbers: np.ndarray) -> np.ndarray:
         """The tensor as a read-only view of its storage's numbers [count]."""
         if 0 in self.shape:
+            if math.prod(n for n in self.shape if n) * numbers.itemsize >= 2**62:
+                raise WeightsError(f"a tensor of shape {self.shape} is impossible")
             return np.zeros(self.shape, numbers.dtype)
         pairs = zip(self.shape, self.stride, strict=True)
         last = self.offset + sum((n - 1) * step for n, step in pairs)
@@ -79,7 +81,11 @@ class TensorRef:
             raise WeightsError(
                 f"a tensor of shape {self.shape} does not fit its storage of {len(numbers)} numbers"
             )
-        steps = [step * numbers.itemsize for step in self.stride]
+        # Where there is but one there is no step, however large the file says it to be.
+        steps = [
+            step * numbers.itemsize if n > 1 else 0
+            for n, step in zip(self.shape, self.stride, strict=True)
+        ]
         return np.lib.stride_tricks.as_strided(
             numbers[self.offset :], self.shape, steps, writeable=False
         )
@@ -207,7 +213,7 @@ class _Machine:
 
 def _check_sizes(name: str, numbers: Any) -> None:
     fits = isinstance(numbers, tuple) and len(numbers) <= _MAX_DIMENSIONS
-    if not fits or not all(isinstance(n, int) and 0 <= n < 2**62 for n in numbers):
+    if not fits or not all(type(n) is int and 0 <= n < 2**62 for n in numbers):
         raise TypeError(f"a tensor's {name} is impossible")
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny_models import pictures, stirred, tiny_base, tiny_clip
+from safetensors.numpy import load_file, save_file
 
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.guidance import mix, strength
@@ -133,6 +134,34 @@ def test_what_cannot_be_edited_is_refused():
         edit(IMAGES, BASE, [ONE, TWO], ratios=[1, -1])
     with pytest.raises(ValueError, match="no edit"):
         edit(IMAGES, BASE, [])
+
+
+def test_an_edit_knows_its_base():
+    """Of the same config, but other parameters; one whose parameters are rounded may be it."""
+    other = tiny_base(seed=5)
+    with pytest.raises(ValueError, match=f"fingerprint '{ONE.base_fingerprint}', this base has"):
+        edit(IMAGES, other, ONE)
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), BASE.params)
+    out = edit(IMAGES, dataclasses.replace(BASE, params=half), ONE, **STEPS)
+    assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("damage", ["lacks", "shape", "unknown", "kind"])
+def test_an_edits_folder_is_checked_against_its_config(tmp_path, damage):
+    ONE.save(tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    tensors = {name: np.array(array) for name, array in load_file(file).items()}
+    name = next(iter(tensors))
+    array = tensors.pop(name)
+    if damage == "shape":
+        tensors[name] = array.ravel()[:1]
+    if damage == "kind":
+        tensors[name] = array.astype(np.int32)
+    if damage == "unknown":
+        tensors |= {name: array, "more": array}
+    save_file(tensors, file)
+    with pytest.raises(WeightsError, match=rf"model\.safetensors' does not fit.*({name}|'more')"):
+        load_edit(tmp_path)
 
 
 def test_an_edit_is_saved_and_loaded(tmp_path):

@@ -87,6 +87,8 @@ def test_instructions_torch_never_writes_are_refused(tmp_path):
         (tensor("0", (7,), (1,)), "does not fit its storage"),
         (tensor("0", (2,), (1,), offset=5), "does not fit its storage"),
         (tensor("0", (-1,), (1,)), "shape is impossible"),
+        (tensor("0", (0, 2**61), (1, 1)), "is impossible"),
+        (tensor("0", (True,), (1,)), "shape is impossible"),
         (tensor("0", (2,), (2**70,)), "stride is impossible"),
         (tensor("0", (1,) * 40, (1,) * 40), "shape is impossible"),
         (tensor("0", (2,), ()), r"its stride \(\)"),
@@ -98,6 +100,12 @@ def test_instructions_torch_never_writes_are_refused(tmp_path):
 def test_absurd_shapes_are_refused(tmp_path, bad, message):
     with pytest.raises(WeightsError, match=message):
         open_tensors(write_zip(tmp_path / "x.pt", {"a": bad}, {"0": NUMBERS}))
+
+
+def test_the_step_of_a_single_number_is_of_no_matter(tmp_path):
+    one = tensor("0", (1, 6), (2**61, 1))
+    path = write_zip(tmp_path / "x.pt", {"a": one}, {"0": NUMBERS})
+    np.testing.assert_array_equal(open_tensors(path)["a"], NUMBERS[None])
 
 
 def test_bombs_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """A CLIP in our own layout: a model folder with its tokenizer."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 from clipdiff_jax.core.config import from_dict, to_dict
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.tokenize import load_tokenizer
-from clipdiff_jax.models.clip import CLIPConfig
+from clipdiff_jax.models.clip import CLIPConfig, init_params
+from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.folder import is_our_folder, load_folder, save_folder
+from clipdiff_jax.weights.folder import check_params, is_our_folder, load_folder, save_folder
 from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading
 
 KIND = "clip"
@@ -33,7 +35,10 @@ def read_towers(
     document, params = load_folder(path, param_dtype)
     if document["kind"] != KIND:
         raise WeightsError(f"'{path}' holds a model of kind '{document['kind']}', not '{KIND}'")
-    return from_dict(CLIPConfig, document["clip"]), params
+    with named(Path(path)):
+        config = from_dict(CLIPConfig, document.get("clip"))
+    check_params(path, params, functools.partial(init_params, config))
+    return config, params
 
 
 def _read(path: Path, reading: Reading) -> ClipWeights:

@@ -6,6 +6,7 @@ Each may be a model folder or the work folder of the run that exported one. All 
 remember which CLIP they were trained with, so that a mixture of two is refused.
 """
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,12 @@ from clipdiff_jax.models.unclip import (
     Prior,
     TextEncoder,
     Upsampler,
+    init_params,
 )
+from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import (
+    check_params,
     is_our_folder,
     load_folder,
     model_folder,
@@ -54,6 +58,7 @@ FOLDERS: dict[str, type] = {
 }
 # The kind of a model folder; parts that differ in size only share it.
 _KINDS = {config: name.removesuffix("_1024") for name, config in FOLDERS.items()}
+_BESIDE = ("gamma",)  # of a prior, beside its networks: see `unclip.priors.diffusion`
 _STORED = "stage"  # what the config is called in config.json
 
 
@@ -83,7 +88,11 @@ def read_part_folder(
         raise WeightsError(
             f"'{folder}' holds a model of kind '{document['kind']}', not '{_KINDS[wanted]}'"
         )
-    config: AnyPart = from_dict(wanted, document[_STORED])
+    with named(folder):
+        config: AnyPart = from_dict(wanted, document.get(_STORED))
+    if isinstance(config, Prior | Decoder | Upsampler):
+        networks = {key: value for key, value in params.items() if key not in _BESIDE}
+        check_params(folder, networks, functools.partial(init_params, config))
     return config, jax.tree.map(jnp.asarray, params), document.get(CLIP, "")
 
 
