@@ -192,7 +192,7 @@ def read_config(path: str | Path, name: str = CONFIG_NAME) -> dict[str, Any]:
         raise WeightsError(f"no '{name}' in '{path}': not a model folder.{hint}")
     try:
         config = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: for a number of 5,000 digits too
         raise WeightsError(f"'{file}' is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise WeightsError(f"'{file}' holds a {type(config).__name__}, expected an object")

@@ -107,7 +107,9 @@ def find_weights(folder: Path) -> Path:
 def _read_shards(index: Path) -> Tensors:
     try:
         files: Mapping[str, str] = json.loads(index.read_text())["weight_map"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        if not all(isinstance(file, str) for file in files.values()):
+            raise TypeError("a tensor is in no named file")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"'{index}' is no index of shards: {error!r}") from error
     shards = {}
     for file in sorted(set(files.values())):

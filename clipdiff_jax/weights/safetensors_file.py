@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,9 @@ SAFETENSORS_DTYPES = {
 }
 
 
+_MAX_DIMENSIONS = 32
+
+
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     """Maps a `.safetensors` file into memory -> {name: read-only array}; nothing is copied.
 
@@ -43,19 +45,26 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
             raise WeightsError(f"'{path}' ({size} bytes) is not a complete safetensors file")
         try:
             header = json.loads(file.read(header_size))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise WeightsError(f"'{path}' has no safetensors header: {error}") from error
+    if not isinstance(header, dict):
+        raise WeightsError(f"'{path}' has a {type(header).__name__} for a safetensors header")
     header.pop("__metadata__", None)
     data = np.memmap(path, mode="r", offset=8 + header_size) if size > 8 + header_size else b""
     return {name: _view(data, entry, name, path) for name, entry in header.items()}
 
 
-def _view(data: Any, entry: Mapping[str, Any], name: str, path: Path) -> np.ndarray:
+def _view(data: Any, entry: object, name: str, path: Path) -> np.ndarray:
+    if not isinstance(entry, dict):
+        raise WeightsError(f"'{path}' describes '{name}' by a {type(entry).__name__}")
     try:
         kind, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"'{path}' describes '{name}' wrongly: {entry!r}") from error
-    if kind not in SAFETENSORS_DTYPES:
+    numbers = (*shape, begin, end)
+    if len(shape) > _MAX_DIMENSIONS or not all(type(n) is int and 0 <= n < 2**62 for n in numbers):
+        raise WeightsError(f"'{path}' gives '{name}' an impossible shape or place")
+    if not isinstance(kind, str) or kind not in SAFETENSORS_DTYPES:
         raise WeightsError(f"'{name}' in '{path}' has type '{kind}', which this library lacks")
     dtype = SAFETENSORS_DTYPES[kind]
     if end > len(data):

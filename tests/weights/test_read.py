@@ -2,6 +2,7 @@
 
 import collections
 import json
+import struct
 import zipfile
 
 import ml_dtypes
@@ -18,6 +19,7 @@ from helpers.torch_files import (
 from safetensors.numpy import save_file
 
 from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.folder import read_config
 from clipdiff_jax.weights.read import open_tensors
 
 
@@ -207,3 +209,36 @@ def test_torchscript_attributes_are_the_state_dict(tmp_path):
     assert set(tensors) == set(state)
     for name, expected in state.items():
         np.testing.assert_array_equal(tensors[name], expected.numpy())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 100_000, b"9" * 5000, b"[1]", b'{"a": 3}', b'{"a": {"dtype": "F32"}}',
+        b'{"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [true], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": ["0", 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [0, 99999999999999999999], "data_offsets": [0, 0]}}',
+    ],
+)  # fmt: skip
+def test_headers_of_safetensors_that_are_none(tmp_path, header):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4)
+    with pytest.raises(WeightsError, match=r"x\.safetensors"):
+        open_tensors(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, "9" * 5000, '{"weight_map": [1]}', '{"weight_map": {"a": ["b"]}}', "[]", "\0"],
+)
+def test_indices_and_configs_that_are_none(tmp_path, content):
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(WeightsError, match=r"index\.json"):
+        open_tensors(tmp_path)
+    if "weight_map" not in content:
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(WeightsError, match=r"config\.json"):
+            read_config(tmp_path)
