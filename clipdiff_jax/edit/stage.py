@@ -6,6 +6,7 @@ asked to have moved in CLIP's space as the text has, and otherwise to have staye
 is described by `edit.objective`, how by `edit.loss`.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -51,7 +51,7 @@ def test_methods_differ_in_what_their_names_say():
     inner = {m: methods.arranged(m, beard, 16, 24)[0].objective.trainable for m in methods.METHODS}
     assert inner["single_step"] == beard.objective.trainable != ""
     assert inner["h_space"] == inner["published"] == ""  # another network; all of it
-    assert chosen["unrolled-auto_t0"].objective.t0 == 0
+    assert chosen["unrolled-auto_t0"].objective.t0 is None
     assert chosen["unrolled-auto_t0"].objective.noise == smile.objective.noise
     assert chosen["published"].optim.learning_rate == 8e-6
     assert chosen["published"].optim.pass_updates == 16

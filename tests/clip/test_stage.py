@@ -147,13 +147,14 @@ def test_groups_share_their_attributes_and_differ_in_members(config):
         replace(config, group_by=("color",))
 
 
-def test_starting_from_another_model_takes_what_fits(config, tmp_path, capsys):
+def test_starting_from_another_model_takes_what_fits(config, tmp_path, caplog):
     network = CLIPConfig(config.clip.vision, config.clip.text, projection_dim=8)
     old = jax.jit(partial(init_params, network))(jax.random.key(5))
     save_clip(tmp_path / "old", network, old, stage_module._tokenizer(config, Squares()))
     dense = replace(network.vision, pool="dense")
+    caplog.set_level("INFO", "clipdiff_jax")
     stage = build(replace(config, clip=replace(network, vision=dense), start=str(tmp_path / "old")))
-    assert "so new: vision/projection/bias, vision/projection/kernel" in capsys.readouterr().err
+    assert "so new: vision/projection/bias, vision/projection/kernel" in caplog.text
     jax.tree.map(np.testing.assert_array_equal, stage.start["text"], old["text"])
     wanted = jax.eval_shape(stage.init, jax.random.key(0))
     assert jax.tree.map(np.shape, stage.start) == jax.tree.map(np.shape, wanted)

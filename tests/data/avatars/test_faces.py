@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.paths import ROOT
 
+from clipdiff_jax.data.avatars import faces as avatar_faces
 from clipdiff_jax.data.avatars.faces import (
     Face,
     counterfactual,
@@ -17,7 +18,6 @@ from clipdiff_jax.data.avatars.faces import (
     split_of,
     to_json,
 )
-from clipdiff_jax.data.avatars.source import faces as avatar_faces
 from clipdiff_jax.data.avatars.styles import ATTRIBUTES, HELD_OUT, STYLES
 
 FACE = Face(
