@@ -24,7 +24,7 @@ from clipdiff_jax.data.transforms import to_float
 
 Picture = Shaped[Array | np.ndarray, "..."] | Image.Image
 Pictures = Picture | Sequence[Picture]
-HIGHEST = 1.5  # filters overshoot [-1, 1] by some tenths; numbers beyond are of another range
+HIGHEST = 4.0  # filters and unfinished models overshoot [-1, 1]; beyond is another range
 WANTED = "expected floats in [-1, 1] or uint8 in 0 .. 255"
 
 
@@ -109,7 +109,8 @@ def _checked(images: Array | np.ndarray) -> Float32[Array, "b h w 3"]:
 
 
 def _check_range(images: Array | np.ndarray) -> None:
-    low, high = float(images.min()), float(images.max())
+    values = np.asarray(images)  # on the host, so that it is no part of a program being traced
+    low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise ValueError("images have numbers that are not finite (NaN or infinite)")
     if max(-low, high) > HIGHEST:

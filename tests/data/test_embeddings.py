@@ -43,7 +43,7 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_what_is_not_whole_is_refused(tmp_path):
     _, written = examples()
-    with pytest.raises(FileNotFoundError, match=r"no embeddings in .+ clipdiff embed"):
+    with pytest.raises(FileNotFoundError, match=r"no embeddings in .+ `clipdiff embed"):
         open_embeddings(EmbeddingsData(str(tmp_path)))
 
     def breaking():

@@ -39,7 +39,8 @@ def params(stage):
     return jax.jit(stage.init)(jax.random.key(0))
 
 
-def test_components_and_buckets_are_those_of_the_data(inputs, params, capsys):
+def test_components_and_buckets_are_those_of_the_data(inputs, params, caplog):
+    caplog.set_level("INFO", "clipdiff_jax")
     z = batch_of(inputs, 96)["embedding"]
     expected = pca.fit([z])
     for name, array in expected._asdict().items():
@@ -52,7 +53,7 @@ def test_components_and_buckets_are_those_of_the_data(inputs, params, capsys):
         params["quantiser"]["dot_edges"], np.quantile(dots, [0.25, 0.5, 0.75]), atol=1e-5
     )
     make_stage(replace(CONFIG, fit_examples=7), inputs)
-    assert "4 of 8 dimensions keep " in capsys.readouterr().err
+    assert "4 of 8 dimensions keep " in caplog.text
 
 
 def test_without_the_fit_all_has_the_same_shapes(inputs, stage):

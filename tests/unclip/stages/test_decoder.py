@@ -119,14 +119,15 @@ def test_it_learns_to_look_at_embeddings(clip, tmp_path):
         assert np.abs(model.decode(z, guidance=1.0, **options) - without).max() > 1e-3
 
 
-def test_it_starts_from_an_unconditional_model(clip, tmp_path, capsys):
+def test_it_starts_from_an_unconditional_model(clip, tmp_path, caplog):
+    caplog.set_level("INFO", "clipdiff_jax")
     base = tiny_base()
     save_diffusion(tmp_path / "base", base.config, base.params)
     stage = make_stage(replace(CONFIG, start_base=str(tmp_path / "base")), Pictures(), clip)
     np.testing.assert_array_equal(
         stage.start["unet"]["conv_in"]["kernel"], base.params["conv_in"]["kernel"]
     )
-    assert "new: " in capsys.readouterr().err
+    assert "new: " in caplog.text
     assert jax.tree.map(jnp.shape, stage.start) == jax.tree.map(
         jnp.shape, jax.eval_shape(stage.init, jax.random.key(0))
     )

@@ -77,14 +77,14 @@ def test_it_learns_what_captions_mean(inputs, tmp_path):
 def test_padding_and_the_length_of_the_text_embedding_do_not_count(inputs):
     stage = make_stage(CONFIG, inputs)
     params = jax.jit(stage.init)(jax.random.key(0))
-    text = inputs.features(inputs.frozen, batch_of(inputs, 3)["tokens"], None)
+    text = stage.frozen.encode(batch_of(inputs, 3)["tokens"])
     padded = text._replace(
         embedding=2 * text.embedding, hidden=jnp.where(text.mask[:, :, None], text.hidden, 7.0)
     )
-    a, b = (run_direct_prior(MODEL, None, params, t) for t in (text, padded))
+    a, b = (DirectPriorModel(MODEL, params).draw(t) for t in (text, padded))
     np.testing.assert_allclose(a, b, atol=1e-4)
     short = text._replace(hidden=text.hidden[:, :2], mask=text.mask[:, :2], ids=text.ids[:, :2])
     with pytest.raises(ValueError, match="a text of 2 tokens, the prior takes 12"):
-        run_direct_prior(MODEL, None, params, short)
+        DirectPriorModel(MODEL, params).draw(short)
     with pytest.raises(ValueError, match="width 15 does not split into 2 heads"):
         replace(MODEL, width=15)

@@ -72,5 +72,5 @@ def test_layout_of_the_published_file(shapes):
 
 
 def test_small_pictures_are_refused():
-    with pytest.raises(ValueError, match=r"75 pixels a side or more, got \(74, 299\)"):
+    with pytest.raises(ValueError, match=r"75 pixels per side or more, got \(74, 299\)"):
         jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, 74, 299, 3)))
