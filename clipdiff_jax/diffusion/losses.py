@@ -2,7 +2,7 @@
 
     L_simple = E w(t) || target - network(alpha x_0 + sigma eps, t) ||^2                  (11)
 
-on the network's own target (eps, x0 or v; DDPM, Ho et al. 2020, eq. 14). A network that also
+on the network's own target (see `prediction`; DDPM, Ho et al. 2020, eq. 14). A network that also
 learns its variance adds a multiple of the variational bound, with the mean held fixed (Improved
 DDPM, Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 16):
 
@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int, Key
 from clipdiff_jax.diffusion.prediction import (
     Cond,
     Network,
+    Preconditioned,
     Prediction,
     Target,
     from_output,
@@ -34,7 +35,7 @@ from clipdiff_jax.diffusion.prediction import (
 from clipdiff_jax.diffusion.schedule import NoiseSchedule, posterior_variance
 from clipdiff_jax.diffusion.steps.ancestral import learned_log_variance, posterior_mean
 
-Weighting = Literal["uniform", "min_snr"]
+Weighting = Literal["uniform", "min_snr", "v"]
 
 
 def loss_weight(
@@ -47,15 +48,19 @@ def loss_weight(
     """w(t) of eq. 11 for a loss on `target`.
 
     uniform: 1. min_snr: min(SNR, gamma) on x0, which is min(SNR, gamma) / SNR on eps and
-    min(SNR, gamma) / (SNR + 1) on v (Hang et al. 2023, arXiv 2303.09556, section 3.4).
+    min(SNR, gamma) / (SNR + 1) on v (Hang et al. 2023, arXiv 2303.09556, section 3.4). v: what a
+    uniform loss on v is, SNR + 1 on x0, whatever the network outputs (as of Li and He 2025,
+    arXiv 2511.13720); on F of eq. 6b it is bounded, by 1 / s^2.
     """
     if weighting == "uniform":
         return jnp.ones(jnp.shape(t), jnp.float32)
-    if weighting != "min_snr":
-        raise ValueError(f"weighting must be 'uniform' or 'min_snr', got {weighting!r}")
+    if weighting not in ("min_snr", "v"):
+        raise ValueError(f"weighting must be 'uniform', 'min_snr' or 'v', got {weighting!r}")
     snr = jnp.exp(schedule.logsnr(t))
-    clipped = jnp.minimum(snr, gamma)
-    return clipped / {"x0": jnp.ones_like(snr), "eps": snr, "v": snr + 1}[target]
+    of_x0 = jnp.minimum(snr, gamma) if weighting == "min_snr" else snr + 1
+    if isinstance(target, Preconditioned):  # an error of F is 1 + s^2 SNR times as large as of x0
+        return of_x0 / (1 + target.data_std**2 * snr)
+    return of_x0 / {"x0": jnp.ones_like(snr), "eps": snr, "v": snr + 1}[target]
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,22 @@
 """What a network predicts, turned into one form: (x0, eps).
 
 At time t, with x_t = alpha x_0 + sigma eps (schedule eq. 2), a network may have been trained on
-one of three targets:
+one of four targets:
 
     eps                                                   DDPM, Ho et al. 2020, eq. 14      (4)
     x0                                                                                      (5)
     v = alpha eps - sigma x_0      Salimans and Ho 2022, arXiv 2202.00512, appendix D       (6)
+    F = (sigma x_0 - alpha s^2 eps) / n,  n^2 = alpha^2 s^2 + sigma^2                      (6b)
+                                   Karras et al. 2022, arXiv 2206.00364, eq. 7 (times s)
 
-Each of the three determines the other two; everything downstream reads `Prediction.x0` and
+The last is what `Preconditioned` says: an analytic skip brings x_t past the network. Each of the
+four determines x_0 and eps; everything downstream reads `Prediction.x0` and
 `Prediction.eps` and need not know which one it was. Arithmetic is float32 whatever the network
 computes in.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -20,7 +24,30 @@ from jaxtyping import Array, Float, Int, Num
 
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
 
-Target = Literal["eps", "x0", "v"]
+
+@dataclass(frozen=True)
+class Preconditioned:
+    """The target F of eq. 6b: x_0 = (alpha s^2 / n^2) x_t + (sigma / n) F.
+
+    With s = 1 it is -v, and all of the noise has to pass through the network; towards s = 0 it is
+    x_0, which holds none ("Back to basics", Li and He 2025, arXiv 2511.13720), but whose eps has
+    errors of 1 / sigma near the clean image. In between the noise in F has at most the size s, and
+    the errors of eps are at most 1 / s times those of F: for training that gives clean pictures
+    and an inversion that is smooth down to t = 0.
+
+    Attributes:
+      data_std: s, the noise-to-signal ratio at which the skip hands over to the network. The paper
+        has the standard deviation of the data, of which F then has the size at any time.
+    """
+
+    data_std: float
+
+    def __post_init__(self) -> None:
+        if not self.data_std > 0:
+            raise ValueError(f"data_std must be positive, got {self.data_std}")
+
+
+Target = Literal["eps", "x0", "v"] | Preconditioned
 Cond = Any
 Network = Callable[[Array, Array, Cond], Array]
 
@@ -81,6 +108,26 @@ def from_v(
     return Prediction(x0=alpha * x_t - sigma * v, eps=sigma * x_t + alpha * v)
 
 
+def from_preconditioned(
+    data_std: float,
+    schedule: NoiseSchedule,
+    x_t: Float[Array, "b ..."],
+    t: Int[Array, "..."],
+    output: Array,
+) -> Prediction:
+    """Eq. 6b solved: x0 = (alpha s^2 x_t / n + sigma F) / n and
+    eps = (sigma x_t / n - alpha F) / n.
+
+    Unlike `from_x0` it divides by nothing that vanishes at the clean end.
+    """
+    alpha, sigma = match(schedule.alpha(t), x_t), match(schedule.sigma(t), x_t)
+    norm = jnp.sqrt((alpha * data_std) ** 2 + sigma**2)
+    return Prediction(
+        x0=(alpha * data_std**2 / norm * x_t + sigma * output) / norm,
+        eps=(sigma / norm * x_t - alpha * output) / norm,
+    )
+
+
 def to_target(
     target: Target,
     schedule: NoiseSchedule,
@@ -88,12 +135,16 @@ def to_target(
     x0: Float[Array, "b ..."],
     eps: Float[Array, "b ..."],
 ) -> Float[Array, "b ..."]:
-    """What a network trained on `target` should output: eq. 4, 5 or 6."""
+    """What a network trained on `target` should output: eq. 4, 5, 6 or 6b."""
     if target == "eps":
         return eps
     if target == "x0":
         return x0
-    return match(schedule.alpha(t), x0) * eps - match(schedule.sigma(t), x0) * x0
+    alpha, sigma = match(schedule.alpha(t), x0), match(schedule.sigma(t), x0)
+    if isinstance(target, Preconditioned):
+        norm = jnp.sqrt((alpha * target.data_std) ** 2 + sigma**2)
+        return (sigma * x0 - alpha * target.data_std**2 * eps) / norm
+    return alpha * eps - sigma * x0
 
 
 def from_output(
@@ -104,6 +155,8 @@ def from_output(
     output: Array,
 ) -> Prediction:
     """The inverse of `to_target`: the Prediction a network's output amounts to."""
+    if isinstance(target, Preconditioned):
+        return from_preconditioned(target.data_std, schedule, x_t, t, output)
     rule = {"eps": from_eps, "x0": from_x0, "v": from_v}[target]
     return rule(schedule, x_t, t, output)
 
@@ -124,8 +177,10 @@ def make_denoise(
 
     The result accepts t scalar or [B].
     """
-    if prediction not in ("eps", "x0", "v"):
-        raise ValueError(f"prediction must be 'eps', 'x0' or 'v', got {prediction!r}")
+    if prediction not in ("eps", "x0", "v") and not isinstance(prediction, Preconditioned):
+        raise ValueError(
+            f"prediction must be 'eps', 'x0', 'v' or Preconditioned, got {prediction!r}"
+        )
 
     def denoise(x_t: Array, t: Array, cond: Cond) -> Prediction:
         x_t = x_t.astype(jnp.float32)

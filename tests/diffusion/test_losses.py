@@ -12,7 +12,7 @@ from clipdiff_jax.diffusion.losses import (
     q_sample,
     vlb_terms,
 )
-from clipdiff_jax.diffusion.prediction import Prediction, to_target
+from clipdiff_jax.diffusion.prediction import Preconditioned, Prediction, to_target
 
 KEYS = jax.random.split(jax.random.key(0), 2)
 X0 = 0.5 * jax.random.normal(KEYS[0], (5, 2, 2, 3))
@@ -20,7 +20,7 @@ EPS = jax.random.normal(KEYS[1], X0.shape)
 T = jnp.array([0, 1, 200, 700, 999])
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", Preconditioned(0.1)])
 def test_noise_loss_is_the_mean_square_on_the_networks_own_target(target):
     truth = to_target(target, SCHEDULE, T, X0, EPS)
     loss, metrics = NoiseLoss(SCHEDULE, target)(lambda *_: truth + 0.3, X0, T, EPS)
@@ -39,14 +39,18 @@ def test_the_network_is_shown_x_t():
     np.testing.assert_array_equal(t, T)
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
-def test_min_snr_weighs_x0_errors_alike_whatever_the_target(target):
-    """An error d of x0 is an error d alpha / sigma of eps and d / sigma of v."""
-    alpha, sigma = SCHEDULE.alpha(T), SCHEDULE.sigma(T)
-    size = {"x0": jnp.ones(5), "eps": alpha / sigma, "v": 1 / sigma}[target]
+@pytest.mark.parametrize("target", ["eps", "x0", "v", Preconditioned(0.1)])
+def test_weights_count_x0_errors_alike_whatever_the_target(target):
+    """An error d of x0 is an error d alpha / sigma of eps, d / sigma of v and d n / sigma of F."""
+    alpha, sigma = np.asarray(SCHEDULE.alpha(T)), np.asarray(SCHEDULE.sigma(T))
+    sizes = {"x0": np.ones(5), "eps": alpha / sigma, "v": 1 / sigma}
+    sizes[Preconditioned(0.1)] = np.hypot(0.1 * alpha, sigma) / sigma
+    size = sizes[target]
+    clipped = np.minimum((alpha / sigma) ** 2, 5.0)
     weight = loss_weight("min_snr", target, SCHEDULE, T)
-    expected = np.minimum(np.asarray(alpha / sigma) ** 2, 5.0)
-    np.testing.assert_allclose(weight * size**2, expected, rtol=1e-4)
+    np.testing.assert_allclose(weight * size**2, clipped, rtol=1e-4)
+    weight = loss_weight("v", target, SCHEDULE, T)
+    np.testing.assert_allclose(weight * size**2, 1 / sigma**2, rtol=1e-4)
     np.testing.assert_array_equal(loss_weight("uniform", target, SCHEDULE, T), np.ones(5))
 
 

@@ -10,6 +10,8 @@ from helpers.paths import REFERENCES
 from safetensors.numpy import save_file
 
 import clipdiff_jax as cd
+from clipdiff_jax.core.config import from_dict, to_dict
+from clipdiff_jax.diffusion.prediction import Preconditioned
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.models.unet import UNetConfig
@@ -159,6 +161,16 @@ def test_the_size_of_images_is_where_attention_is():
 def test_schedules_there_and_back(document, schedule, prediction):
     assert read_schedule(document) == (schedule, prediction)
     assert read_schedule(write_schedule(schedule, prediction, False)) == (schedule, prediction)
+
+
+def test_a_preconditioned_model_is_written_and_read():
+    config = DiffusionConfig(prediction=Preconditioned(0.1))
+    assert from_dict(DiffusionConfig, json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_a_target_that_diffusers_lacks_is_refused():
+    with pytest.raises(WeightsError, match=r"no prediction_type for Preconditioned\("):
+        write_schedule(DiscreteSchedule(), Preconditioned(0.1), False)
 
 
 @pytest.mark.parametrize(

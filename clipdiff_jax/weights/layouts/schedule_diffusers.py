@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.diffusion.karlo import KarloSchedule
-from clipdiff_jax.diffusion.prediction import Target
+from clipdiff_jax.diffusion.prediction import Preconditioned, Target
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.pixel import OwnSampling
 from clipdiff_jax.weights.documents import check_class, check_options
@@ -170,8 +170,12 @@ def write_schedule(
 
     The config of a `DDPMScheduler`; of a `DDIMScheduler` where sampling ends before the clean
     image, which the former cannot be told. Raises `WeightsError` for that with a learned variance,
-    which the latter has not.
+    which the latter has not, and for a target that diffusers lacks.
     """
+    if isinstance(prediction, Preconditioned):
+        raise WeightsError(
+            f"diffusers has no prediction_type for {prediction}, only {', '.join(_TARGETS)}"
+        )
     sampling = OwnSampling() if sampling is None else sampling
     betas = {ours: theirs for theirs, ours in _BETAS.items()}
     document = {
