@@ -52,6 +52,8 @@ class UNetConfig:
       input_skip: the last convolution also sees the input, scaled by a function of time. A network
         with patches would otherwise spend its first thousands of steps on learning to pass all of
         a patch's noise through.
+      refine_channels: width of a last stage at the full resolution, in which a network with patches
+        sees its output and its input pixel by pixel, across the patches' borders; None for none.
       norm_groups, norm_eps: of every GroupNorm (DDPM 1e-6, guided-diffusion 1e-5).
       sinusoid_width: of the sinusoid that the time embedding is made from; None for the first
         level's.
@@ -79,6 +81,7 @@ class UNetConfig:
     heads: int | None = None
     patch: int = 1
     input_skip: bool = False
+    refine_channels: int | None = None
     norm_groups: int = 32
     norm_eps: float = 1e-6
     sinusoid_width: int | None = None
@@ -111,6 +114,11 @@ class UNetConfig:
         if self.heads is not None and self.head_width is not None:
             raise ValueError(
                 f"heads {self.heads} and head_width {self.head_width} are both given, expected one"
+            )
+        if self.refine_channels is not None and (self.patch == 1 or self.refine_channels < 1):
+            raise ValueError(
+                f"refine_channels is {self.refine_channels} with patch {self.patch}: expected a "
+                "width above 0 and patches whose borders it is to smooth"
             )
         if not self.pooled_projection and self.pooled_width != self.embedding_width:
             raise ValueError(
@@ -221,6 +229,35 @@ class AttentionBlock(nn.Module):
         return x + rearrange(h, "b (h w) c -> b h w c", h=height)
 
 
+class Refinement(nn.Module):
+    """What is added to the output at full resolution, from the unfolded features, the output so far
+    and the input: two convolutions with time between them, and a last one that starts at zero."""
+
+    config: UNetConfig
+    width: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Float[Array, "b h w c"],
+        output: Float[Array, "b h2 w2 o"],
+        image: Float[Array, "b h2 w2 i"],
+        emb: Float[Array, "b e"],
+    ) -> Float[Array, "b h2 w2 o"]:
+        cfg, dtype, width = self.config, self.dtype, self.width
+        h = nn.Conv(width * cfg.patch**2, (1, 1), dtype=dtype, name="unfold")(features)
+        h = jnp.concatenate([depth_to_space(h, cfg.patch), output, image.astype(dtype)], axis=-1)
+        h = nn.Conv(width, (3, 3), dtype=dtype, name="conv_0")(h)
+        time = nn.Dense(2 * width, dtype=dtype, name="time")(nn.silu(emb))[:, None, None, :]
+        scale, shift = jnp.split(time, 2, axis=-1)
+        h = nn.silu(h * (1 + scale) + shift)
+        h = nn.silu(nn.Conv(width, (3, 3), dtype=dtype, name="conv_1")(h))
+        zeros = nn.initializers.zeros_init()
+        out = cfg.out_channels
+        return nn.Conv(out, (3, 3), kernel_init=zeros, dtype=dtype, name="conv_out")(h)
+
+
 class UNet(nn.Module):
     """The network: `UNet(config).apply({"params": p}, x, t, cond)`.
 
@@ -252,6 +289,7 @@ class UNet(nn.Module):
         context, context_mask = cond.get("context"), cond.get("context_mask")
 
         emb = _Embedding(cfg, dtype, name="embedding")(t, cond)
+        image = x
         if cfg.patch > 1:
             x = space_to_depth(x, cfg.patch)
         x = x.astype(dtype)
@@ -296,14 +334,20 @@ class UNet(nn.Module):
                 else:
                     h = Upsample(width, dtype, name=name)(h)
 
-        h = nn.silu(_norm(cfg, dtype, "norm_out")(h))
+        h = features = nn.silu(_norm(cfg, dtype, "norm_out")(h))
         if cfg.input_skip:
             scale = nn.Dense(x.shape[-1], dtype=dtype, name="input_scale")(nn.silu(emb))
             h = jnp.concatenate([h, x * (1 + scale[:, None, None, :])], axis=-1)
         zeros = nn.initializers.zeros_init()
         out = cfg.out_channels * cfg.patch**2
         h = nn.Conv(out, (3, 3), kernel_init=zeros, dtype=dtype, name="conv_out")(h)
-        return depth_to_space(h, cfg.patch) if cfg.patch > 1 else h
+        if cfg.patch > 1:
+            h = depth_to_space(h, cfg.patch)
+        if cfg.refine_channels is not None:
+            h = h + Refinement(cfg, cfg.refine_channels, dtype, name="refine")(
+                features, h, image, emb
+            )
+        return h
 
 
 class _Embedding(nn.Module):

@@ -9,7 +9,7 @@ import pytest
 from helpers.tiny_models import drawn
 
 from clipdiff_jax.models.layers import depth_to_space, sinusoid, space_to_depth
-from clipdiff_jax.models.unet import UNet, UNetConfig, num_params
+from clipdiff_jax.models.unet import Refinement, UNet, UNetConfig, num_params
 
 TINY = dict(channels=(8, 16), blocks=1, attention_levels=(1,), norm_groups=4)
 
@@ -37,6 +37,7 @@ def _apply(config, dtype, variables, x, t, cond):
         {},
         {"scale_shift": True, "residual_resampling": True, "head_width": 4},
         {"patch": 2, "input_skip": True},
+        {"patch": 2, "refine_channels": 4},
         {"patch": 2, "time_order": "cos_sin", "time_shift": 0.0},
         {"downsample_padding": "both", "out_channels": 6, "middle_attention": False},
         {"blocks": (1, 2)},
@@ -104,3 +105,32 @@ def test_patches_are_a_round_trip_and_sinusoids_follow_their_formula():
     angle = 7 * 1e4 ** (-np.arange(4) / 4)
     row = sinusoid(jnp.array([7]), 8, "cos_sin")[0]
     np.testing.assert_allclose(row, np.concatenate([np.cos(angle), np.sin(angle)]), atol=2e-6)
+
+
+def test_refinement_starts_as_the_network_without_it_and_sees_across_patches():
+    """Its last convolution starts at zero. With weights there, what it adds to a pixel depends on
+    input pixels of the patches around, by three convolutions of 3 x 3."""
+    plain = UNetConfig(**TINY, patch=4)
+    refined = UNetConfig(**TINY, patch=4, refine_channels=4)
+    x, t = jax.random.normal(jax.random.key(1), (1, 16, 16, 3)), jnp.array([300])
+    variables = drawn(lambda key: UNet(refined).init(key, x, t), 0)
+    refine = variables["params"].pop("refine")
+    before = _apply(plain, jnp.float32, variables, x, t, None)
+    unused = refine | {"conv_out": jax.tree.map(jnp.zeros_like, refine["conv_out"])}
+    start = {"params": variables["params"] | {"refine": unused}}
+    np.testing.assert_array_equal(_apply(refined, jnp.float32, start, x, t, None), before)
+
+    def added(image):
+        network = Refinement(refined, 4)
+        features, emb = jnp.ones((1, 4, 4, 8)), jnp.ones((1, 32))
+        out = network.apply({"params": refine}, features, 0 * image, image, emb)
+        return out[0, 7, 7].sum()  # the last pixel of its patch
+
+    reached = np.abs(jax.grad(added)(x)[0]).sum(-1) > 0
+    assert {int(side) for side in np.argwhere(reached).ravel()} == set(range(4, 11))
+
+
+@pytest.mark.parametrize(("patch", "width"), [(1, 8), (4, 0)])
+def test_refinement_without_patches_or_width_is_refused(patch, width):
+    with pytest.raises(ValueError, match=f"refine_channels is {width} with patch {patch}"):
+        UNetConfig(**TINY, patch=patch, refine_channels=width)
