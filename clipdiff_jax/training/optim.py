@@ -30,6 +30,9 @@ class OptimConfig:
       schedule: after the warm-up: "constant", "cosine" to zero at the last step, "linear" to zero,
         or "passes": multiplied by `pass_gain` after every `pass_updates` updates (DiffusionCLIP).
       warmup: updates of linear warm-up from zero.
+      cooldown: last updates, over which a constant rate falls linearly to zero; a run that has not
+        reached them goes on with more steps as if they had been planned (Hägele et al. 2024,
+        arXiv 2405.18392).
       b1, b2, eps: of Adam.
       weight_decay: decoupled; applied to matrices and kernels, not to biases and norms.
       clip_norm: bound on the global norm of the gradient; None for none.
@@ -43,6 +46,7 @@ class OptimConfig:
     learning_rate: float = 1e-4
     schedule: Literal["constant", "cosine", "linear", "passes"] = "constant"
     warmup: int = 0
+    cooldown: int = 0
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
@@ -56,6 +60,11 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.sam_rho < 0:
             raise ConfigError(f"optim.sam_rho={self.sam_rho} is a distance, expected 0 or more")
+        if self.cooldown < 0 or (self.cooldown and self.schedule != "constant"):
+            raise ConfigError(
+                f"optim.cooldown={self.cooldown} with optim.schedule={self.schedule!r}: expected 0 "
+                "or more updates at the end of a constant rate"
+            )
 
 
 def learning_rate(config: OptimConfig, updates: int, peak: float | None = None) -> optax.Schedule:
@@ -70,6 +79,10 @@ def learning_rate(config: OptimConfig, updates: int, peak: float | None = None) 
         main = optax.exponential_decay(peak, config.pass_updates, config.pass_gain, staircase=True)
     else:
         main = optax.constant_schedule(peak)
+    if config.cooldown:
+        cooldown = min(config.cooldown, decay)
+        fall = optax.linear_schedule(peak, 0.0, cooldown)
+        main = optax.join_schedules([main, fall], [decay - cooldown])
     if config.warmup == 0:
         return main
     rise = optax.linear_schedule(0.0, peak, config.warmup)

@@ -193,6 +193,16 @@ def test_learning_rates():
     assert float(learning_rate(cosine, 110)(110)) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_a_constant_rate_falls_to_zero_over_its_last_updates():
+    config = OptimConfig(learning_rate=2.0, warmup=10, cooldown=50)
+    rate = learning_rate(config, 110)
+    assert [float(rate(n)) for n in (5, 10, 60, 85, 110)] == pytest.approx([1, 2, 2, 1, 0])
+    assert float(learning_rate(config, 210)(110)) == 2.0  # a longer run goes on at the same rate
+    assert [float(learning_rate(config, 30)(n)) for n in (10, 20, 30)] == pytest.approx([2, 1, 0])
+    with pytest.raises(ConfigError, match=r"cooldown=50 with optim\.schedule='cosine'"):
+        OptimConfig(schedule="cosine", cooldown=50)
+
+
 @pytest.mark.parametrize("name", ["adam", "muon"])
 def test_both_optimisers_learn(name):
     stage = toy_stage()
