@@ -18,7 +18,8 @@ import jax.numpy as jnp
 
 from clipdiff_jax.models import arcface, clip, presets, unclip
 from clipdiff_jax.models.arcface import ArcFaceConfig
-from clipdiff_jax.models.unet import UNet, num_params
+from clipdiff_jax.models.unet import UNet
+from clipdiff_jax.models.unet_size import num_params
 
 CLIPS = {
     "CLIP ViT-B/32": presets.CLIP_VIT_B32,

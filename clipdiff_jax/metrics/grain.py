@@ -13,8 +13,8 @@ with eight degrees of freedom, whose median is 7.34.
 import numpy as np
 from jaxtyping import Float
 
-from clipdiff_jax.evaluate.pixels import Images
-from clipdiff_jax.pipelines.clip import check_floats
+from clipdiff_jax.core.checks import check_floats
+from clipdiff_jax.metrics.pixels import Images
 
 SIDE = 3  # pixels, of a window
 

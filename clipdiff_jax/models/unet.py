@@ -8,13 +8,11 @@ attention sees beside the pixels). A space-to-depth stem makes small models chea
 Time is an int index array [B]; the network knows no noise schedule.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int, Num
@@ -398,18 +396,3 @@ def _check_inputs(config: UNetConfig, x: Array, cond: dict[str, Any]) -> None:
             raise ValueError(f"this UNet needs '{key}' in its conditioning, got {sorted(cond)}")
         if width_of is None and cond.get(key) is not None:
             raise ValueError(f"this UNet takes no '{key}', but the conditioning holds it")
-
-
-def num_params(config: UNetConfig, size: int) -> int:
-    """Parameters of the network, counted without allocating them."""
-    network = UNet(dataclasses.replace(config, remat=False))
-    cond = {}
-    if config.num_classes is not None:
-        cond["classes"] = jnp.zeros((1,), jnp.int32)
-    if config.pooled_width is not None:
-        cond["pooled"] = jnp.zeros((1, config.pooled_width))
-    if config.context_width is not None:
-        cond["context"] = jnp.zeros((1, 1, config.context_width))
-    x, t = jnp.zeros((1, size, size, config.in_channels)), jnp.zeros((1,), jnp.int32)
-    shapes = jax.eval_shape(lambda key: network.init(key, x, t, cond), jax.random.key(0))
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))

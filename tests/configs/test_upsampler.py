@@ -5,7 +5,7 @@ from helpers.paths import CONFIGS
 
 from clipdiff_jax.core.recipes import load_config
 from clipdiff_jax.data.degrade import BSR, Blur
-from clipdiff_jax.models.unet import num_params
+from clipdiff_jax.models.unet_size import num_params
 from clipdiff_jax.training.config import RunConfig
 
 UNCLIP = CONFIGS / "unclip"

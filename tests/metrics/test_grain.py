@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clipdiff_jax.evaluate.grain import local_deviation
+from clipdiff_jax.metrics.grain import local_deviation
 
 
 def two_colours(height=16, width=16):

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from clipdiff_jax.models import clip, presets, unclip
-from clipdiff_jax.models.unet import num_params
+from clipdiff_jax.models.unet_size import num_params
 
 
 def count(init) -> int:

@@ -9,7 +9,8 @@ import pytest
 from helpers.tiny_models import drawn
 
 from clipdiff_jax.models.layers import depth_to_space, sinusoid, space_to_depth
-from clipdiff_jax.models.unet import Refinement, UNet, UNetConfig, num_params
+from clipdiff_jax.models.unet import Refinement, UNet, UNetConfig
+from clipdiff_jax.models.unet_size import num_params
 
 TINY = dict(channels=(8, 16), blocks=1, attention_levels=(1,), norm_groups=4)
 
