@@ -9,7 +9,7 @@ Time is an int index array [B]; the network knows no noise schedule.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from clipdiff_jax.core.config import LATER
 from clipdiff_jax.models.attention import attend
 from clipdiff_jax.models.layers import (
     Downsample,
@@ -79,7 +80,7 @@ class UNetConfig:
     heads: int | None = None
     patch: int = 1
     input_skip: bool = False
-    refine_channels: int | None = None
+    refine_channels: int | None = field(default=None, metadata=LATER)
     norm_groups: int = 32
     norm_eps: float = 1e-6
     sinusoid_width: int | None = None

@@ -5,14 +5,14 @@ Parameters outside the stage's `trainable` pattern get no update and no optimise
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import jax
 import optax
 from jaxtyping import Array
 
-from clipdiff_jax.core.config import ConfigError
+from clipdiff_jax.core.config import LATER, ConfigError
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.training.stage import KeyPath, path_string
 
@@ -46,7 +46,7 @@ class OptimConfig:
     learning_rate: float = 1e-4
     schedule: Literal["constant", "cosine", "linear", "passes"] = "constant"
     warmup: int = 0
-    cooldown: int = 0
+    cooldown: int = field(default=0, metadata=LATER)
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
