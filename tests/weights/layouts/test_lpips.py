@@ -104,7 +104,7 @@ def test_public_files_are_read(tmp_path):
 def test_small_pictures_are_refused():
     network, heads, _ = stored("alex")
     small = np.zeros((1, 30, 64, 3), np.float32)
-    with pytest.raises(ValueError, match="AlexNet takes pictures of 31 pixels a side or more"):
+    with pytest.raises(ValueError, match="AlexNet takes pictures of 31 pixels per side or more"):
         import_lpips(TINY["alex"], network, heads).distance(small, small)
 
 
