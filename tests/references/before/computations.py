@@ -88,7 +88,7 @@ def tuned(seed: int) -> Any:
     moved = [np.asarray(a) + 5e-3 * rng.normal(size=a.shape).astype(np.float32) for a in leaves]
     params = jax.tree.map(jnp.asarray, jax.tree.unflatten(tree, moved))
     edit = cd.load_edit(MODELS / "edit_tuned")
-    return dataclasses.replace(edit, config=base().config, params=params)
+    return dataclasses.replace(edit, config=base().config, params=params, base_fingerprint="")
 
 
 @cache
@@ -107,7 +107,7 @@ def shifting() -> Any:
         return jnp.asarray(0.1 * rng.normal(size=shape) + (path[-1].key == "scale"), jnp.float32)
 
     params = jax.tree_util.tree_map_with_path(drawn, edit.params)
-    return dataclasses.replace(edit, config=base().config, params=params)
+    return dataclasses.replace(edit, config=base().config, params=params, base_fingerprint="")
 
 
 def computation(function: Callable[[], Arrays]) -> Callable[[], Arrays]:
