@@ -154,7 +154,7 @@ class UNetConfig:
 
 
 class ResBlock(nn.Module):
-    """norm-SiLU-conv, time, norm-SiLU-dropout-conv, plus the shortcut.
+    """norm-SiLU-conv, time (where `emb` is given), norm-SiLU-dropout-conv, plus the shortcut.
 
     The last convolution starts at zero, so the block starts as its shortcut.
     """
@@ -166,7 +166,7 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], emb: Float[Array, "b e"], train: bool
+        self, x: Float[Array, "b h w c"], emb: Float[Array, "b e"] | None, train: bool
     ) -> Float[Array, "b h2 w2 d"]:
         cfg = self.config
         h = nn.silu(_norm(cfg, self.dtype, "norm_0")(x))
@@ -174,14 +174,15 @@ class ResBlock(nn.Module):
             change = average_pool if self.resample == "down" else nearest_upsample
             h, x = change(h), change(x)
         h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(h)
-        width = 2 * self.channels if cfg.scale_shift else self.channels
-        time = nn.Dense(width, dtype=self.dtype, name="time")(nn.silu(emb))[:, None, None, :]
-        norm = _norm(cfg, self.dtype, "norm_1")
-        if cfg.scale_shift:
-            scale, shift = jnp.split(time, 2, axis=-1)
-            h = norm(h) * (1 + scale) + shift
-        else:
-            h = norm(h + time)
+        norm, scale, shift = _norm(cfg, self.dtype, "norm_1"), 0.0, 0.0
+        if emb is not None:
+            width = 2 * self.channels if cfg.scale_shift else self.channels
+            time = nn.Dense(width, dtype=self.dtype, name="time")(nn.silu(emb))[:, None, None, :]
+            if cfg.scale_shift:
+                scale, shift = jnp.split(time, 2, axis=-1)
+            else:
+                h = h + time
+        h = norm(h) * (1 + scale) + shift
         h = nn.Dropout(cfg.dropout, deterministic=not train)(nn.silu(h))
         zeros = nn.initializers.zeros_init()
         h = nn.Conv(self.channels, (3, 3), kernel_init=zeros, dtype=self.dtype, name="conv_1")(h)
