@@ -17,6 +17,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from clipdiff_jax.core.config import ConfigError
 
 DATA, FSDP = "data", "fsdp"
+AnyMesh = Mesh | AbstractMesh  # an abstract one says how many devices there are, and not which
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,17 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return make_mesh(MeshConfig(), devices or jax.local_devices())
 
 
-def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
+def replicated(mesh: AnyMesh) -> NamedSharding:
     """The same array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: AnyMesh) -> NamedSharding:
     """The leading axis split over all devices."""
     return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 
-def param_sharding(
-    mesh: Mesh | AbstractMesh, shape: tuple[int, ...], min_split: int
-) -> NamedSharding:
+def param_sharding(mesh: AnyMesh, shape: tuple[int, ...], min_split: int) -> NamedSharding:
     """Splits the longest axis that `fsdp` divides; small or indivisible arrays are replicated."""
     parts = mesh.shape[FSDP]
     axes = [axis for axis, size in enumerate(shape) if size % parts == 0]
@@ -78,7 +77,7 @@ def param_sharding(
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
-def tree_sharding(mesh: Mesh, tree: Any, min_split: int) -> Any:
+def tree_sharding(mesh: AnyMesh, tree: Any, min_split: int) -> Any:
     """`param_sharding` of every leaf of a pytree of arrays or shapes."""
     return jax.tree.map(lambda leaf: param_sharding(mesh, leaf.shape, min_split), tree)
 

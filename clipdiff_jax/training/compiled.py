@@ -12,7 +12,7 @@ import jax
 from jax.sharding import Mesh
 
 from clipdiff_jax.core.config import ConfigError
-from clipdiff_jax.core.devices import batch_sharding, make_mesh, replicated, tree_sharding
+from clipdiff_jax.core.devices import AnyMesh, batch_sharding, make_mesh, replicated, tree_sharding
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.loader import batches
 from clipdiff_jax.training.config import TrainConfig
@@ -43,6 +43,22 @@ def compile_step(
 ) -> CompiledStep:
     """Compiles one step; allocates no parameters.
 
+    `frozen` holds arrays or shapes with their shardings. Raises as `trace_step` does.
+    """
+    compiled = trace_step(stage, config, mesh, plan, frozen).lower().compile()
+    return CompiledStep(
+        call=compiled,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(plan.abstract.params)),
+        flops=_flops(compiled),
+        memory=_memory(compiled),
+    )
+
+
+def trace_step(
+    stage: Stage, config: TrainConfig, mesh: AnyMesh, plan: Plan, frozen: Params
+) -> jax.stages.Traced:
+    """The step as a program that is not compiled yet, for a mesh whose devices need not be here.
+
     `frozen` holds arrays or shapes with their shardings. Raises `ConfigError` for a batch that
     does not divide over the devices.
     """
@@ -59,13 +75,15 @@ def compile_step(
         sam_rho=config.optim.sam_rho,
     )
     jitted = jax.jit(pure, donate_argnums=0, out_shardings=(plan.shardings, replicated(mesh)))
-    batch = _batch_shapes(stage, config, mesh)
-    compiled = jitted.lower(plan.abstract, frozen, batch).compile()
-    return CompiledStep(
-        call=compiled,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(plan.abstract.params)),
-        flops=_flops(compiled),
-        memory=_memory(compiled),
+    return jitted.trace(plan.abstract, frozen, _batch_shapes(stage, config, mesh))
+
+
+def frozen_shapes(stage: Stage, config: TrainConfig, mesh: AnyMesh) -> Params:
+    """What the loss reads and nothing changes, as shapes with their shardings."""
+    return jax.tree.map(
+        lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s),
+        stage.frozen,
+        tree_sharding(mesh, stage.frozen, config.mesh.min_split),
     )
 
 
@@ -73,12 +91,7 @@ def dry_step(stage: Stage, config: TrainConfig) -> tuple[CompiledStep, Mesh]:
     """The compiled step and its mesh, without allocating anything."""
     mesh = make_mesh(config.mesh)
     with jax.set_mesh(mesh):
-        shardings = tree_sharding(mesh, stage.frozen, config.mesh.min_split)
-        frozen = jax.tree.map(
-            lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s),
-            stage.frozen,
-            shardings,
-        )
+        frozen = frozen_shapes(stage, config, mesh)
         return compile_step(stage, config, mesh, plan_state(stage, config, mesh), frozen), mesh
 
 
@@ -101,7 +114,9 @@ def dry_run(stage: Stage, config: TrainConfig) -> str:
     return "\n".join(lines)
 
 
-def _batch_shapes(stage: Stage, config: TrainConfig, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+def _batch_shapes(
+    stage: Stage, config: TrainConfig, mesh: AnyMesh
+) -> dict[str, jax.ShapeDtypeStruct]:
     """Global shapes of a batch, from one example."""
     one = next(batches(stage.source, batch_size=1, seed=config.seed, transform=stage.transform))
     sharding = batch_sharding(mesh)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from clipdiff_jax.core.compilation import jit_once
+from clipdiff_jax.core.devices import AnyMesh
 from clipdiff_jax.training.checkpoint import Checkpoints
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.optim import make_optimizer
@@ -38,9 +38,10 @@ class Plan:
         return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
 
 
-def plan_state(stage: Stage, config: TrainConfig, mesh: Mesh) -> Plan:
+def plan_state(stage: Stage, config: TrainConfig, mesh: AnyMesh) -> Plan:
     """Shapes and shardings of the state on `mesh`, and its optimiser; allocates nothing."""
-    params = jax.eval_shape(stage.init, jax.random.key(config.seed))
+    # The key is a shape too: the devices of the mesh may not be here to draw one on.
+    params = jax.eval_shape(lambda: stage.init(jax.random.key(config.seed)))
     updates = config.steps * stage.rounds
     optimizer = make_optimizer(config.optim, updates, params, stage.trainable)
     shapes = jax.eval_shape(lambda: new_state(stage, optimizer, config.seed, config.ema > 0))

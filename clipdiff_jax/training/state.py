@@ -5,10 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from clipdiff_jax.core.devices import tree_sharding
+from clipdiff_jax.core.devices import AnyMesh, tree_sharding
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.training.stage import Stage
 
@@ -51,7 +50,7 @@ def new_state(
     )
 
 
-def state_sharding(mesh: Mesh, state: TrainState, min_split: int) -> TrainState:
+def state_sharding(mesh: AnyMesh, state: TrainState, min_split: int) -> TrainState:
     """Shardings of a state (arrays or shapes); the optimiser's moments lie with their parameters
     because they have their shapes."""
     return tree_sharding(mesh, state, min_split)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from clipdiff_jax.clip.model import Clip
@@ -49,12 +50,14 @@ class Noise:
         return {"image": pixels, "captions": ["a smiling face"]}
 
 
-def base_stage():
-    stage = base.make_stage(base.BaseStage(data=AvatarsData(size=8), model=MODEL), Noise())
+def base_stage(dtype="float32"):
+    stage = base.make_stage(
+        base.BaseStage(data=AvatarsData(size=8), model=MODEL, dtype=dtype), Noise()
+    )
     return replace(stage, start=drawn(stage.init, 0))
 
 
-def edit_stage():
+def edit_stage(dtype="float32"):
     texts = ["a face", "a smiling face"]
     tokenizer = train_tokenizer(texts, 520, 12)
     vision = ModifiedResNetConfig(
@@ -76,8 +79,8 @@ def edit_stage():
         eos_token_id=tokenizer.end_id,
     )
     config = CLIPConfig(vision, text, projection_dim=8)
-    clip = Clip(config, drawn(partial(init_clip, config), 1), tokenizer)
-    model = Diffusion(MODEL, drawn(partial(init_params, MODEL), 0))
+    clip = Clip(config, drawn(partial(init_clip, config), 1), tokenizer, jnp.dtype(dtype))
+    model = Diffusion(MODEL, drawn(partial(init_params, MODEL), 0), jnp.dtype(dtype))
     objective = EditObjective(
         source_text=texts[0], target_text=texts[1], t0=100, invert_steps=3, train_steps=2, noise=1.0
     )
@@ -85,40 +88,40 @@ def edit_stage():
     return make_stage(objective, model, clip, images, progress=False)
 
 
-def diffusion_prior_stage():
+def diffusion_prior_stage(dtype="float32"):
     network = DiffusionPriorConfig(8, 16, text_length=12, width=16, depth=2, heads=2)
-    config = diffusion_prior.DiffusionPriorStage(data=EMBEDDINGS, model=Prior(network))
+    config = diffusion_prior.DiffusionPriorStage(data=EMBEDDINGS, model=Prior(network), dtype=dtype)
     return diffusion_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
 
 
-def ar_prior_stage():
+def ar_prior_stage(dtype="float32"):
     network = ARPriorConfig(
         8, 16, text_length=12, dims=4, buckets=16, dot_buckets=4, width=16, depth=2, heads=2
     )
-    config = ar_prior.ARPriorStage(data=EMBEDDINGS, model=network)
+    config = ar_prior.ARPriorStage(data=EMBEDDINGS, model=network, dtype=dtype)
     return ar_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
 
 
-def direct_prior_stage():
+def direct_prior_stage(dtype="float32"):
     network = DirectPriorConfig(8, 16, text_length=12, width=16, depth=2, heads=2)
-    config = direct_prior.DirectPriorStage(data=EMBEDDINGS, model=network)
+    config = direct_prior.DirectPriorStage(data=EMBEDDINGS, model=network, dtype=dtype)
     return direct_prior.make_stage(config, open_toy(Path(tempfile.mkdtemp())))
 
 
-def decoder_stage():
+def decoder_stage(dtype="float32"):
     conditioning = DecoderConditioningConfig(8, 16, pooled_width=32, context_width=8)
     unet = replace(
         UNET, head_width=8, out_channels=6, pooled_width=32, pooled_projection=False,
         context_width=8,
     )  # fmt: skip
     model = Decoder(unet, conditioning, 8, DiscreteSchedule("squared_cosine"))
-    config = decoder.DecoderStage(data=AvatarsData(size=8), model=model)
+    config = decoder.DecoderStage(data=AvatarsData(size=8), model=model, dtype=dtype)
     return decoder.make_stage(config, Noise(), tiny_clip())
 
 
-def upsampler_stage():
+def upsampler_stage(dtype="float32"):
     model = Upsampler(replace(UNET, in_channels=6), 8, 4, DiscreteSchedule(), last=False)
-    config = upsampler.UpsamplerStage(data=AvatarsData(size=8), model=model, crop=1.0)
+    config = upsampler.UpsamplerStage(data=AvatarsData(size=8), model=model, crop=1.0, dtype=dtype)
     return upsampler.make_stage(config, Noise())
 
 
