@@ -72,14 +72,22 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles the resolution: nearest neighbour, then a 3 x 3 convolution."""
+    """Doubles the resolution: nearest neighbour, then a 3 x 3 convolution.
+
+    size: (height, width) that the doubled map is cut to; None keeps all of it.
+    """
 
     channels: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        return nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv")(nearest_upsample(x))
+    def __call__(
+        self, x: Float[Array, "b h w c"], size: tuple[int, int] | None = None
+    ) -> Float[Array, "b h2 w2 d"]:
+        x = nearest_upsample(x)
+        if size is not None and x.shape[1:3] != size:
+            x = x[:, : size[0], : size[1]]
+        return nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv")(x)
 
 
 class TimeEmbedding(nn.Module):

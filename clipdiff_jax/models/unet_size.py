@@ -16,6 +16,8 @@ def num_params(config: UNetConfig, size: int) -> int:
         cond["classes"] = jnp.zeros((1,), jnp.int32)
     if config.pooled_width is not None:
         cond["pooled"] = jnp.zeros((1, config.pooled_width))
+    if config.time_ids is not None:
+        cond["time_ids"] = jnp.zeros((1, config.time_ids))
     if config.context_width is not None:
         cond["context"] = jnp.zeros((1, 1, config.context_width))
     x, t = jnp.zeros((1, size, size, config.in_channels)), jnp.zeros((1,), jnp.int32)
