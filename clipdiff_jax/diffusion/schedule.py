@@ -18,12 +18,16 @@ small t and the differences between neighbouring steps keep their precision.
 
 import functools
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+from clipdiff_jax.core.config import nearest
+
+Betas = Literal["linear", "scaled_linear", "squared_cosine"]
 
 
 @runtime_checkable
@@ -44,14 +48,15 @@ class NoiseSchedule(Protocol):
 class DiscreteSchedule:
     """A schedule given by a table of `num_steps` betas.
 
-    betas: "linear" from `beta_start` to `beta_end` (DDPM), or "squared_cosine" (Improved DDPM,
-        Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 17; betas capped at 0.999), which has
-        no use for the two end points.
+    betas: "linear" from `beta_start` to `beta_end` (DDPM); "scaled_linear", whose square roots are
+        linear (latent diffusion, Rombach et al. 2022, arXiv 2112.10752); or "squared_cosine"
+        (Improved DDPM, Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 17; betas capped at
+        0.999), which has no use for the two end points.
 
     Indices below -1 or above num_steps - 1 are clamped.
     """
 
-    betas: Literal["linear", "squared_cosine"] = "linear"
+    betas: Betas = "linear"
     num_steps: int = 1000
     beta_start: float = 1e-4
     beta_end: float = 0.02
@@ -59,11 +64,15 @@ class DiscreteSchedule:
     def __post_init__(self) -> None:
         if self.num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {self.num_steps}")
-        if self.betas not in ("linear", "squared_cosine"):
-            raise ValueError(f"betas must be 'linear' or 'squared_cosine', got {self.betas!r}")
-        if self.betas == "linear" and not 0 < self.beta_start <= self.beta_end < 1:
+        if self.betas not in get_args(Betas):
             raise ValueError(
-                "a linear schedule needs 0 < beta_start <= beta_end < 1, "
+                f"betas must be one of {', '.join(get_args(Betas))}, got {self.betas!r}."
+                f"{nearest(str(self.betas), get_args(Betas))}"
+            )
+        ends = self.betas != "squared_cosine"
+        if ends and not 0 < self.beta_start <= self.beta_end < 1:
+            raise ValueError(
+                f"a {self.betas} schedule needs 0 < beta_start <= beta_end < 1, "
                 f"got {self.beta_start} and {self.beta_end}"
             )
 
@@ -126,8 +135,11 @@ def squared_cosine_betas(num_steps: int) -> Float[np.ndarray, " steps"]:
 def _tables(schedule: DiscreteSchedule) -> dict[str, np.ndarray]:
     """float32 tables of num_steps + 1 entries; the first is the clean image, t = -1."""
     steps = schedule.num_steps
+    ends = np.array([schedule.beta_start, schedule.beta_end], np.float64)
     if schedule.betas == "linear":
-        beta = np.linspace(schedule.beta_start, schedule.beta_end, steps, dtype=np.float64)
+        beta = np.linspace(*ends, steps)
+    elif schedule.betas == "scaled_linear":
+        beta = np.linspace(*np.sqrt(ends), steps) ** 2
     else:
         beta = squared_cosine_betas(steps)
     beta = np.concatenate([[0.0], beta])

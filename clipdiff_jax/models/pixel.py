@@ -3,13 +3,15 @@
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+import numpy as np
+from jaxtyping import Array, Int, Key
 
 from clipdiff_jax.core.config import LATER
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.diffusion.grids import Spacing
 from clipdiff_jax.diffusion.prediction import Target
-from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.diffusion.sampling import Sampling
+from clipdiff_jax.diffusion.schedule import DiscreteSchedule, NoiseSchedule
 from clipdiff_jax.models.unet import UNet, UNetConfig
 
 
@@ -34,6 +36,22 @@ class OwnSampling:
             raise ValueError(f"bound is {self.bound}, expected a number above 0, or None")
         if self.offset and self.spacing != "leading":
             raise ValueError(f"offset {self.offset} is of the spacing 'leading' alone")
+
+    def times(
+        self, sampling: Sampling, schedule: NoiseSchedule
+    ) -> Int[np.ndarray, " steps_plus_1"]:
+        """The grid that a request asks for; where it says no spacing, this model's own.
+
+        Raises `ValueError` for more steps than the schedule has times.
+        """
+        if sampling.spacing is not None:
+            return sampling.times(schedule)
+        grid = sampling.replace(spacing=self.spacing).times(schedule)
+        if self.offset and isinstance(sampling.steps, (int, np.integer)):
+            grid[:-1] = np.minimum(grid[:-1] + self.offset, schedule.num_steps - 1)
+        if self.ends_clean or (len(grid) == 2 and grid[0] == 0):
+            return grid
+        return grid[:-1] if grid[-2] == 0 else np.append(grid[:-1], np.int32(0))
 
 
 @dataclass(frozen=True)

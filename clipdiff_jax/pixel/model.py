@@ -143,15 +143,7 @@ class Diffusion:
 
         Raises `ValueError` for more steps than the schedule has times.
         """
-        schedule, own = self.config.schedule, self.config.sampling
-        if sampling.spacing is not None:
-            return sampling.times(schedule)
-        grid = sampling.replace(spacing=own.spacing).times(schedule)
-        if own.offset and isinstance(sampling.steps, (int, np.integer)):
-            grid[:-1] = np.minimum(grid[:-1] + own.offset, schedule.num_steps - 1)
-        if own.ends_clean or len(grid) == 2:
-            return grid
-        return grid[:-1] if grid[-2] == 0 else np.append(grid[:-1], np.int32(0))
+        return self.config.sampling.times(sampling, self.config.schedule)
 
     def check_classes(self, classes: Classes, count: int) -> Int[np.ndarray, " b"] | None:
         """The class of each of `count` images, or None where the model has none.

@@ -12,16 +12,19 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.diffusion.karlo import KarloSchedule
 from clipdiff_jax.diffusion.prediction import Preconditioned, Target
-from clipdiff_jax.diffusion.schedule import DiscreteSchedule
+from clipdiff_jax.diffusion.schedule import Betas, DiscreteSchedule
 from clipdiff_jax.models.pixel import OwnSampling
 from clipdiff_jax.weights.documents import check_class, check_options
 from clipdiff_jax.weights.errors import WeightsError
 
 T = TypeVar("T")
 SCHEDULER = "scheduler_config.json"
-Betas = Literal["linear", "squared_cosine"]
 # diffusers' word -> ours.
-_BETAS: dict[str, Betas] = {"linear": "linear", "squaredcos_cap_v2": "squared_cosine"}
+_BETAS: dict[str, Betas] = {
+    "linear": "linear",
+    "scaled_linear": "scaled_linear",
+    "squaredcos_cap_v2": "squared_cosine",
+}
 _TARGETS: dict[str, Target] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 _WORDS = {ours: theirs for theirs, ours in _TARGETS.items()}
 _SPACINGS: dict[str, Literal["leading", "trailing", "linspace"]] = {
@@ -34,17 +37,21 @@ _VARIANCES = {"small": "fixed_small_log", "learned": "learned_range"}
 
 
 class _Class(NamedTuple):
-    """What a class takes an option for that its file lacks."""
+    """What a class takes an option for that its file lacks.
+
+    set_alpha_to_one: None for a class that has no such option, and walks to the clean image even
+        where a file says otherwise (as SDXL's does).
+    """
 
     clip_sample: bool = False
     timestep_spacing: str = "linspace"
-    set_alpha_to_one: bool = True
+    set_alpha_to_one: bool | None = True
     beta_start: float = 1e-4
     beta_end: float = 0.02
 
 
-_ANCESTRAL, _SOLVER = _Class(True, "leading"), _Class()
-_IN_SIGMAS = _Class(beta_start=0.00085, beta_end=0.012)
+_ANCESTRAL, _SOLVER = _Class(True, "leading"), _Class(set_alpha_to_one=None)
+_IN_SIGMAS = _Class(set_alpha_to_one=None, beta_start=0.00085, beta_end=0.012)
 _CLASSES = {
     "DDPMScheduler": _ANCESTRAL,
     "DDPMParallelScheduler": _ANCESTRAL,
@@ -138,7 +145,9 @@ def read_own_sampling(document: Mapping[str, Any]) -> OwnSampling:
     offset = document.get("steps_offset", 0)
     if not isinstance(offset, int) or not 0 <= offset <= 1:
         raise WeightsError(f"{SCHEDULER} has steps_offset {offset!r}, expected 0 or 1")
-    ends_clean = bool(document.get("set_alpha_to_one", of_class.set_alpha_to_one))
+    ends_clean = of_class.set_alpha_to_one is None or bool(
+        document.get("set_alpha_to_one", of_class.set_alpha_to_one)
+    )
     # The offset is of the leading times alone, in diffusers too.
     return OwnSampling(bound, spacing, offset if spacing == "leading" else 0, ends_clean)
 

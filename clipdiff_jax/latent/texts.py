@@ -1,0 +1,53 @@
+"""Texts as a latent diffusion model sees them: the states of its CLIP towers, side by side."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.models.clip import TextTransformer
+from clipdiff_jax.models.latent import TextTower
+
+Texts = str | Sequence[str]
+
+
+class Embedded(NamedTuple):
+    """What towers say of B texts: states of T tokens, and the last tower's pooled embedding."""
+
+    context: Float[Array, "b t d"]
+    pooled: Float[Array, "b p"] | None
+
+
+def encode(
+    towers: Sequence[TextTower],
+    params: Sequence[Params],
+    ids: Sequence[Int[Array | np.ndarray, "b t"]],
+    dtype: DType,
+) -> Embedded:
+    """Token ids of each tower's tokenizer -> the states, float32.
+
+    Attention is causal and padding is attended to, as the models were trained.
+    """
+    states: list[Array] = []
+    pooled: Array | None = None
+    for tower, of_tower, tokens in zip(towers, params, ids, strict=True):
+        network: Any = TextTransformer(tower.tower, tower.projection_dim, dtype=dtype)
+        pooled, hidden = network.apply({"params": of_tower}, jnp.asarray(tokens))
+        states.append(hidden.astype(jnp.float32))
+    return Embedded(
+        jnp.concatenate(states, axis=-1), None if pooled is None else pooled.astype(jnp.float32)
+    )
+
+
+def as_list(texts: Texts, name: str = "prompts") -> list[str]:
+    """One text or several as a list. Raises `ValueError` for none, `TypeError` for what is none."""
+    found = [texts] if isinstance(texts, str) else list(texts)
+    if not found:
+        raise ValueError(f"{name} is empty, expected at least one text")
+    for one in found:
+        if not isinstance(one, str):
+            raise TypeError(f"{name} holds {one!r}, expected texts")
+    return found
