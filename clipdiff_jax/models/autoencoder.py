@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.layers import Downsample, Upsample, depth_to_space, space_to_depth
-from clipdiff_jax.models.unet import AttentionBlock, ResBlock, UNetConfig
+from clipdiff_jax.models.unet_blocks import AttentionBlock, ResBlock
+from clipdiff_jax.models.unet_config import UNetConfig
 
 LOWEST, HIGHEST = -30.0, 20.0  # of log variances
 
