@@ -118,12 +118,19 @@ class VisionTransformer(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    """Causal transformer over token ids; the state at the end-of-text token is projected."""
+    """Causal transformer over token ids -> (pooled, states).
+
+    Pooled is the last state, after the final norm, at the end-of-text token, and projected where
+    there is a `projection_dim`. The states are those `skip` blocks before the end, after the final
+    norm or, for `norm_states` False, before it. Raises `ValueError` for a skip of all the blocks.
+    """
 
     config: TextConfig
-    projection_dim: int
+    projection_dim: int | None
     remat: bool = False
     dtype: DType | None = None
+    skip: int = 0
+    norm_states: bool = True
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b t"]) -> tuple[Float[Array, "b d"], Float[Array, "b t w"]]:
@@ -137,13 +144,27 @@ class TextTransformer(nn.Module):
         )(ids)  # fmt: skip
         position = self.param("position_embedding", normal(0.01), (c.context_length, c.width))
         x = x + position[: ids.shape[1]].astype(x.dtype)
-        x = Transformer(
-            c.depth, c.heads, c.mlp_width, c.activation,
-            causal=True, eps=c.eps, remat=self.remat, dtype=self.dtype, name="transformer",
-        )(x)  # fmt: skip
-        hidden = nn.LayerNorm(epsilon=c.eps, dtype=self.dtype, name="final_norm")(x)
-        pooled = hidden[jnp.arange(ids.shape[0]), end_of_text(ids, c.eos_token_id)]
-        return _projection(self.projection_dim, c.width, self.dtype)(pooled), hidden
+        if not 0 <= self.skip < c.depth:
+            raise ValueError(
+                f"skip is {self.skip}, expected 0 to {c.depth - 1}: there are {c.depth} blocks"
+            )
+        transformer = Transformer(
+            c.depth, c.heads, c.mlp_width, c.activation, causal=True, eps=c.eps, remat=self.remat,
+            dtype=self.dtype, keep_states=self.skip > 0, name="transformer",
+        )  # fmt: skip
+        if self.skip > 0:
+            states = transformer.states(x)
+            x, chosen = states[-1], states[-1 - self.skip]
+        else:
+            x = chosen = transformer(x)
+        norm = nn.LayerNorm(epsilon=c.eps, dtype=self.dtype, name="final_norm")
+        last = norm(x)
+        pooled = last[jnp.arange(ids.shape[0]), end_of_text(ids, c.eos_token_id)]
+        if self.projection_dim is not None:
+            pooled = _projection(self.projection_dim, c.width, self.dtype)(pooled)
+        if not self.norm_states:
+            return pooled, chosen
+        return pooled, norm(chosen) if self.skip > 0 else last
 
 
 def end_of_text(ids: Int[Array, "b t"], eos_token_id: int) -> Int[Array, "b"]:

@@ -87,6 +87,39 @@ _NO_ATTENTION = replace(_KARLO, in_channels=6, out_channels=3, head_width=None)
 _NO_ATTENTION = replace(_NO_ATTENTION, attention_levels=(), middle_attention=False)
 KARLO_UPSAMPLER = Upsampler(replace(_NO_ATTENTION, scale_shift=False))
 
+# Latent diffusion (Rombach et al. 2022): Stable Diffusion 1 and 2, and XL (Podell et al. 2023); the
+# networks that fill in masked pictures and follow instructions (Brooks et al. 2022) see more
+# channels.
+SD1_UNET = UNetConfig(
+    in_channels=4,
+    out_channels=4,
+    channels=(320, 640, 1280, 1280),
+    attention_levels=(0, 1, 2),
+    heads=8,
+    norm_eps=1e-5,
+    time_order="cos_sin",
+    time_shift=0.0,
+    downsample_padding="both",
+    context_width=768,
+    attention="cross",
+)
+SD1_INPAINT_UNET = replace(SD1_UNET, in_channels=9)
+PIX2PIX_UNET = replace(SD1_UNET, in_channels=8)
+SD2_UNET = replace(SD1_UNET, heads=(5, 10, 20, 20), context_width=1024)
+SDXL_UNET = replace(
+    SD2_UNET,
+    channels=(320, 640, 1280),
+    attention_levels=(1, 2),
+    heads=(5, 10, 20),
+    transformer_depth=(1, 2, 10),
+    pooled_width=1280,
+    time_ids=6,
+    context_width=2048,
+)
+SD1_TEXT = CLIP_VIT_L14.text
+SD2_TEXT = replace(OPENCLIP_VIT_H14.text, depth=23)
+SDXL_SECOND_TEXT = TextConfig(width=1280, depth=32, heads=20, mlp_width=5120, activation="gelu")
+
 # The paper's unCLIP (Ramesh et al. 2022, table 3); its CLIP is ViT-H/16 at 256 px (appendix C).
 PAPER_CLIP = CLIPConfig(
     replace(_VIT_H14, image_size=256, patch_size=16),

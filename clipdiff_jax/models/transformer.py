@@ -101,7 +101,8 @@ def _up_to(cache: Cache, new: int) -> Bool[Array, "1 1 new s"]:
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)).
 
-    A `nn.scan` body: returns (x, None), with a cache (x, keys and values of x).
+    A `nn.scan` body: returns (x, None), with a cache (x, keys and values of x), and where states
+    are kept (x, x).
     """
 
     heads: int
@@ -111,6 +112,7 @@ class Block(nn.Module):
     eps: float = 1e-5
     depth: int = 1
     dtype: DType | None = None
+    keep_states: bool = False
 
     @nn.compact
     def __call__(
@@ -119,7 +121,7 @@ class Block(nn.Module):
         mask: Bool[Array, "#b #h #t #s"] | None = None,
         past: KeyValues | None = None,
         length: Int[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "b t w"], KeyValues | None]:
+    ) -> tuple[Float[Array, "b t w"], KeyValues | Float[Array, "b t w"] | None]:
         # CLIP's initialisation: residual branches are scaled down by the number of them.
         width = x.shape[-1]
         in_std = width**-0.5
@@ -137,6 +139,8 @@ class Block(nn.Module):
         y = nn.Dense(self.mlp_width, kernel_init=up_init, dtype=self.dtype, name="mlp_up")(y)
         y = ACTIVATIONS[self.activation](y)
         y = nn.Dense(width, kernel_init=down_init, dtype=self.dtype, name="mlp_down")(y)
+        if self.keep_states:
+            return x + y, x + y
         return x + y, None if cache is None else new
 
 
@@ -149,6 +153,7 @@ class Transformer(nn.Module):
       eps: of the layer norms.
       remat: recompute each block in the backward pass instead of keeping its activations.
       dtype: what it computes in; None is float32.
+      keep_states: `states` can be asked, in place of `extend`.
     """
 
     depth: int
@@ -159,6 +164,7 @@ class Transformer(nn.Module):
     eps: float = 1e-5
     remat: bool = False
     dtype: DType | None = None
+    keep_states: bool = False
 
     def setup(self) -> None:
         block = nn.remat(Block, prevent_cse=False) if self.remat else Block
@@ -177,6 +183,7 @@ class Transformer(nn.Module):
             eps=self.eps,
             depth=self.depth,
             dtype=self.dtype,
+            keep_states=self.keep_states,
         )
 
     def __call__(
@@ -185,6 +192,13 @@ class Transformer(nn.Module):
         """The last states of a whole sequence."""
         x, _ = self.blocks(x.astype(self.dtype or jnp.float32), mask, None, None)
         return x
+
+    def states(
+        self, x: Float[Array, "b t w"], mask: Bool[Array, "#b #h #t #t"] | None = None
+    ) -> Float[Array, "depth b t w"]:
+        """The states after each block, of a transformer that keeps them."""
+        _, states = self.blocks(x.astype(self.dtype or jnp.float32), mask, None, None)
+        return states
 
     def extend(
         self,
@@ -195,10 +209,13 @@ class Transformer(nn.Module):
         """The last states of the next t positions of a sequence, and the cache with them in it.
 
         mask: over the S positions of the cache. Beyond S it would overwrite the last: keep count.
-        Raises `ValueError` unless the transformer is causal.
+        Raises `ValueError` unless the transformer is causal, and for one that keeps states.
         """
-        if not self.causal:
-            raise ValueError("only a causal transformer can be extended position by position")
+        if not self.causal or self.keep_states:
+            raise ValueError(
+                "only a causal transformer can be extended position by position, and none that "
+                "keeps its states"
+            )
         past, length = cache
         new: Any
         x, new = self.blocks(x.astype(self.dtype or jnp.float32), mask, past, length)

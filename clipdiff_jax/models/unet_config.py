@@ -130,7 +130,7 @@ class UNetConfig:
                 self.heads_of(self.channels[level], level)
                 if self.depth_of(level) < 1:
                     raise ValueError(
-                        f"transformer_depth is {self.transformer_depth}, expected >= 1"
+                        f"transformer_depth is {self.transformer_depth}, expected at least 1"
                     )
         elif self.transformer_depth != 1 or self.time_ids is not None:
             raise ValueError(

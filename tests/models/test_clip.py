@@ -1,5 +1,6 @@
 """CLIP's towers: where texts are pooled, what each option does to shapes and gradients."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -11,6 +12,7 @@ from clipdiff_jax.models.clip import (
     CLIP,
     CLIPConfig,
     TextConfig,
+    TextTransformer,
     VisionTransformerConfig,
     end_of_text,
     init_params,
@@ -53,6 +55,29 @@ def test_padding_after_the_end_changes_no_embedding():
     np.testing.assert_allclose(embedding[:1], short, atol=1e-6)
     moved, _ = embed_texts(clip, variables, IDS.at[0, 1].set(11))
     assert np.abs(moved[0] - embedding[0]).max() > 1e-3
+
+
+def test_states_before_the_end_and_before_the_final_norm():
+    """Those of a skip are what a transformer without the last blocks ends in; the pooled state
+    stays that of all blocks."""
+    plain = TextTransformer(TEXT, None)
+    variables = jax.jit(plain.init)(jax.random.key(0), IDS)
+    cut = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf[:1] if "blocks" in jax.tree_util.keystr(path) else leaf, variables
+    )
+    run = lambda network, of: jax.jit(network.apply)(of, IDS)
+    pooled, last = run(plain, variables)
+    np.testing.assert_array_equal(pooled, last[jnp.arange(2), end_of_text(IDS, 19)])
+    _, shorter = run(TextTransformer(replace(TEXT, depth=1), None), cut)
+    again, states = run(TextTransformer(TEXT, None, skip=1), variables)
+    np.testing.assert_allclose(again, pooled, atol=1e-6)
+    np.testing.assert_allclose(states, shorter, atol=1e-6)
+    _, bare = run(TextTransformer(TEXT, None, skip=1, norm_states=False), variables)
+    centred = bare - bare.mean(-1, keepdims=True)
+    by_hand = centred / jnp.sqrt(jnp.mean(centred**2, -1, keepdims=True) + TEXT.eps)
+    np.testing.assert_allclose(by_hand, shorter, atol=1e-5)  # a fresh norm's scale is 1
+    with pytest.raises(ValueError, match="skip is 2, expected 0 to 1"):
+        run(TextTransformer(TEXT, None, skip=2), variables)
 
 
 @pytest.mark.parametrize("vision", [TRANSFORMER, RESNET], ids=["transformer", "resnet"])

@@ -3,9 +3,10 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import pytest
 
-from clipdiff_jax.models import clip, presets, unclip
+from clipdiff_jax.models import autoencoder, clip, presets, taesd, unclip
 from clipdiff_jax.models.unet_size import num_params
 
 
@@ -54,3 +55,37 @@ def test_pixel_networks(config, millions):
 )
 def test_karlo(config, millions):
     assert count(partial(unclip.init_params, config)) / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("config", "number"),
+    [
+        (presets.SD1_UNET, 859_520_964),
+        (presets.SD2_UNET, 865_910_724),
+        (presets.SDXL_UNET, 2_567_463_684),
+        (presets.SD1_INPAINT_UNET, 859_535_364),
+        (presets.PIX2PIX_UNET, 859_532_484),
+    ],
+)
+def test_latent_networks(config, number):
+    assert num_params(config, 8) == number
+
+
+@pytest.mark.parametrize(
+    ("config", "projection", "number"),
+    [
+        (presets.SD1_TEXT, None, 123_060_480),
+        (presets.SD2_TEXT, None, 340_387_840),
+        (presets.SDXL_SECOND_TEXT, 1280, 694_659_840),
+    ],
+)
+def test_text_towers_of_latent_models(config, projection, number):
+    ids = jnp.zeros((1, config.context_length), jnp.int32)
+    network = clip.TextTransformer(config, projection)
+    assert count(lambda key: network.init(key, ids)) == number
+
+
+def test_autoencoders():
+    kl, tiny = autoencoder.AutoencoderConfig(), taesd.TinyAutoencoderConfig()
+    assert count(partial(autoencoder.init_params, kl)) == 83_653_863
+    assert count(partial(taesd.init_params, tiny)) == 2_445_063
