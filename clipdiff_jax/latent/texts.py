@@ -34,7 +34,10 @@ def encode(
     states: list[Array] = []
     pooled: Array | None = None
     for tower, of_tower, tokens in zip(towers, params, ids, strict=True):
-        network: Any = TextTransformer(tower.tower, tower.projection_dim, dtype=dtype)
+        network: Any = TextTransformer(
+            tower.tower, tower.projection_dim, dtype=dtype, skip=tower.skip,
+            norm_states=tower.final_norm,
+        )  # fmt: skip
         pooled, hidden = network.apply({"params": of_tower}, jnp.asarray(tokens))
         states.append(hidden.astype(jnp.float32))
     return Embedded(
