@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.ar_prior import ARPriorConfig
+from clipdiff_jax.models.autoencoder import AutoencoderConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
@@ -226,6 +227,7 @@ AVATARS_DECODER = Decoder(
     learned_variance=False,
     guidance=2.0,
 )
+AVATARS_AUTOENCODER = AutoencoderConfig(channels=(192,), blocks=1, middle_attention=False, patch=8)
 AVATARS_UPSAMPLER = Upsampler(
     UNetConfig(
         in_channels=6,
