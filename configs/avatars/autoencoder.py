@@ -20,7 +20,7 @@ def get_config() -> RunConfig:
             data=AvatarsData(size=128),
             model=presets.AVATARS_AUTOENCODER,
             image_size=128,
-            kl_weight=1e-4,
+            kl_weight=3e-4,
             export_dtype="bfloat16",
         ),
         train=TrainConfig(
