@@ -7,10 +7,6 @@ import pytest
 from helpers import house
 
 EXCEPTIONS: dict[str, dict[str, str]] = {
-    "many_parameters": {
-        "clip/model.py:load_clip": "each is what one kind of source leaves open",
-        "models/attention.py:attend": "the arguments of jax.nn.dot_product_attention",
-    },
     "long_files": {
         "tests/references/before/computations.py": "what a version before was asked, in one place",
     },

@@ -14,7 +14,7 @@ from clipdiff_jax.cli.arguments import (
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.options import add_options, given, option_name
 from clipdiff_jax.pictures.records import Record
-from clipdiff_jax.unclip.parts import is_unclip
+from clipdiff_jax.unclip.load import is_unclip
 
 COMMAND = "generate"
 

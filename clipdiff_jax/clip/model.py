@@ -22,7 +22,7 @@ from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading
 from clipdiff_jax.weights.layouts import clip_ours
 from clipdiff_jax.weights.layouts.clip import FILES, LAYOUTS
-from clipdiff_jax.weights.loading import check_part, find_model, read_first
+from clipdiff_jax.weights.loading import find_model, read_first
 
 
 def preprocess(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b size size 3"]:
@@ -109,7 +109,6 @@ def load_clip(
     tokenizer: Tokenizer | None = None,
     revision: str | None = None,
     flags: ClipFlags | None = None,
-    part: str | None = None,
     layouts: Sequence[Layout[CLIPConfig, ClipWeights]] = LAYOUTS,
 ) -> Clip:
     """Loads a CLIP.
@@ -123,17 +122,17 @@ def load_clip(
       param_dtype: what parameters are kept in.
       tokenizer: in place of the source's own. A single file of weights has none, so needs it.
       revision: of a repository on the Hub.
-      flags: for a file of weights alone: its activation and heads, which nothing in it tells.
-      part: which of several state dicts a file holds, see `load_diffusion`.
+      flags: for a file of weights alone: its activation and heads, which nothing in it tells, and
+        which of several state dicts in it (`part`) is meant.
       layouts: which are tried, in this order; add one of your own, see `weights.layout`.
 
     Raises `WeightsError` if there is no such model, it is incomplete or of another kind, and
     `TokenizerError` if there is no tokenizer beside it.
     """
     path = find_model(source, "clip", others=FILES, revision=revision)
-    check_part(path, part)
     if flags is not None and path.is_dir():
         raise WeightsError(f"'{path}' is a folder with a config: `flags` are for a file of weights")
+    part = None if flags is None else flags.part
     reading = Reading(param_dtype=param_dtype, tokenizer=tokenizer, clip_flags=flags, part=part)
     config, params, tokenizer = read_first(layouts, path, reading)
     return Clip(config, params, tokenizer, dtype)

@@ -3,11 +3,13 @@
 What the system reports of a full disk names no file; people need to know which one it was.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -39,6 +41,11 @@ def writing(path: Path) -> Iterator[None]:
             raise
         reason = getattr(error, "strerror", None) or error
         raise OSError(f"could not write '{path}': {reason}") from error
+
+
+def json_bytes(document: Any) -> bytes:
+    """A JSON file's content, as people read it."""
+    return (json.dumps(document, indent=2) + "\n").encode()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -17,6 +17,8 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from jaxtyping import Float32
 
+from clipdiff_jax.core.files import json_bytes
+
 RECORDS, INFO = "embeddings.array_record", "info.json"
 
 
@@ -116,7 +118,7 @@ def write_embeddings(
         raise ValueError(f"expected embeddings of one width, got {sorted(widths)}")
     info = EmbeddingsInfo(count, widths.pop(), data, clip)
     temporary = path / f"{INFO}.tmp"
-    temporary.write_text(json.dumps(asdict(info), indent=2) + "\n")
+    temporary.write_bytes(json_bytes(asdict(info)))
     temporary.replace(path / INFO)
     return info
 

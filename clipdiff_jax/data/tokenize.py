@@ -20,6 +20,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
+from clipdiff_jax.core.files import json_bytes
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 TOKENIZER_NAME = "tokenizer.json"
 DEFAULT_CONTEXT = 77
@@ -109,7 +111,7 @@ class Tokenizer:
         }
         return {
             TOKENIZER_NAME: self.backend.to_str(pretty=True).encode(),
-            "tokenizer_config.json": (json.dumps(config, indent=2) + "\n").encode(),
+            "tokenizer_config.json": json_bytes(config),
         }
 
 

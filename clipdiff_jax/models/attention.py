@@ -39,17 +39,15 @@ def attend(
     mask: Bool[Array, "#b #h #t #s"] | None = None,
     bias: Float[Array, "#b #h #t #s"] | None = None,
     is_causal: bool = False,
-    scale: float | None = None,
     backend: Backend = "auto",
 ) -> Float[Array, "b t h d"]:
-    """softmax(q k^T scale + bias) v, over the heads h separately (Vaswani et al., 2017, eq. 1).
+    """softmax(q k^T d^-0.5 + bias) v, over the heads h separately (Vaswani et al., 2017, eq. 1).
 
     Args:
       q, k, v: queries, keys, values; the result has the queries' shape and dtype.
       mask: True where a query may look at a key.
       bias: added to the logits.
       is_causal: query i sees keys 0..i only.
-      scale: d^-0.5 where None.
       backend: "auto" takes cuDNN where it can run (see `choose_backend`) and XLA otherwise; naming
         one insists on it, and cuDNN then raises what it does not support.
     """
@@ -58,11 +56,11 @@ def attend(
         backend = choose_backend(q.dtype, q.shape[-1], target())
     if backend == "cudnn":
         inputs = for_cudnn(inputs, is_causal)
-    return compute(inputs, is_causal, scale, backend)[:, : q.shape[1]]
+    return compute(inputs, is_causal, backend)[:, : q.shape[1]]
 
 
 def compute(
-    inputs: Inputs, is_causal: bool, scale: float | None, backend: Literal["xla", "cudnn"]
+    inputs: Inputs, is_causal: bool, backend: Literal["xla", "cudnn"]
 ) -> Float[Array, "b t h d"]:
     """Attention by one of the kernels, as they take it."""
     q, k, v, mask, bias, keys = inputs
@@ -73,7 +71,6 @@ def compute(
         bias=bias,
         mask=mask,
         is_causal=is_causal,
-        scale=scale,
         key_value_seq_lengths=None if keys is None else jnp.full(len(k), keys, jnp.int32),
         implementation=backend,
     )

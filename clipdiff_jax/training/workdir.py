@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from clipdiff_jax.core.config import ConfigError, from_dict, to_dict
-from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.core.files import json_bytes, write_whole
 from clipdiff_jax.training.config import RunConfig
 
 CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
@@ -96,8 +96,8 @@ def describe_workdir(config: RunConfig, fingerprint: str, workdir: Path) -> None
     if jax.process_index() != 0:
         return
     if not (workdir / CONFIG).is_file() or list(_changes(config, workdir)):
-        _write(workdir / CONFIG, to_dict(config))
-    _write(workdir / DATA, {"fingerprint": fingerprint})
+        write_whole(workdir / CONFIG, json_bytes(to_dict(config)))
+    write_whole(workdir / DATA, json_bytes({"fingerprint": fingerprint}))
 
 
 def _changes(config: RunConfig, workdir: Path) -> list[tuple[str, object, object]]:
@@ -130,7 +130,3 @@ def _leaves(tree: object, prefix: str = "") -> dict[str, object]:
     for key, value in tree.items():
         leaves |= _leaves(value, f"{prefix}.{key}" if prefix else str(key))
     return leaves
-
-
-def _write(path: Path, document: Any) -> None:
-    write_whole(path, (json.dumps(document, indent=2) + "\n").encode())

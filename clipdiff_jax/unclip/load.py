@@ -1,5 +1,10 @@
-"""Loads an unCLIP, whole or by the part, from whichever layout it lies in."""
+"""An unCLIP on disk: loaded whole from whichever layout it lies in, read and written by the part.
 
+As training leaves them, parts are model folders beside each other: which there are and what is in
+them is `weights.layouts.unclip_ours`.
+"""
+
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +15,14 @@ from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.unclip import PartConfig
 from clipdiff_jax.unclip.model import PARTS, UnClip
-from clipdiff_jax.unclip.parts import find_unclip
+from clipdiff_jax.weights.folder import ASSETS
+from clipdiff_jax.weights.hub import locate
 from clipdiff_jax.weights.layout import AnyPart, Layout, Reading, UnClipWeights
+from clipdiff_jax.weights.layouts import unclip_ours
 from clipdiff_jax.weights.layouts.unclip import LAYOUTS
-from clipdiff_jax.weights.loading import read_first
+from clipdiff_jax.weights.layouts.unclip_diffusers import is_unclip_folder
+from clipdiff_jax.weights.layouts.unclip_karlo import is_original_folder
+from clipdiff_jax.weights.loading import DEMO, read_first
 
 
 def load_unclip(
@@ -21,9 +30,10 @@ def load_unclip(
     *,
     dtype: DType = jnp.float32,
     param_dtype: DType = jnp.float32,
-    stages: Sequence[str] | None = None,
+    parts: Sequence[str] | None = None,
     revision: str | None = None,
     layouts: Sequence[Layout[PartConfig, UnClipWeights]] = LAYOUTS,
+    stages: Sequence[str] | None = None,
 ) -> UnClip:
     """Loads an unCLIP.
 
@@ -36,30 +46,68 @@ def load_unclip(
       dtype: what the networks compute in.
       param_dtype: what parameters are kept in. Karlo's are 3.3e9: 13 GB in float32, 6.6 in
         bfloat16.
-      stages: which parts to load, of "text", "image", "prior", "decoder", "upsampler"; None for
+      parts: which parts to load, of "text", "image", "prior", "decoder", "upsampler"; None for
         all that are there.
       revision: of a repository on the Hub.
       layouts: which are tried, in this order; add one of your own, see `weights.layout`.
+      stages: the older name of `parts`.
 
     Raises `WeightsError` if there is no such model, it is incomplete, of another kind, or its
     components do not fit each other, and `TokenizerError` if there is no tokenizer beside it.
     """
-    wanted = None if stages is None else tuple(stages)
-    reading = Reading(param_dtype=param_dtype, parts=wanted)
-    parts, tokenizer = read_first(layouts, find_unclip(source, revision), reading)
-    built: dict[str, Any] = {name: _build_part(name, *part, dtype) for name, part in parts.items()}
+    if stages is not None:
+        if parts is not None:
+            raise ValueError("stages is the older name of parts: give parts alone")
+        warnings.warn("load_unclip(stages=...) is now parts=...", DeprecationWarning, stacklevel=2)
+        parts = stages
+    path = find_unclip(source, revision)
+    wanted = None if parts is None else tuple(parts)
+    read, tokenizer = read_first(layouts, path, Reading(param_dtype=param_dtype, parts=wanted))
+    built: dict[str, Any] = {name: _kind(name)(*part, dtype) for name, part in read.items()}
     return UnClip(tokenizer=tokenizer, **built)
 
 
-def _build_part(name: str, config: AnyPart, params: Params, dtype: DType) -> Any:
-    """A part of its config and parameters, by its name in `PARTS`.
+def save_part(
+    path: str | Path,
+    config: AnyPart,
+    params: Params,
+    *,
+    clip: str = "",
+    dtype: DType | None = None,
+) -> None:
+    """Writes a part's model folder. clip: the fingerprint of the CLIP it was trained with."""
+    unclip_ours.write_part(path, config, params, clip=clip, dtype=dtype)
 
-    Raises `ValueError` for another name.
+
+def read_part(source: str | Path, name: str) -> tuple[Any, Params]:
+    """Config and parameters (float32) of one part, to train it further.
+
+    source: as `load_unclip` takes it, or the model folder or run of the part itself.
     """
+    if source != DEMO and unclip_ours.is_part_folder(source):
+        return unclip_ours.read_part_folder(source, name)[:2]
+    path = find_unclip(source)
+    if unclip_ours.LAYOUT.matches(path):  # without its CLIP, which need not be there
+        return unclip_ours.read_part_folder(path / name, name)[:2]
+    return read_first(LAYOUTS, path, Reading(parts=(name,))).parts[name]
+
+
+def find_unclip(source: str | Path, revision: str | None = None) -> Path:
+    """The folder that `source` means, see `load_unclip`; `WeightsError` where there is none."""
+    return ASSETS if source == DEMO else locate(source, revision=revision)
+
+
+def is_unclip(source: str | Path) -> bool:
+    """Whether `source` is a folder here that holds an unCLIP, or "demo"; nothing is downloaded."""
+    path = ASSETS if source == DEMO else Path(source)
+    return unclip_ours.LAYOUT.matches(path) or is_original_folder(path) or is_unclip_folder(path)
+
+
+def _kind(name: str) -> Any:
+    """What a part is, by its name in `PARTS`; raises `ValueError` for another name."""
     if name not in PARTS:
         raise ValueError(
             f"an unCLIP has no part '{name}', its parts are: {', '.join(PARTS)}."
             f"{nearest(name, PARTS)}"
         )
-    build: Any = PARTS[name]
-    return build(config, params, dtype)
+    return PARTS[name]

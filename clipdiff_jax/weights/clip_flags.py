@@ -12,16 +12,18 @@ from clipdiff_jax.models.transformer import Activation
 
 @dataclass(frozen=True, kw_only=True)
 class ClipFlags:
-    """What shapes do not tell.
+    """What is to be said of a file.
 
     Attributes:
       activation: of both transformers' MLPs.
       vision_heads, text_heads: of every attention; None for heads of 64 channels.
+      part: which of several state dicts in the file, see `weights.state_dicts`.
     """
 
     activation: Activation = "quick_gelu"
     vision_heads: int | None = None
     text_heads: int | None = None
+    part: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("vision_heads", "text_heads"):

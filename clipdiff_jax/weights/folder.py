@@ -20,7 +20,7 @@ from jaxtyping import Array
 from safetensors.numpy import save_file
 
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.core.files import writing
+from clipdiff_jax.core.files import json_bytes, writing
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.params import cast, flatten, unflatten
@@ -67,11 +67,6 @@ def save_folder(
     document = {"version": FORMAT_VERSION, **config}
     files = {CONFIG_NAME: json_bytes(document), **(extra_files or {})}
     return write_folder(path, files, {WEIGHTS_NAME: arrays})
-
-
-def json_bytes(document: Mapping[str, Any]) -> bytes:
-    """A JSON file's content."""
-    return (json.dumps(document, indent=2) + "\n").encode()
 
 
 def write_folder(

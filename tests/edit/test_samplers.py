@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.own_samplers import euler, heun
 from helpers.tiny_models import pictures, stirred, tiny_base, tiny_clip
 
 from clipdiff_jax.core.config import from_dict, to_dict
@@ -29,15 +30,6 @@ SHIFTED = dataclasses.replace(
 LATENTS = jax.random.normal(jax.random.key(5), IMAGES.shape)
 
 
-def euler(schedule):
-    def step(x, prediction, t, t_next, z):
-        alpha, after = schedule.alpha(t), schedule.alpha(t_next)
-        change = schedule.sigma(t_next) / after - schedule.sigma(t) / alpha
-        return after * (x / alpha + change * prediction.eps)
-
-    return step
-
-
 def test_generation_takes_a_sampler_by_name_or_of_ones_own():
     made = lambda sampler, key=0: generate_edited(
         LATENTS, BASE, TUNED, 0.5, t0=300, steps=6, sampler=sampler, key=key
@@ -50,6 +42,19 @@ def test_generation_takes_a_sampler_by_name_or_of_ones_own():
     drawn = made("ancestral")
     assert float(jnp.abs(drawn - made("ancestral", 1)).max()) > 1e-3
     np.testing.assert_array_equal(drawn, made("ancestral"))
+
+
+def test_ones_own_samplers_edit_and_converge_with_the_steps():
+    made = lambda sampler: edit(IMAGES, BASE, TUNED, 0.5, t0=300, steps=4, sampler=sampler)
+    np.testing.assert_allclose(made(euler), made("ddim"), atol=1e-5)
+    np.testing.assert_allclose(made(heun), made("heun"), atol=1e-5)
+    drawn = lambda sampler, steps: generate_edited(
+        LATENTS, BASE, TUNED, 0.5, t0=300, steps=steps, sampler=sampler
+    )
+    fine = drawn("ddim", 300)
+    coarse, finer = (float(jnp.abs(drawn(heun, steps) - fine).mean()) for steps in (5, 20))
+    assert finer < coarse / 3
+    assert finer < float(jnp.abs(drawn("ddim", 20) - fine).mean())
 
 
 def test_samplers_where_generation_has_its_own_are_refused():

@@ -24,7 +24,7 @@ from clipdiff_jax.models.unclip import init_params as init_part
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.perceptual.identity import FaceEncoder
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.unclip.parts import save_part
+from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.priors import autoregressive, direct
 from clipdiff_jax.weights.params import fingerprint
 

@@ -25,10 +25,10 @@ def by_hand(q, k, v, mask, bias, scale):
     return np.einsum("bhts,bshd->bthd", weights, v)
 
 
-def test_formula_with_mask_bias_and_scale():
+def test_formula_with_mask_and_bias():
     q, k, v, mask, bias = inputs()
-    out = attend(q, k, v, mask=mask, bias=bias, scale=0.3)
-    np.testing.assert_allclose(out, by_hand(q, k, v, mask, bias, 0.3), atol=1e-5)
+    out = attend(q, k, v, mask=mask, bias=bias)
+    np.testing.assert_allclose(out, by_hand(q, k, v, mask, bias, 8**-0.5), atol=1e-5)
     np.testing.assert_allclose(attend(q, k, v), by_hand(q, k, v, True, 0, 8**-0.5), atol=1e-5)
 
 
@@ -70,7 +70,7 @@ def test_what_cudnn_is_given_is_the_same_attention(t, s, given):
 
     def loss(q, k, v, prepare):
         made = prepare(plain._replace(q=q, k=k, v=v))
-        out = compute(made, False, None, "xla")[:, :t]
+        out = compute(made, False, "xla")[:, :t]
         return jnp.sum(jnp.sin(out)), out
 
     value_and_grad = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
@@ -89,7 +89,7 @@ def test_what_cudnn_is_given_is_the_same_attention(t, s, given):
 def test_what_cudnn_is_given_is_the_same_causal_attention(t, s):
     plain = Inputs(*inputs(t, s)[:3])
     made = for_cudnn(plain, is_causal=True)
-    out, padded = (compute(x, True, None, "xla")[:, :t] for x in (plain, made))
+    out, padded = (compute(x, True, "xla")[:, :t] for x in (plain, made))
     np.testing.assert_allclose(padded, out, atol=1e-5)
 
 

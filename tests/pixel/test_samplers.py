@@ -4,50 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.own_samplers import adams, euler, heun
 from helpers.tiny_models import tiny_base
 
 import clipdiff_jax as cd
-from clipdiff_jax.diffusion.sampler import Multistep, Reevaluating
 from clipdiff_jax.pixel.model import _generate
 
 BASE = tiny_base()
-
-
-def euler(schedule):
-    """The differential equation of DDIM in x / alpha and the noise level sigma / alpha."""
-
-    def step(x, prediction, t, t_next, z):
-        alpha, after = schedule.alpha(t), schedule.alpha(t_next)
-        change = schedule.sigma(t_next) / after - schedule.sigma(t) / alpha
-        return after * (x / alpha + change * prediction.eps)
-
-    return step
-
-
-def heun(schedule):
-    """The mean of the slopes at both ends of Euler's step."""
-    forward = euler(schedule)
-
-    def step(again, x, prediction, t, t_next, z):
-        guess = forward(x, prediction, t, t_next, z)
-        slope = again(guess, jnp.maximum(t_next, 0)).eps
-        both = prediction._replace(eps=(prediction.eps + slope) / 2)
-        return jnp.where(t_next < 0, guess, forward(x, both, t, t_next, z))
-
-    return Reevaluating(step)
-
-
-def adams(schedule):
-    """Two steps of Adams and Bashforth: the slope goes on as it has changed."""
-    forward = euler(schedule)
-
-    def step(before, x, prediction, t, t_next, z):
-        first, last = before
-        eps = jnp.where(first, prediction.eps, 1.5 * prediction.eps - 0.5 * last)
-        after = forward(x, prediction._replace(eps=eps), t, t_next, z)
-        return (jnp.bool_(False), prediction.eps), after
-
-    return Multistep(lambda x: (jnp.bool_(True), x), step)
 
 
 def test_a_users_euler_is_ddim_with_the_demo_model():

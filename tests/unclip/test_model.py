@@ -164,7 +164,7 @@ def test_a_picture_depends_on_its_own_key_alone(model):
 
 
 def test_parts_are_loaded_and_dropped_one_by_one(folder, model):
-    prior = cd.load_unclip(folder, stages=("text", "prior"), param_dtype=jnp.bfloat16)
+    prior = cd.load_unclip(folder, parts=("text", "prior"), param_dtype=jnp.bfloat16)
     assert set(prior.loaded) == {"text", "prior"}
     kinds = {leaf.dtype for leaf in jax.tree.leaves(prior)}
     assert kinds == {jnp.dtype(jnp.bfloat16)}
@@ -177,7 +177,7 @@ def test_parts_are_loaded_and_dropped_one_by_one(folder, model):
     with pytest.raises(ValueError, match="no part 'prior' loaded; it has: text, decoder"):
         small.generate(PROMPTS, key=jax.random.key(0))
     with pytest.raises(WeightsError, match=r"no stage 'pirior'.+ mean 'prior'"):
-        cd.load_unclip(folder, stages=("pirior",))
+        cd.load_unclip(folder, parts=("pirior",))
 
 
 def test_bfloat16_networks_give_float32_pictures(folder, model):

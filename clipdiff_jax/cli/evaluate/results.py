@@ -1,7 +1,6 @@
 """What the measurements of `clipdiff evaluate` share: options, batches, and result files."""
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tqdm.auto import tqdm
 from clipdiff_jax.cli.arguments import check_at_least
 from clipdiff_jax.cli.options import option_name
 from clipdiff_jax.core.batching import batch_count, filled_batches
-from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.core.files import json_bytes, write_whole
 from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.pictures.grid import Grid
 
@@ -65,7 +64,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def write_results(out: Path, scores: object, table: str, grid: Grid) -> None:
     """Writes `scores.json`, `scores.md` and `grid.png` into the folder and prints the table."""
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "scores.json", (json.dumps(scores, indent=2) + "\n").encode())
+    write_whole(out / "scores.json", json_bytes(scores))
     write_whole(out / "scores.md", table.encode())
     write_whole(out / "grid.png", grid.png())
     print(table, end="")

@@ -22,13 +22,14 @@ import optax
 from jaxtyping import Array, Key
 
 from clipdiff_jax.core.batching import filled
+from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models import pca
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.pca import PCA
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.parts import save_part
+from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.priors.autoregressive import (
     NETWORK,
     ARPriorModel,
@@ -36,7 +37,7 @@ from clipdiff_jax.unclip.priors.autoregressive import (
     fitted_params,
     init_params,
 )
-from clipdiff_jax.unclip.stages.left_out import blank_is_none, check_share, leave_out
+from clipdiff_jax.unclip.stages.left_out import check_share, leave_out
 from clipdiff_jax.unclip.stages.prior_inputs import (
     PriorInputs,
     check_widths,
@@ -72,7 +73,7 @@ class ARPriorStage(StageConfig):
     data: EmbeddingsData
     clip: str = "demo"
     model: ARPriorConfig = field(default_factory=ARPriorConfig)
-    start: str | None = None
+    start: str | None = formerly(None, {"": None})
     drop_text: float = 0.1
     deviations: float = 4.0
     fit_examples: int = 100_000
@@ -81,7 +82,6 @@ class ARPriorStage(StageConfig):
     export_dtype: DTypeName = "float32"
 
     def __post_init__(self) -> None:
-        blank_is_none(self, "start")
         check_share("drop_text", self.drop_text)
         if self.fit_examples < 2:
             raise ValueError(f"fit_examples={self.fit_examples}, expected at least 2")

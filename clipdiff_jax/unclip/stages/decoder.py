@@ -19,6 +19,7 @@ from jaxtyping import Array, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.compilation import jit_once
+from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -29,8 +30,8 @@ from clipdiff_jax.models.unclip import Decoder, init_params
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.unclip.decoder import DecoderModel, Shown
-from clipdiff_jax.unclip.parts import read_part, save_part
-from clipdiff_jax.unclip.stages.left_out import blank_is_none, check_share, leave_out
+from clipdiff_jax.unclip.load import read_part, save_part
+from clipdiff_jax.unclip.stages.left_out import check_share, leave_out
 from clipdiff_jax.unclip.stages.noise import noise_loss_of, preview_walk
 from clipdiff_jax.unclip.towers import towers
 from clipdiff_jax.weights.params import fingerprint, take_fitting
@@ -65,9 +66,9 @@ class DecoderStage(StageConfig):
     data: DataConfig
     model: Decoder
     clip: str = "demo"
-    embeddings: str | None = None
-    start: str | None = None
-    start_base: str | None = None
+    embeddings: str | None = formerly(None, {"": None})
+    start: str | None = formerly(None, {"": None})
+    start_base: str | None = formerly(None, {"": None})
     flip: bool = False
     drop_image: float = 0.1
     drop_text: float = 0.5
@@ -80,7 +81,6 @@ class DecoderStage(StageConfig):
     preview_guidance: float = 2.0
 
     def __post_init__(self) -> None:
-        blank_is_none(self, "embeddings", "start", "start_base")
         check_share("drop_image", self.drop_image)
         check_share("drop_text", self.drop_text)
         if self.start and self.start_base:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.data.transforms import first_examples
@@ -23,9 +24,9 @@ from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
 from clipdiff_jax.diffusion.steps.analytic import estimate_gamma
 from clipdiff_jax.models.unclip import Prior, init_params
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.parts import save_part
+from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.priors.diffusion import GAMMA, NETWORK, DiffusionPriorModel
-from clipdiff_jax.unclip.stages.left_out import blank_is_none, check_share
+from clipdiff_jax.unclip.stages.left_out import check_share
 from clipdiff_jax.unclip.stages.prior_inputs import (
     UNITS,
     PriorInputs,
@@ -65,7 +66,7 @@ class DiffusionPriorStage(StageConfig):
     data: EmbeddingsData
     clip: str = "demo"
     model: Prior = field(default_factory=Prior)
-    start: str | None = None
+    start: str | None = formerly(None, {"": None})
     drop_text: float = 0.1
     weighting: Weighting = "uniform"
     gamma_times: int = 0
@@ -75,7 +76,6 @@ class DiffusionPriorStage(StageConfig):
     export_dtype: DTypeName = "float32"
 
     def __post_init__(self) -> None:
-        blank_is_none(self, "start")
         check_share("drop_text", self.drop_text)
         if self.gamma_examples < 1:
             raise ValueError(f"gamma_examples={self.gamma_examples}, expected at least 1")

@@ -16,15 +16,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.parts import save_part
+from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.priors.autoregressive import dot_products
 from clipdiff_jax.unclip.priors.direct import NETWORK, DirectPriorModel, init_params
-from clipdiff_jax.unclip.stages.left_out import blank_is_none
 from clipdiff_jax.unclip.stages.prior_inputs import (
     UNITS,
     PriorInputs,
@@ -55,14 +55,11 @@ class DirectPriorStage(StageConfig):
     data: EmbeddingsData
     clip: str = "demo"
     model: DirectPriorConfig = field(default_factory=DirectPriorConfig)
-    start: str | None = None
+    start: str | None = formerly(None, {"": None})
     contrastive: float = 0.2
     remat: bool = False
     dtype: DTypeName = "float32"
     export_dtype: DTypeName = "float32"
-
-    def __post_init__(self) -> None:
-        blank_is_none(self, "start")
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self)

@@ -1,4 +1,4 @@
-"""What stages with conditioning share: leaving it out for classifier-free guidance, and blanks.
+"""What stages with conditioning share: leaving it out for classifier-free guidance.
 
 A network that is to be guided sees some examples without their condition (Ho and Salimans 2022,
 arXiv 2207.12598, algorithm 1). A text that is left out is the empty text, as in Karlo.
@@ -9,8 +9,6 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
-
-from clipdiff_jax.training.stage import StageConfig
 
 Tree = TypeVar("Tree")
 
@@ -28,10 +26,3 @@ def check_share(name: str, share: int | float) -> None:
     """Raises `ValueError` for what is no share."""
     if not 0 <= share <= 1:
         raise ValueError(f"{name} must be a share between 0 and 1, got {share}")
-
-
-def blank_is_none(config: StageConfig, *names: str) -> None:
-    """Sets fields that are "" to None: what configs of earlier versions wrote for it."""
-    for name in names:
-        if getattr(config, name) == "":
-            object.__setattr__(config, name, None)

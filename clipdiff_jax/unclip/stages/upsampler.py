@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.degrade import Blur, Degradation, Resampling, degrade
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -23,8 +24,7 @@ from clipdiff_jax.data.transforms import first_examples, square, to_float
 from clipdiff_jax.diffusion.losses import Weighting
 from clipdiff_jax.models.unclip import Upsampler, init_params
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.parts import read_part, save_part
-from clipdiff_jax.unclip.stages.left_out import blank_is_none
+from clipdiff_jax.unclip.load import read_part, save_part
 from clipdiff_jax.unclip.stages.noise import noise_loss_of, preview_walk
 from clipdiff_jax.unclip.upsampler import UpsamplerModel, resize
 
@@ -53,7 +53,7 @@ class UpsamplerStage(StageConfig):
 
     data: DataConfig
     model: Upsampler
-    start: str | None = None
+    start: str | None = formerly(None, {"": None})
     flip: bool = True
     crop: float = 0.25
     degradation: Degradation = field(default_factory=Blur)
@@ -66,7 +66,6 @@ class UpsamplerStage(StageConfig):
     preview_steps: int = 27
 
     def __post_init__(self) -> None:
-        blank_is_none(self, "start")
         model, network = self.model, self.model.network
         if model.last:
             raise ValueError("model.last is True: this trains one network, expected False")

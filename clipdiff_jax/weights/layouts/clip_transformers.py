@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.files import json_bytes
 from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig, init_params
 from clipdiff_jax.models.transformer import Activation
 from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.folder import CONFIG_NAME, WEIGHTS_NAME, json_bytes, write_folder
+from clipdiff_jax.weights.folder import CONFIG_NAME, WEIGHTS_NAME, write_folder
 from clipdiff_jax.weights.folder import read_config as read_json
 from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading, fill_params
 from clipdiff_jax.weights.layouts.image_processor import (

@@ -8,10 +8,11 @@ import functools
 import logging
 from pathlib import Path
 
+from clipdiff_jax.core.files import json_bytes
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.weights.documents import learns_variance, named, sample_size
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.folder import CONFIG_NAME, json_bytes, read_config, write_folder
+from clipdiff_jax.weights.folder import CONFIG_NAME, read_config, write_folder
 from clipdiff_jax.weights.layout import DiffusionWeights, Layout, Reading, fill_params
 from clipdiff_jax.weights.layouts import unet_diffusers
 from clipdiff_jax.weights.layouts.schedule_diffusers import (

@@ -21,8 +21,7 @@ from clipdiff_jax.pixel.load import save_diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.unclip.load import load_unclip
-from clipdiff_jax.unclip.parts import read_part
+from clipdiff_jax.unclip.load import load_unclip, read_part
 from clipdiff_jax.unclip.stages.decoder import DecoderStage, build, make_stage
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
@@ -141,7 +140,7 @@ def test_it_starts_from_karlo_and_goes_on_as_karlo(tmp_path):
         make_stage(replace(CONFIG, model=config, start=str(tmp_path / "karlo")), Pictures(), clip)
     with pytest.raises(ValueError, match="has the decoder"):
         make_stage(replace(CONFIG, start=str(tmp_path / "karlo")), Pictures(), clip)
-    from clipdiff_jax.unclip.parts import save_part
+    from clipdiff_jax.unclip.load import save_part
 
     save_part(tmp_path / "decoder", config, params)
     again, stored, of = read_part_folder(tmp_path / "decoder", "decoder")

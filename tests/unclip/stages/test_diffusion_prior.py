@@ -16,8 +16,8 @@ from clipdiff_jax.models.unclip import Prior
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
+from clipdiff_jax.unclip.load import read_part
 from clipdiff_jax.unclip.model import UnClip
-from clipdiff_jax.unclip.parts import read_part
 from clipdiff_jax.unclip.priors.diffusion import DiffusionPriorModel
 from clipdiff_jax.unclip.stages.diffusion_prior import DiffusionPriorStage, make_stage
 from clipdiff_jax.unclip.stages.prior_inputs import open_prior_inputs

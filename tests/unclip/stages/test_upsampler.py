@@ -18,7 +18,7 @@ from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.unclip.parts import save_part
+from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.stages.upsampler import LargeAndSmall, UpsamplerStage, make_stage
 from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
 

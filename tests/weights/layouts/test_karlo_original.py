@@ -241,19 +241,19 @@ def test_a_folder_of_karlos_files_is_the_same_model(params, folder):
             }
             again = import_params(table, tensors, params[stage][network])
             jax.tree.map(np.testing.assert_array_equal, again, params[stage][network])
-    assert cd.load_unclip(folder, stages=["prior"]).loaded == ("prior",)
+    assert cd.load_unclip(folder, parts=["prior"]).loaded == ("prior",)
 
 
 def test_what_is_wrong_with_a_folder_is_named(params, folder):
     torch = pytest.importorskip("torch")
     torch.save((torch.zeros(3),), folder / "ViT-L-14_stats.th")
     with pytest.raises(WeightsError, match=r"_stats\.th' holds 1 tensors, expected a mean"):
-        cd.load_unclip(folder, stages=["prior"])
+        cd.load_unclip(folder, parts=["prior"])
     state = torch.load(folder / FILES["decoder"])
     state["state_dict"]["model.surplus"] = torch.zeros(1)
     torch.save(state, folder / FILES["decoder"])
     with pytest.raises(WeightsError, match=r"unknown \(1\):\s+model.surplus"):
-        cd.load_unclip(folder, stages=["decoder"])
+        cd.load_unclip(folder, parts=["decoder"])
     (folder / FILES["prior"]).rename(folder / "another.ckpt")
     with pytest.raises(WeightsError, match=r"one file 'prior-ckpt-\*.ckpt' in .* found none"):
         cd.load_unclip(folder)
