@@ -2,10 +2,13 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from clipdiff_jax.diffusion.prediction import to_target
+from clipdiff_jax.diffusion.grids import step_grid
+from clipdiff_jax.diffusion.prediction import from_x0, to_target
+from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 
 SCHEDULE = DiscreteSchedule()
@@ -61,3 +64,22 @@ def posterior_std(t, s):
 
 def as_float(x):
     return float(jnp.asarray(x))
+
+
+def flow_error(schedule, step, steps):
+    """Root mean square distance from the exact flow of N(MEAN, STD^2), on the grid of user calls.
+
+    It begins at the last time of the schedule and goes to the clean data.
+    """
+    var = STD**2
+
+    def denoise(x, t, cond):
+        a, s = schedule.alpha(t), schedule.sigma(t)
+        return from_x0(schedule, x, t, MEAN + a * var / (a * a * var + s * s) * (x - a * MEAN))
+
+    last = jnp.int32(schedule.num_steps - 1)
+    a, s = float(schedule.alpha(last)), float(schedule.sigma(last))
+    x = jax.random.normal(jax.random.key(0), (256, 1))
+    exact = MEAN + STD * (x - a * MEAN) / np.sqrt(a * a * var + s * s)
+    made = sample(denoise, step, step_grid(schedule.num_steps, steps), x, None, None)
+    return float(jnp.sqrt(jnp.mean((made - exact) ** 2)))
