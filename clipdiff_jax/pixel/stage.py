@@ -4,7 +4,7 @@ The first half of the editing system (DiffusionCLIP, Kim et al. 2022, section 3.
 whose DDIM inversion keeps the picture and whose fine-tuning changes it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,8 +30,9 @@ class BaseStage(StageConfig):
     Attributes:
       data: what to train on.
       model: the network, its schedule and its target.
-      start: the model to fine-tune, as `load_diffusion` takes it; None starts from random
-        parameters, for which older configs wrote "".
+      start: the model to fine-tune, as `load_diffusion` takes it; it may lack the last stage at
+        full resolution (`refine_channels`), which then starts from random parameters. None starts
+        from random parameters whole, for which older configs wrote "".
       flip: mirror half of the images.
       weighting: of the noise loss over time, see `diffusion.losses`.
       dtype: what the network computes in; parameters stay float32.
@@ -65,13 +66,7 @@ def build(config: BaseStage) -> Stage:
 def make_stage(config: BaseStage, source: DataSource) -> Stage:
     """The stage over a given source; `config.data` is not looked at."""
     model, dtype = config.model, as_dtype(config.dtype)
-    start = None
-    if config.start is not None:
-        base = load_diffusion(config.start)
-        start, found = base.params, base.config.unet
-        if found != model.unet:
-            raise ValueError(f"'{config.start}' has the network {found}, not {model.unet}")
-
+    start = None if config.start is None else _read_start(config.start, model)
     noise_loss = NoiseLoss(
         model.schedule, model.prediction, config.weighting, model.learned_variance
     )
@@ -110,3 +105,14 @@ def make_stage(config: BaseStage, source: DataSource) -> Stage:
         preview=preview,
         export=export,
     )
+
+
+def _read_start(source: str, model: DiffusionConfig) -> Params:
+    """Parameters to train on from; raises `ValueError` for those of another network."""
+    base = load_diffusion(source)
+    found = base.config.unet
+    if found == model.unet:
+        return base.params
+    if found == replace(model.unet, refine_channels=None):
+        return {**init_params(model, jax.random.key(0)), **base.params}
+    raise ValueError(f"'{source}' has the network {found}, not {model.unet}")

@@ -1,4 +1,4 @@
-"""The demo's next base model: 448,000 pictures, and no grain. Its weights are not in the demo yet.
+"""The demo's next base model: 448,000 pictures, from the demo's. Its weights are not in it yet.
 
 clipdiff train --config avatars/base_long --workdir runs/avatars-base-long
 
@@ -6,7 +6,8 @@ On patches of 4 pixels a network of v has to pass 48 channels of noise, and what
 grain on the lattice of the patches. Here an analytic skip (`Preconditioned`) leaves it a fifth of
 that noise at most: at noise-to-signal ratios above 0.2 it says what the clean picture looks like. A
 smaller `data_std` gives less grain, and latents that keep a picture less well. A last narrow stage
-at full resolution lets neighbouring patches agree.
+at full resolution lets neighbouring patches agree. The start is the demo's base: it predicts noise,
+but its faces are formed.
 
 The learning rate is constant but for the last quarter, so a longer run begins as a shorter one did:
 raise `train.steps` before the cool-down begins.
@@ -34,6 +35,7 @@ def get_config() -> RunConfig:
         stage=BaseStage(
             data=AvatarsData(size=64),
             model=model,
+            start="demo",
             flip=False,
             weighting="v",
             export_dtype="bfloat16",

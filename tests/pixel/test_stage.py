@@ -66,6 +66,26 @@ def test_a_start_of_another_architecture_is_refused(tmp_path):
         make_stage(replace(CONFIG, model=other, start=str(tmp_path)), Grey())
 
 
+def test_a_start_may_lack_the_last_stage_at_full_resolution(tmp_path):
+    patches = replace(UNET, patch=2)
+    plain = make_stage(replace(CONFIG, model=replace(MODEL, unet=patches)), Grey())
+    params = jax.jit(plain.init)(jax.random.key(1))
+    plain.export(tmp_path / "model", params)
+    refined = replace(MODEL, unet=replace(patches, refine_channels=4))
+    start = make_stage(replace(CONFIG, model=refined, start=str(tmp_path)), Grey()).start
+    np.testing.assert_array_equal(start["conv_in"]["kernel"], params["conv_in"]["kernel"])
+    shapes = jax.eval_shape(
+        make_stage(replace(CONFIG, model=refined), Grey()).init, jax.random.key(0)
+    )
+    assert jax.tree.map(jnp.shape, start) == jax.tree.map(jnp.shape, shapes)
+    refined_folder = tmp_path / "refined"
+    make_stage(replace(CONFIG, model=refined), Grey()).export(refined_folder, start)
+    with pytest.raises(ValueError, match="has the network"):
+        make_stage(
+            replace(CONFIG, model=replace(MODEL, unet=patches), start=str(refined_folder)), Grey()
+        )
+
+
 def test_learned_variance_needs_its_channels():
     with pytest.raises(ValueError, match="out_channels is 3, expected 6"):
         DiffusionConfig(unet=UNET, image_size=8, learned_variance=True)
