@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from clipdiff_jax.edit.finetune import finetune_edit as finetune_edit
     from clipdiff_jax.edit.model import Edit as Edit
     from clipdiff_jax.edit.model import load_edit as load_edit
+    from clipdiff_jax.latent.load import load_latent as load_latent
+    from clipdiff_jax.latent.model import LatentDiffusion as LatentDiffusion
     from clipdiff_jax.pictures.files import load_images as load_images
     from clipdiff_jax.pictures.files import save_images as save_images
     from clipdiff_jax.pictures.grid import show as show
@@ -39,6 +41,7 @@ _HOMES = {
     "Drawing": "clipdiff_jax.unclip.drawing",
     "Edit": "clipdiff_jax.edit.model",
     "Editing": "clipdiff_jax.edit.editing",
+    "LatentDiffusion": "clipdiff_jax.latent.model",
     "Sampling": "clipdiff_jax.diffusion.sampling",
     "UnClip": "clipdiff_jax.unclip.model",
     "demo_faces": "clipdiff_jax.data.avatars.demo",
@@ -48,6 +51,7 @@ _HOMES = {
     "load_diffusion": "clipdiff_jax.pixel.load",
     "load_edit": "clipdiff_jax.edit.model",
     "load_images": "clipdiff_jax.pictures.files",
+    "load_latent": "clipdiff_jax.latent.load",
     "load_unclip": "clipdiff_jax.unclip.load",
     "reconstruct": "clipdiff_jax.edit.api",
     "save_images": "clipdiff_jax.pictures.files",
@@ -60,6 +64,7 @@ __all__ = [
     "Drawing",
     "Edit",
     "Editing",
+    "LatentDiffusion",
     "Sampling",
     "UnClip",
     "demo_faces",
@@ -69,6 +74,7 @@ __all__ = [
     "load_diffusion",
     "load_edit",
     "load_images",
+    "load_latent",
     "load_unclip",
     "reconstruct",
     "save_images",

@@ -16,7 +16,7 @@ from clipdiff_jax.core.types import Params
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models import autoencoder, taesd
 from clipdiff_jax.models.autoencoder import AutoencoderConfig
-from clipdiff_jax.models.clip import TextConfig
+from clipdiff_jax.models.clip import TextConfig, TextTransformer
 from clipdiff_jax.models.pixel import OwnSampling
 from clipdiff_jax.models.taesd import TinyAutoencoderConfig
 from clipdiff_jax.models.unet import UNet, UNetConfig
@@ -135,7 +135,15 @@ def init_unet(config: LatentConfig, key: Key[Array, ""]) -> Params:
     cond = {"context": jnp.zeros((1, 1, unet.context_width))}
     if unet.pooled_width is not None:
         cond["pooled"] = jnp.zeros((1, unet.pooled_width))
+    if unet.time_ids is not None:
+        cond["time_ids"] = jnp.zeros((1, unet.time_ids))
     return UNet(unet).init(key, x, t, cond)["params"]
+
+
+def init_text(tower: TextTower, key: Key[Array, ""]) -> Params:
+    """New parameters of a text tower (float32)."""
+    ids = jnp.zeros((1, tower.tower.context_length), jnp.int32)
+    return TextTransformer(tower.tower, tower.projection_dim).init(key, ids)["params"]
 
 
 def init_params(config: LatentConfig, key: Key[Array, ""]) -> Params:

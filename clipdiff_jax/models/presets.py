@@ -106,7 +106,7 @@ SD1_UNET = UNetConfig(
 )
 SD1_INPAINT_UNET = replace(SD1_UNET, in_channels=9)
 PIX2PIX_UNET = replace(SD1_UNET, in_channels=8)
-SD2_UNET = replace(SD1_UNET, heads=(5, 10, 20, 20), context_width=1024)
+SD2_UNET = replace(SD1_UNET, heads=(5, 10, 20, 20), context_width=1024, linear_projection=True)
 SDXL_UNET = replace(
     SD2_UNET,
     channels=(320, 640, 1280),

@@ -197,6 +197,7 @@ class Transformer(nn.Module):
         self, x: Float[Array, "b t w"], mask: Bool[Array, "#b #h #t #t"] | None = None
     ) -> Float[Array, "depth b t w"]:
         """The states after each block, of a transformer that keeps them."""
+        states: Any
         _, states = self.blocks(x.astype(self.dtype or jnp.float32), mask, None, None)
         return states
 

@@ -64,12 +64,14 @@ class UNet(nn.Module):
             _check_attention(cfg, cond)
         block = nn.remat(ResBlock, static_argnums=(3,)) if cfg.remat else ResBlock
         pixels = nn.remat(AttentionBlock) if cfg.remat else AttentionBlock
-        seen = cond.get("context"), cond.get("context_mask")
+        context, context_mask = cond.get("context"), cond.get("context_mask")
 
         def attended(h: Array, level: int, name: str) -> Array:
             if cfg.attention == "cross":
-                return SpatialTransformer(cfg, level, attention, dtype, name=name)(h, *seen)
-            return pixels(cfg, dtype, level, name=name)(h, *seen)
+                assert context is not None  # it is checked
+                transformer = SpatialTransformer(cfg, level, attention, dtype, name=name)
+                return transformer(h, context, context_mask)
+            return pixels(cfg, dtype, level, name=name)(h, context, context_mask)
 
         emb = _Embedding(cfg, dtype, name="embedding")(t, cond)
         image = x
@@ -113,7 +115,8 @@ class UNet(nn.Module):
                 if cfg.residual_resampling:
                     h = block(cfg, width, "up", dtype=dtype, name=name)(h, emb, train)
                 else:
-                    h = Upsample(width, dtype, name=name)(h, skips[-1].shape[1:3])
+                    _, height, across, _ = skips[-1].shape
+                    h = Upsample(width, dtype, name=name)(h, (height, across))
 
         h = features = nn.silu(group_norm(cfg, dtype, "norm_out")(h))
         if cfg.input_skip:

@@ -24,6 +24,8 @@ class UNetConfig:
         the context (Rombach et al. 2022); their sides may be odd, see `stride`.
       heads: attention heads at every level, or of each level, in place of `head_width`; those of
         the middle are the last level's.
+      linear_projection: other libraries' files of the network hold the dense layers around those
+        blocks as matrices, rather than as 1x1 convolutions; of matter to such files alone.
       transformer_depth: blocks of each spatial transformer, at every level or of each; those of
         the middle are the last level's.
       patch: side of the squares of pixels folded into channels before the first convolution.
@@ -80,6 +82,7 @@ class UNetConfig:
     remat: bool = False
     attention: Literal["pixels", "cross"] = field(default="pixels", metadata=LATER)
     transformer_depth: int | tuple[int, ...] = field(default=1, metadata=LATER)
+    linear_projection: bool = field(default=False, metadata=LATER)
     time_ids: int | None = field(default=None, metadata=LATER)
     time_ids_width: int = field(default=256, metadata=LATER)
 

@@ -79,7 +79,7 @@ def write_folder(
 
     Args:
       path: the folder; its parents are made.
-      files: contents by name.
+      files: contents by name, which may be of a folder in it.
       weights: tensors by name, by name of their safetensors file.
       metadata: of each safetensors file.
 
@@ -94,12 +94,14 @@ def write_folder(
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
             temporary.chmod(0o755)
+            for name in (*files, *weights):
+                (temporary / name).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             for name, content in files.items():
                 (temporary / name).write_bytes(content)
             for name, arrays in weights.items():
                 save_file(dict(arrays), temporary / name, dict(metadata) if metadata else None)
-            for file in temporary.iterdir():
-                file.chmod(0o644)
+            for file in temporary.rglob("*"):
+                file.chmod(0o755 if file.is_dir() else 0o644)
                 _sync(file)
             _sync(temporary)
             _replace(temporary, path)

@@ -3,13 +3,14 @@
     LAYOUT = Layout("name", "what a source of it has", matches, read, table, write)
 
 Each is a file of `weights/layouts/` and a line in the list of the models it holds, `LAYOUTS` of
-`layouts/clip.py`, `layouts/pixel.py` and `layouts/unclip.py`. The first of a list that matches a
-path reads it, see `loading.read_first`. Layouts know configs and parameters, not the objects that
-compute with them; so what one reads is a tuple below, and any layout that can write takes it.
+`layouts/clip.py`, `layouts/pixel.py`, `layouts/latent.py` and `layouts/unclip.py`. The first of a
+list that matches a path reads it, see `loading.read_first`. Layouts know configs and parameters,
+not the objects that compute with them; so what one reads is a tuple below, and any layout that can
+write takes it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -23,10 +24,12 @@ from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
+from clipdiff_jax.models.latent import LatentConfig
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unclip import PartConfig
 from clipdiff_jax.weights.clip_flags import ClipFlags
 from clipdiff_jax.weights.guided_flags import GuidedFlags
+from clipdiff_jax.weights.latent_reading import LatentReading
 from clipdiff_jax.weights.params import on_device
 from clipdiff_jax.weights.tables import Table, import_params
 
@@ -46,6 +49,7 @@ class Reading:
       clip_flags: what a bare file of a CLIP does not tell of it; None where nothing is said.
       part: which of several state dicts of a file, see `weights.state_dicts`.
       parts: which parts of an unCLIP; None for all that are there.
+      latent: what is asked of a latent diffusion model.
     """
 
     param_dtype: DType = jnp.float32
@@ -54,6 +58,7 @@ class Reading:
     clip_flags: ClipFlags | None = None
     part: str | None = None
     parts: tuple[str, ...] | None = None
+    latent: LatentReading = field(default_factory=LatentReading)
 
 
 class ClipWeights(NamedTuple):
@@ -79,6 +84,23 @@ class UnClipWeights(NamedTuple):
 
     parts: Mapping[str, tuple[AnyPart, Params]]
     tokenizer: Tokenizer
+
+
+class LatentWeights(NamedTuple):
+    """What layouts read and write of a latent diffusion model.
+
+    Attributes:
+      config: what it is.
+      params: {"unet", "autoencoder", "texts": one of each tower} and, where it has one, "preview".
+      tokenizers: of each text tower; none, of a file without.
+      text_prefix: whether a text tower without a projection has the prefix "text_model." before its
+        names in a diffusers folder, as all had before transformers 5.
+    """
+
+    config: LatentConfig
+    params: Params
+    tokenizers: tuple[Tokenizer, ...] = ()
+    text_prefix: bool = True
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ from clipdiff_jax.core.config import nearest
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.safetensors_file import read_safetensors
 from clipdiff_jax.weights.state_dicts import SeveralPartsError, choose
-from clipdiff_jax.weights.torch_file import Tensors, read_torch
+from clipdiff_jax.weights.torch_file import TORCH_SUFFIXES, Tensors, read_torch
 
 SAFETENSORS_SUFFIXES = (".safetensors",)
-TORCH_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin")
 # What a folder's weights are called by transformers and diffusers, best first.
 _STEMS = ("model", "diffusion_pytorch_model", "pytorch_model")
 _VARIANTS = ("", ".fp16")
@@ -59,7 +58,7 @@ def open_state(path: str | Path, part: str | None = None, *, strip: bool = True)
     if path.suffix in SAFETENSORS_SUFFIXES:
         return _chosen(path, read_safetensors(path), part, strip)
     if path.suffix in TORCH_SUFFIXES:
-        tensors, rest, nested = read_torch(path, part)
+        tensors, rest, nested, _ = read_torch(path, part)
         chosen, wrapped = _chosen(path, tensors, rest, strip)
         return State(chosen, nested or wrapped)
     known = (*SAFETENSORS_SUFFIXES, *TORCH_SUFFIXES)
@@ -102,6 +101,20 @@ def find_weights(folder: Path) -> Path:
             return folder / name
     found = ", ".join(sorted(p.name for p in folder.glob("*"))[:8]) or "nothing"
     raise WeightsError(f"no weights in '{folder}': expected {names[0]} or alike, found {found}")
+
+
+def find_lora(path: Path) -> Path:
+    """The file of a LoRA: `path`, or in a folder that of diffusers or of peft."""
+    if not path.is_dir():
+        return path
+    names = ("pytorch_lora_weights", "adapter_model")
+    for name in (f"{stem}{ending}" for ending in (".safetensors", ".bin") for stem in names):
+        if (path / name).is_file():
+            return path / name
+    found = ", ".join(sorted(p.name for p in path.glob("*"))[:8]) or "nothing"
+    raise WeightsError(
+        f"no LoRA in '{path}': expected {names[0]}.safetensors or alike, found {found}"
+    )
 
 
 def _read_shards(index: Path) -> Tensors:

@@ -35,7 +35,24 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises `WeightsError` for a file that is missing, cut short or not of this format.
     """
-    path = Path(path)
+    path, header, begin = _header(Path(path))
+    header.pop("__metadata__", None)
+    data = np.memmap(path, mode="r", offset=begin) if path.stat().st_size > begin else b""
+    return {name: _view(data, entry, name, path) for name, entry in header.items()}
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What a `.safetensors` file says of itself; {} where it is none. Raises the same."""
+    if Path(path).suffix != ".safetensors":
+        return {}
+    found = _header(Path(path))[1].get("__metadata__") or {}
+    if not isinstance(found, dict):
+        raise WeightsError(f"'{path}' has a {type(found).__name__} for metadata")
+    return {str(name): str(value) for name, value in found.items()}
+
+
+def _header(path: Path) -> tuple[Path, dict[str, Any], int]:
+    """The path, the header, and where the numbers begin."""
     if not path.is_file():
         raise WeightsError(f"no file '{path}'")
     size = path.stat().st_size
@@ -49,9 +66,7 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
             raise WeightsError(f"'{path}' has no safetensors header: {error}") from error
     if not isinstance(header, dict):
         raise WeightsError(f"'{path}' has a {type(header).__name__} for a safetensors header")
-    header.pop("__metadata__", None)
-    data = np.memmap(path, mode="r", offset=8 + header_size) if size > 8 + header_size else b""
-    return {name: _view(data, entry, name, path) for name, entry in header.items()}
+    return path, header, 8 + header_size
 
 
 def _view(data: Any, entry: object, name: str, path: Path) -> np.ndarray:

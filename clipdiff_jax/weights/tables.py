@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -127,6 +127,28 @@ def batch_norm(theirs: str, ours: str) -> list[Rule]:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a foreign tensor is among our parameters: at `index` (of stacked axes) of `path`."""
+
+    path: str
+    index: tuple[int, ...]
+    axes: Axes
+    shape: Shape  # the foreign one
+
+
+class Change(Protocol):
+    """What is added to the part of a parameter at `index`: an array like it, float32."""
+
+    @property
+    def index(self) -> tuple[int, ...]: ...
+
+    def delta(self) -> np.ndarray: ...
+
+
+Changes = Mapping[str, Sequence[Change]]  # by path
+
+
+@dataclass(frozen=True)
 class _Entry:
     """One foreign tensor: its names, its shape, and where its parts go in our arrays."""
 
@@ -159,6 +181,7 @@ def import_params(
     *,
     dtype: DType | None = np.float32,
     place: Callable[[str, np.ndarray], Any] | None = None,
+    changes: Changes | None = None,
 ) -> dict[str, Any]:
     """Foreign tensors -> our nested parameters.
 
@@ -170,6 +193,7 @@ def import_params(
       shapes: our parameters as arrays or `ShapeDtypeStruct`s (from `jax.eval_shape` of init).
       dtype: of floating-point parameters; None keeps the file's.
       place: (path, host array) -> what is kept of it, such as an array on devices.
+      changes: what is added to parameters, in float32, before they are cast and placed.
 
     Raises `ConvertError`, before anything is converted, unless every tensor of the file is used
     exactly once and every parameter is filled exactly once, in matching shapes.
@@ -184,7 +208,13 @@ def import_params(
     result: dict[str, Any] = {}
     # The largest first: while one is both here and placed, little else has been placed.
     for path in sorted(sources, key=lambda path: -math.prod(flat[path])):
-        array = _gather(sources[path], tensors, path, flat[path], dtype)
+        if changed := (changes or {}).get(path, ()):
+            array = _gather(sources[path], tensors, path, flat[path], np.float32)
+            for change in changed:
+                array[change.index] += change.delta()
+            array = cast(array, _kind(tensors[sources[path][0][1]], dtype))
+        else:
+            array = _gather(sources[path], tensors, path, flat[path], dtype)
         result[path] = array if place is None else place(path, array)
         del array
     return unflatten(result)
@@ -198,11 +228,27 @@ def _gather(
     dtype: DType | None,
 ) -> np.ndarray:
     """One parameter from the tensors it is in, each given with its entry."""
-    kind = cast(np.empty(0, tensors[sources[0][1]].dtype), dtype).dtype
-    array = np.empty(shape, kind)
+    array = np.empty(shape, _kind(tensors[sources[0][1]], dtype))
     for entry, name in sources:
         array[entry.index] = entry.part(tensors[name], path)
     return array
+
+
+def _kind(tensor: np.ndarray, dtype: DType | None) -> np.dtype[Any]:
+    """What a parameter becomes that is read from such a tensor."""
+    return cast(np.empty(0, tensor.dtype), dtype).dtype
+
+
+def places(table: Table, shapes: Mapping[str, Any]) -> dict[str, Place]:
+    """Where each foreign tensor, under every name that it goes by, is among our parameters; but for
+    those that are in several."""
+    flat = {path: tuple(leaf.shape) for path, leaf in flatten(shapes).items()}
+    return {
+        name: Place(entry.paths[0], entry.index, entry.rule.axes, entry.shape)
+        for entry in _plan(table, flat)
+        if len(entry.paths) == 1
+        for name in entry.names
+    }
 
 
 def export_params(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -245,7 +291,8 @@ def _plan(table: Table, flat: Mapping[str, Shape]) -> list[_Entry]:
     for rule in table.rules:
         first = _regex(rule.our_patterns[0])
         stacked = sorted(_names(rule.their_patterns[0]) - _names(rule.our_patterns[0]))
-        for path in flat:
+        exact = rule.our_patterns[0] if not _names(rule.our_patterns[0]) else None
+        for path in flat if exact is None else [exact] if exact in flat else []:
             match = first.fullmatch(path)
             if match is None:
                 continue

@@ -19,6 +19,7 @@ from clipdiff_jax.weights.torch_pickle import Record, TensorRef, read_pickle
 
 Tensors = dict[str, np.ndarray]
 
+TORCH_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin")
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _MAX_PICKLE = 2**28  # bytes; the pickle of a model holds names and shapes only
@@ -27,11 +28,12 @@ _MAX_DEPTH, _MAX_NODES = 64, 100_000
 
 class TorchState(NamedTuple):
     """A state dict: its tensors, what of the asked `part` is no entry of the file but may be a
-    prefix of the names, and whether it lay beside other things."""
+    prefix of the names, and whether it lay beside other things, with those that are numbers."""
 
     tensors: Tensors
     part: str | None
     nested: bool
+    numbers: dict[str, int]
 
 
 def read_torch(path: Path, part: str | None = None) -> TorchState:
@@ -56,6 +58,14 @@ def read_torch(path: Path, part: str | None = None) -> TorchState:
         if str(path) in str(error):
             raise
         raise WeightsError(f"'{path}': {error}") from error
+
+
+def read_number(path: Path, name: str) -> int | None:
+    """A whole number beside the state dict of torch's file, such as "global_step".
+
+    None where there is none, and for a file that is not torch's. Raises as `read_torch` does.
+    """
+    return read_torch(path).numbers.get(name) if path.suffix in TORCH_SUFFIXES else None
 
 
 def _read_zip(path: Path, part: str | None) -> TorchState:
@@ -145,7 +155,10 @@ def _arrays(tree: Any, part: str | None, numbers: Any) -> TorchState:
     """The tensors of the state dict in what a pickle built; names of nested modules are joined."""
     state, part, nested = _state_dict(tree, part)
     refs = {name: leaf for name, leaf in _walk(state) if isinstance(leaf, TensorRef)}
-    return TorchState({name: ref.view(numbers(ref)) for name, ref in refs.items()}, part, nested)
+    beside = {str(k): v for k, v in _children(tree) if isinstance(v, int)}
+    return TorchState(
+        {name: ref.view(numbers(ref)) for name, ref in refs.items()}, part, nested, beside
+    )
 
 
 def _state_dict(tree: Any, part: str | None) -> tuple[Any, str | None, bool]:

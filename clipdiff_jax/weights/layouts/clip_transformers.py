@@ -38,6 +38,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
     "swish": "silu",
 }
+_WORDS = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
 
 
 def _tower(theirs: str, ours: str) -> list[Rule]:
@@ -162,35 +163,42 @@ def write_config(config: CLIPConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     vision, text = config.vision, config.text
     if not isinstance(vision, VisionTransformerConfig):
         raise WeightsError(f"transformers' CLIP has no {type(vision).__name__} tower")
-    ours_to_theirs = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
-
-    def tower(c: VisionTransformerConfig | TextConfig) -> dict[str, Any]:
-        return {
-            "hidden_size": c.width,
-            "num_hidden_layers": c.depth,
-            "num_attention_heads": c.heads,
-            "intermediate_size": c.mlp_width,
-            "hidden_act": ours_to_theirs[c.activation],
-            "layer_norm_eps": c.eps,
-            "projection_dim": config.projection_dim,
-        }
 
     document = {
         "model_type": "clip",
         "architectures": ["CLIPModel"],
         "projection_dim": config.projection_dim,
         "logit_scale_init_value": config.logit_scale_init,
-        "vision_config": tower(vision)
-        | {"image_size": vision.image_size, "patch_size": vision.patch_size},
-        "text_config": tower(text)
+        "vision_config": _write_tower(vision)
         | {
-            "vocab_size": text.vocab_size,
-            "max_position_embeddings": text.context_length,
-            "eos_token_id": text.eos_token_id,
+            "projection_dim": config.projection_dim,
+            "image_size": vision.image_size,
+            "patch_size": vision.patch_size,
         },
+        "text_config": write_text(text) | {"projection_dim": config.projection_dim},
     }
     normalisation = Normalisation(config.image_mean, config.image_std)
     return document, write_processor(vision.image_size, normalisation)
+
+
+def write_text(text: TextConfig) -> dict[str, Any]:
+    """The inverse of `read_text`."""
+    return _write_tower(text) | {
+        "vocab_size": text.vocab_size,
+        "max_position_embeddings": text.context_length,
+        "eos_token_id": text.eos_token_id,
+    }
+
+
+def _write_tower(tower: VisionTransformerConfig | TextConfig) -> dict[str, Any]:
+    return {
+        "hidden_size": tower.width,
+        "num_hidden_layers": tower.depth,
+        "num_attention_heads": tower.heads,
+        "intermediate_size": tower.mlp_width,
+        "hidden_act": _WORDS[tower.activation],
+        "layer_norm_eps": tower.eps,
+    }
 
 
 def _tower_config(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -7,8 +7,8 @@ one file; beside it each tower's tokenizer.
 
 import functools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,7 @@ from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer
 from clipdiff_jax.models import autoencoder, latent
 from clipdiff_jax.models.autoencoder import AutoencoderConfig
-from clipdiff_jax.models.clip import TextTransformer
-from clipdiff_jax.models.latent import LatentConfig, TextTower
+from clipdiff_jax.models.latent import LatentConfig
 from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import (
@@ -32,25 +31,21 @@ from clipdiff_jax.weights.folder import (
     save_folder,
 )
 from clipdiff_jax.weights.hub import locate
-from clipdiff_jax.weights.layout import Layout, Reading
+from clipdiff_jax.weights.layout import LatentWeights, Layout, Reading
+from clipdiff_jax.weights.layouts.latent_parts import (
+    add_loras,
+    choose_tokenizers,
+    read_other_autoencoder,
+    read_preview,
+)
+from clipdiff_jax.weights.params import flatten, unflatten
 
 KIND, AUTOENCODER = "latent", "autoencoder"
 
 
-class LatentWeights(NamedTuple):
-    """What layouts read and write of a latent diffusion model.
-
-    params: {"unet", "autoencoder", "texts": one of each tower, "preview"?}.
-    """
-
-    config: LatentConfig
-    params: Params
-    tokenizers: tuple[Tokenizer, ...]
-
-
 def write(path: str | Path, weights: LatentWeights, dtype: DType | None = None) -> Path:
     """Writes the folder; floating-point arrays become `dtype`, None keeps their own."""
-    config, params, tokenizers = weights
+    config, params, tokenizers, _ = weights
     document = {"kind": KIND, "model": to_dict(config)}
     named_texts = {str(i): one for i, one in enumerate(params["texts"])}
     return save_folder(
@@ -90,28 +85,37 @@ def _matches(path: Path) -> bool:
 
 
 def _read(path: Path, reading: Reading) -> LatentWeights:
+    asked = reading.latent
     document, params = load_folder(path, reading.param_dtype)
     with named(path):
         config = from_dict(LatentConfig, document.get("model"))
     check_params(path, params, functools.partial(_init, config))
-    texts = params["texts"]
-    params = {**params, "texts": tuple(texts[str(i)] for i in range(len(config.texts)))}
+    if asked.loras:
+        params = add_loras(config, params, asked.loras)
+    if asked.prediction is not None:
+        config = replace(config, prediction=asked.prediction)
+    flat = {name: asked.place(name, leaf) for name, leaf in flatten(params).items()}
+    params = unflatten(flat)
+    params = {**params, "texts": tuple(params["texts"][str(i)] for i in range(len(config.texts)))}
+    if asked.autoencoder is not None:
+        other, params["autoencoder"] = read_other_autoencoder(config, reading)
+        with named(path):
+            config = replace(config, autoencoder=other)
+    config, preview = read_preview(config, reading)
+    if preview is not None:
+        params["preview"] = preview
+    if asked.tokenizers:
+        return LatentWeights(config, params, choose_tokenizers(config, asked.tokenizers))
     tokenizers = tuple(
         _read_tokenizer(path, i, one.tower.context_length) for i, one in enumerate(config.texts)
     )
-    return LatentWeights(config, jax.tree.map(jnp.asarray, params), tokenizers)
+    return LatentWeights(config, params, tokenizers)
 
 
 def _init(config: LatentConfig, key: Array) -> Params:
     """New parameters of all parts, towers by their number."""
-    texts = {str(i): init_text(one, key) for i, one in enumerate(config.texts)}
+    texts = {str(i): latent.init_text(one, key) for i, one in enumerate(config.texts)}
     return {**latent.init_params(config, key), "texts": texts}
-
-
-def init_text(tower: TextTower, key: Array) -> Params:
-    """New parameters of a text tower (float32)."""
-    network: Any = TextTransformer(tower.tower, tower.projection_dim)
-    return network.init(key, jnp.zeros((1, tower.tower.context_length), int))["params"]
 
 
 def _tokenizer_files(tokenizers: tuple[Tokenizer, ...]) -> dict[str, bytes]:
