@@ -21,7 +21,7 @@ from clipdiff_jax.core.devices import make_mesh, replicated, split_batch, tree_s
 from clipdiff_jax.core.log import quiet_absl
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.loader import batches
-from clipdiff_jax.training.checkpoint import Checkpoints
+from clipdiff_jax.training.checkpoint import Checkpoints, NotFinite
 from clipdiff_jax.training.compiled import CompiledStep, compile_step
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.run_log import RunLog, peak_flops
@@ -30,10 +30,6 @@ from clipdiff_jax.training.start import first_state, plan_state
 from clipdiff_jax.training.state import TrainState
 from clipdiff_jax.training.termination import Termination
 from clipdiff_jax.training.workdir import one_trainer
-
-
-class NotFinite(FloatingPointError):
-    """The loss or its gradient became NaN or infinite; the message says where to resume from."""
 
 
 def fit(
@@ -166,13 +162,9 @@ class _Run:
             return
         with suppress(OSError):
             self._finish()
-        latest = None if self.checkpoints is None else self.checkpoints.latest
-        kept = "there is no checkpoint yet" if latest is None else f"checkpoint {latest} is good"
-        raise NotFinite(
-            f"step {number}: loss {float(metrics['loss'])}, gradient norm "
-            f"{float(metrics['grad_norm'])}; {kept}. Lower optim.learning_rate or set "
-            "optim.clip_norm, then start again to resume from it."
-        )
+        kept = "nothing was saved" if self.checkpoints is None else self.checkpoints.good()
+        loss, norm = float(metrics["loss"]), float(metrics["grad_norm"])
+        raise NotFinite(f"step {number}: loss {loss}, gradient norm {norm}", kept)
 
     def _save(self, state: TrainState, number: int) -> None:
         if self.checkpoints is not None:

@@ -56,10 +56,11 @@ def plan_state(stage: Stage, config: TrainConfig, mesh: AnyMesh) -> Plan:
 def first_state(
     stage: Stage, config: TrainConfig, plan: Plan, checkpoints: Checkpoints | None, log: RunLog
 ) -> TrainState:
-    """The newest checkpoint's state, or that of step 0 where there is none."""
-    if checkpoints is not None and checkpoints.latest is not None:
-        log.say(f"resuming from step {checkpoints.latest}")
-        return checkpoints.restore(plan.abstract)
+    """The newest good checkpoint's state, or that of step 0 where there are none."""
+    restored = None if checkpoints is None else checkpoints.restore(plan.abstract)
+    if restored is not None:
+        log.say(f"resuming from step {int(restored.step)}")
+        return restored
     shardings = plan.shardings
     create = jit_once(
         lambda seed, params: new_state(stage, plan.optimizer, seed, config.ema > 0, params),

@@ -69,7 +69,7 @@ def test_a_full_disk_is_one_error_and_loses_nothing(tmp_path, kind):
         assert run["files"] == runs["first"]["files"]
         assert run["model"] == runs["first"]["model"]
     assert reason in runs["saving"]["errors"][0]
-    assert "that of step 2 is good" in runs["saving"]["errors"][0]
+    assert "checkpoint 2 is good" in runs["saving"]["errors"][0]
     assert runs["again"]["status"] == 0
     assert runs["again"]["resumed"]
     assert "checkpoints/4" in runs["again"]["files"]
