@@ -118,7 +118,9 @@ def test_what_is_not_finite_is_not_saved(tmp_path):
     checkpoints = Checkpoints(tmp_path, CheckpointConfig())
     checkpoints.save(_state({"a": jnp.ones(3)}), 1)
     bad = {"a": jnp.ones(3), "b": jnp.array([1.0, jnp.nan])}
-    with pytest.raises(NotFinite, match="step 2: numbers in params/b are .*; checkpoint 1 is good"):
+    with pytest.raises(
+        NotFinite, match=r"step 2: numbers in params/b are .*; checkpoint 1 is good"
+    ):
         checkpoints.save(_state(bad), 2)
     assert checkpoints.latest == 1
     checkpoints.close()
