@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from clipdiff_jax.core.types import Params
+from clipdiff_jax.core.types import DType, Params
 
 # Odd factors and shifts of a mixer of 32-bit words, found by search (C. Wellons, hash-prospector).
 _PLACE, _FIRST, _SECOND = 0x9E3779B9, 0x21F0AAAD, 0xD35A2D97
@@ -82,6 +82,6 @@ def _mixed(bits: Words, place: Words) -> Words:
     return x ^ (x >> np.uint32(15))
 
 
-def _word(dtype: np.dtype) -> type[np.unsignedinteger]:
+def _word(dtype: DType) -> np.dtype[Any]:
     """The unsigned type whose words such numbers are read as; two for each of 8 bytes."""
-    return {1: np.uint8, 2: np.uint16}.get(np.dtype(dtype).itemsize, np.uint32)
+    return np.dtype({1: "uint8", 2: "uint16"}.get(np.dtype(dtype).itemsize, "uint32"))
