@@ -1,7 +1,7 @@
 """`clipdiff convert`: a model from one layout into another.
 
-Whatever `load_clip` or `load_diffusion` reads is a source, and every layout that can write is a
-destination, see `weights.layout`. The destination appears whole, or not at all.
+Whatever `load_clip`, `load_diffusion` or `load_latent` reads is a source, and every layout that can
+write is a destination, see `weights.layout`. The destination appears whole, or not at all.
 """
 
 import argparse
@@ -12,30 +12,40 @@ from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import demo_folder, is_our_folder, model_folder, read_config
 from clipdiff_jax.weights.hub import locate
+from clipdiff_jax.weights.latent_reading import LatentReading
 from clipdiff_jax.weights.layout import Layout, Reading
-from clipdiff_jax.weights.layouts import clip, clip_ours, pixel, pixel_ours
+from clipdiff_jax.weights.layouts import clip, clip_ours, latent, latent_ours, pixel, pixel_ours
 from clipdiff_jax.weights.loading import DEMO, first_match, read_first
 
 LAYOUTS: dict[str, tuple[Layout[Any, Any], ...]] = {
     clip_ours.KIND: clip.LAYOUTS,
     pixel_ours.KIND: pixel.LAYOUTS,
+    latent_ours.KIND: latent.LAYOUTS,
 }
-_EVERY = [layout for layouts in LAYOUTS.values() for layout in layouts]
+# Those of latent diffusion first: their folders hold what pixel diffusion's do.
+_EVERY = [layout for layouts in reversed(LAYOUTS.values()) for layout in layouts]
 _DESTINATIONS = tuple(dict.fromkeys(one.name for one in _EVERY if one.write is not None))
 _DEMOS = {clip_ours.KIND: "clip", pixel_ours.KIND: "base"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model, where to, and as what."""
-    parser.add_argument("source", help="what load_clip or load_diffusion takes")
-    parser.add_argument("destination", type=Path, help="the folder to write; must not exist")
+    parser.add_argument("source", help="what load_clip, load_diffusion or load_latent takes")
+    parser.add_argument(
+        "destination", type=Path, help="the folder (or file) to write; must not exist"
+    )
     parser.add_argument(
         "--to", required=True, choices=_DESTINATIONS,
-        help="the layout: ours, a UNet2DModel of diffusers, or a CLIPModel of transformers",
+        help="the layout: ours, a UNet2DModel or a pipeline of diffusers, a CLIPModel of "
+        "transformers, or a single file of latent diffusion's original names",
     )  # fmt: skip
     parser.add_argument(
         "--tokenizer", type=Path, metavar="FOLDER",
-        help="the tokenizer of a CLIP whose weights are a single file",
+        help="the tokenizer of a CLIP or a latent model whose weights are a single file",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prediction", choices=("eps", "v"),
+        help="what a single file of Stable Diffusion 2 predicts, which nothing in it tells",
     )  # fmt: skip
 
 
@@ -54,9 +64,12 @@ def run(args: argparse.Namespace) -> None:
         if layout.name == args.to and layout.write is not None
     }
     if args.source == DEMO:  # names a model of each kind
-        if len(writers) > 1:
+        kinds = [kind for kind in writers if kind in _DEMOS]
+        if len(kinds) > 1:
             raise WeightsError("the models of 'demo' are in our layout already")
-        (kind,) = writers
+        if not kinds:
+            raise WeightsError(f"--to {args.to} takes none of the models of 'demo'")
+        (kind,) = kinds
         path = demo_folder(_DEMOS[kind])
     else:
         path = model_folder(locate(args.source))
@@ -65,10 +78,22 @@ def run(args: argparse.Namespace) -> None:
         raise WeightsError(
             f"'{args.source}' is of kind '{kind}', but --to {args.to} takes {' or '.join(writers)}"
         )
-    tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else None
-    weights = read_first(LAYOUTS[kind], path, Reading(tokenizer=tokenizer))
+    if args.prediction is not None and kind != latent_ours.KIND:
+        raise WeightsError(f"--prediction is of latent diffusion, '{args.source}' is a {kind}")
+    weights = read_first(LAYOUTS[kind], path, _reading(args, kind))
     writers[kind](args.destination, weights)
     print(f"wrote '{args.destination}' ({kind}, {args.to})")
+
+
+def _reading(args: argparse.Namespace, kind: str) -> Reading:
+    """Latent models keep the numbers that they have: many are in half precision."""
+    tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else None
+    if kind != latent_ours.KIND:
+        return Reading(tokenizer=tokenizer)
+    tokenizers = () if tokenizer is None else (tokenizer,)
+    return Reading(
+        param_dtype=None, latent=LatentReading(tokenizers=tokenizers, prediction=args.prediction)
+    )
 
 
 def kind_of(path: Path) -> str:

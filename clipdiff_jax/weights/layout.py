@@ -43,7 +43,7 @@ class Reading:
     """What is asked of a layout; each takes of it what concerns it.
 
     Attributes:
-      param_dtype: what floating-point parameters become.
+      param_dtype: what floating-point parameters become; None keeps the source's.
       tokenizer: of a CLIP, in place of the one beside the weights.
       flags: what a file of pixel diffusion does not tell of its model; None where nothing is said.
       clip_flags: what a bare file of a CLIP does not tell of it; None where nothing is said.
@@ -52,7 +52,7 @@ class Reading:
       latent: what is asked of a latent diffusion model.
     """
 
-    param_dtype: DType = jnp.float32
+    param_dtype: DType | None = jnp.float32
     tokenizer: Tokenizer | None = None
     flags: GuidedFlags | None = None
     clip_flags: ClipFlags | None = None
@@ -129,7 +129,7 @@ def fill_params(
     table: Table,
     tensors: Mapping[str, np.ndarray],
     init: Callable[[Array], Params],
-    param_dtype: DType,
+    param_dtype: DType | None,
 ) -> Params:
     """The parameters that `init(key)` would make, from a file's tensors, on the device.
 

@@ -65,7 +65,7 @@ def open_state(path: str | Path, part: str | None = None, *, strip: bool = True)
     raise WeightsError(f"'{path}' has none of the endings {', '.join(known)}")
 
 
-def file_has(path: str | Path, name: str) -> bool:
+def file_has(path: str | Path, name: str, *, strip: bool = True) -> bool:
     """Whether `path` is a weight file with a tensor of this name, in any of its state dicts.
 
     Raises what `open_tensors` does. A file of another kind raises too: that tells more than that it
@@ -74,9 +74,9 @@ def file_has(path: str | Path, name: str) -> bool:
     if not Path(path).is_file():
         return False
     try:
-        return name in open_tensors(path)
+        return name in open_tensors(path, strip=strip)
     except SeveralPartsError as error:
-        return any(name in open_tensors(path, part) for part in error.parts)
+        return any(name in open_tensors(path, part, strip=strip) for part in error.parts)
 
 
 def _chosen(path: Path, tensors: Tensors, part: str | None, strip: bool) -> State:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -136,6 +136,7 @@ class Place:
     shape: Shape  # the foreign one
 
 
+@runtime_checkable
 class Change(Protocol):
     """What is added to the part of a parameter at `index`: an array like it, float32."""
 

@@ -3,7 +3,9 @@
 A pickle is a program. This interpreter knows the two dozen instructions torch writes; the only
 "functions" it can apply are the rebuilding of a tensor from a storage and of an ordered dictionary.
 No global is ever imported, so there is nothing for a hostile file to call: any other name stops
-the reading with an error that gives the name.
+the reading with an error that gives the name. A few names that training leaves beside the weights
+(callbacks of Lightning, numbers of numpy) stand for themselves: what they are applied to is kept
+as an inert `Record`.
 """
 
 import math
@@ -34,6 +36,10 @@ _PARAMETER = "torch._utils _rebuild_parameter"
 _DICTIONARY = "collections OrderedDict"
 _SIZE = "torch Size"
 _SCRIPT_CLASS = "__torch__."
+_INERT = (
+    "pytorch_lightning.callbacks.", "lightning.pytorch.callbacks.", "numpy dtype",
+    "numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "_codecs encode",
+)  # fmt: skip
 _MAX_DIMENSIONS = 32
 
 
@@ -46,7 +52,7 @@ class Global:
 
 @dataclass
 class Record:
-    """An object of a TorchScript archive: its attributes, none of its behaviour."""
+    """An object of a TorchScript archive, or an inert one: attributes without any behaviour."""
 
     attributes: dict[Any, Any] = field(default_factory=dict)
 
@@ -145,6 +151,8 @@ class _Machine:
         if not isinstance(target, dict):
             raise TypeError("items set on something that is no dictionary")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if isinstance(key, Global) and key.name.startswith(_INERT):
+                key = key.name
             if not isinstance(key, (str, int)):  # hashing a deeply nested key can exhaust C's stack
                 raise TypeError(f"a dictionary's key is a {type(key).__name__}")
             target[key] = value
@@ -160,7 +168,7 @@ class _Machine:
         allowed = (
             name in (*_TENSOR, _PARAMETER, _DICTIONARY, _SIZE)
             or (module == "torch" and attribute in _STORAGES)
-            or name.startswith(_SCRIPT_CLASS)
+            or name.startswith((_SCRIPT_CLASS, *_INERT))
         )
         if not allowed:
             raise WeightsError(
@@ -189,7 +197,7 @@ class _Machine:
         elif target.name == _SIZE:
             (sizes,) = arguments
             self.stack.append(tuple(sizes))
-        elif target.name.startswith(_SCRIPT_CLASS):
+        elif target.name.startswith((_SCRIPT_CLASS, *_INERT)):
             self.stack.append(Record())
         else:
             raise TypeError(f"'{target.name}' is called")
@@ -198,7 +206,7 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, Record) and isinstance(given, dict):
             target.attributes.update(given)
-        elif not isinstance(target, dict):  # a state dict's `_metadata` is of no use
+        elif not isinstance(target, (dict, Record)):  # a state dict's `_metadata` is of no use
             raise TypeError("a state is set on something that has none")
 
     def storage(self, identity: Any) -> None:

@@ -39,7 +39,7 @@ from clipdiff_jax.weights.layouts.latent_parts import (
     open_autoencoder,
     read_preview,
 )
-from clipdiff_jax.weights.read import Tensors, open_tensors
+from clipdiff_jax.weights.read import Tensors, file_has, open_tensors
 from clipdiff_jax.weights.tables import Table, export_params
 from clipdiff_jax.weights.torch_file import read_number
 
@@ -80,7 +80,7 @@ _XL = _Family(
 
 
 def _matches(path: Path) -> bool:
-    return path.is_file() and MARK in open_tensors(path, strip=False)
+    return file_has(path, MARK, strip=False)
 
 
 def _read(path: Path, reading: Reading) -> LatentWeights:

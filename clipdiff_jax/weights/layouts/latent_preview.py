@@ -72,7 +72,7 @@ def _bare(theirs: str, ours: str) -> Rule:
     return Rule(f"{theirs}.weight", f"{ours}/kernel", CONV)
 
 
-def read(path: Path, param_dtype: DType) -> tuple[TinyAutoencoderConfig, Params]:
+def read(path: Path, param_dtype: DType | None) -> tuple[TinyAutoencoderConfig, Params]:
     """A tiny autoencoder in diffusers' folder, or in its author's two files.
 
     path: the folder of either, or one of the two files.

@@ -111,7 +111,7 @@ def network_shapes(config: PartConfig) -> dict[str, Params]:
     return {name: {name: tree} if towers else tree for name, tree in shapes.items()}
 
 
-def _read_part(folder: Path, config: PartConfig, param_dtype: DType) -> Params:
+def _read_part(folder: Path, config: PartConfig, param_dtype: DType | None) -> Params:
     params: dict[str, Params] = {}
     shapes = network_shapes(config)
     for name, (component, table) in tables(config).items():

@@ -99,7 +99,7 @@ def table(config: PartConfig) -> Table:
     return clip_openai.VISION_TRANSFORMER
 
 
-def _read_part(folder: Path, name: str, config: PartConfig, param_dtype: DType) -> Params:
+def _read_part(folder: Path, name: str, config: PartConfig, param_dtype: DType | None) -> Params:
     file = _find(folder, _FILE_OF[name])
     tensors = _open(file)
     if name in ("text", "image"):  # one file for both, and for what neither has

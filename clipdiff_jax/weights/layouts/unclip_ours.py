@@ -154,13 +154,13 @@ def _read(path: Path, reading: Reading) -> UnClipWeights:
     return UnClipWeights({name: parts[name] for name in asked}, tokenizer)
 
 
-def _read_clip(root: Path, param_dtype: DType) -> ClipWeights:
+def _read_clip(root: Path, param_dtype: DType | None) -> ClipWeights:
     """CLIP may lie in any of its layouts."""
     path = model_folder(locate(root / CLIP, FILES))
     return read_first(CLIP_LAYOUTS, path, Reading(param_dtype=param_dtype))
 
 
-def _stored_fingerprint(root: Path, params: Params, param_dtype: DType) -> str:
+def _stored_fingerprint(root: Path, params: Params, param_dtype: DType | None) -> str:
     """The hash of CLIP's parameters as they are stored."""
     if jnp.dtype(param_dtype) != jnp.float32:
         params = _read_clip(root, jnp.float32).params
