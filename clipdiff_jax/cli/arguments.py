@@ -1,13 +1,21 @@
 """Arguments that several commands share, and what they mean."""
 
 import argparse
+import dataclasses
 from pathlib import Path
+from typing import Any, TypeVar, get_args
 
+from clipdiff_jax.core.config import ConfigError, from_dict, to_dict
+from clipdiff_jax.core.keys import HIGHEST_SEED
 from clipdiff_jax.core.request import Number
+from clipdiff_jax.core.types import DTypeName
+from clipdiff_jax.data.named import data_of
 from clipdiff_jax.pictures.results import Existing, Results
 
 DEMO = "demo"
 OUT = "out"
+D = TypeVar("D")
+DTYPES = get_args(DTypeName)
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +36,26 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="seed of all randomness (0)"
     )
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32",
+        "--dtype", choices=DTYPES, default=DTYPES[0],
         help="dtype that networks compute in (float32)",
     )  # fmt: skip
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The data of a recipe, by name."""
+    parser.add_argument(
+        "--data", metavar="DATA",
+        help="a folder of pictures, 'avatars', or a data set of tensorflow-datasets such as "
+        "celeb_a_hq/256:train[:70%%] (default: the recipe's)",
+    )  # fmt: skip
+
+
+def with_data(config: D, name: str) -> D:
+    """A config with other data. Raises `ConfigError` for one that has none."""
+    if not hasattr(config, "data"):
+        raise ConfigError(f"{type(config).__name__} has no data: leave out --data")
+    changed: Any = dataclasses.replace(config, data=data_of(name, config.data))  # type: ignore
+    return from_dict(type(config), to_dict(changed))  # which checks the kind of data
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +82,7 @@ def check_results(args: argparse.Namespace) -> None:
     """Raises `ValueError` for a batch size or a seed that cannot be."""
     check_at_least("--batch-size", args.batch_size, 1)
     if hasattr(args, "seed"):
-        check_between("--seed", args.seed, 0, 2**63 - 1)
+        check_between("--seed", args.seed, 0, HIGHEST_SEED)
 
 
 def check_at_least(option: str, value: int, low: int) -> None:
@@ -69,7 +94,8 @@ def check_at_least(option: str, value: int, low: int) -> None:
 def check_between(option: str, value: Number, low: Number, high: Number) -> None:
     """Raises `ValueError` for a number that is not from `low` to `high`."""
     if not low <= value <= high:
-        raise ValueError(f"{option} {value:g}, expected a number from {low} to {high}")
+        shown = str(value) if isinstance(value, int) else f"{value:g}"
+        raise ValueError(f"{option} {shown}, expected a number from {low} to {high}")
 
 
 def results_of(args: argparse.Namespace, command: str) -> Results:
@@ -85,10 +111,11 @@ def results_of(args: argparse.Namespace, command: str) -> Results:
     return Results(folder, existing)
 
 
-def place(source: str | Path) -> str:
-    """What a record says of a model: its absolute path, or the name that it has elsewhere."""
-    path = Path(source)
-    return str(path.resolve()) if path.exists() else str(source)
+def name_of(source: str | Path) -> str:
+    """What a record says of a model or an edit: "demo", the id of a repository, or of a path the
+    last part alone. Its fingerprint, which the record has too, says which one it was."""
+    path = Path(source).expanduser()
+    return path.resolve().name if path.exists() else str(source)
 
 
 def free_name(stem: str, taken: set[str], ending: str = "png") -> str:

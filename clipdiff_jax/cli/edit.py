@@ -13,16 +13,24 @@ from clipdiff_jax.cli.arguments import (
     add_results,
     check_results,
     free_name,
-    place,
+    name_of,
     results_of,
 )
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.options import add_options, from_args
-from clipdiff_jax.cli.sources import Source, Sources, by_path, described_source, read_sources
+from clipdiff_jax.cli.sources import (
+    DIGEST,
+    Source,
+    Sources,
+    by_digest,
+    described_source,
+    read_sources,
+)
 from clipdiff_jax.cli.unconditional import load_base
 from clipdiff_jax.edit.api import edit
 from clipdiff_jax.edit.editing import Editing
 from clipdiff_jax.edit.model import Edit, load_edit
+from clipdiff_jax.edit.run import check_editable
 from clipdiff_jax.pictures.pages import Group, cell, save_columns
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.pixel.model import Diffusion
@@ -30,7 +38,7 @@ from clipdiff_jax.weights.params import fingerprint
 
 COMMAND = "edit"
 DEFAULT = Editing()
-_OWN = ("file", "source", "source_sha256", "index", "strength")
+_OWN = ("file", "source", DIGEST, "index", "strength")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,14 +62,15 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(
             f"{len(args.edit)} --edit need as many --ratios, got {len(editing.ratios)}"
         )
-    places, edits = [place(path) for path in args.edit], [load_edit(path) for path in args.edit]
+    edits = [load_edit(path) for path in args.edit]
     base, results = load_base(args.model, args.dtype), results_of(args, COMMAND)
+    check_editable(base)
     maker = _maker(base, edits)
     sources = read_sources(args.images, base.config.image_size, args.on_error)
     common = {
         "command": COMMAND,
-        "model": place(args.model),
-        "edits": places,
+        "model": name_of(args.model),
+        "edits": [name_of(path) for path in args.edit],
         **maker.fingerprints,
         "seed": args.seed,
         "dtype": args.dtype,
@@ -79,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
             name = free_name(source.path.stem + suffix, taken)
             made = {**described_source(source), "index": index, "file": name}
             records.append({**common, **one.to_dict(), **meant, **made})
-    make([Job(maker, records, by_path(sources))], results, args.batch_size)
+    make([Job(maker, records, by_digest(sources))], results, args.batch_size)
     labels = [_label(edits, one.strength, len(strengths)) for one in strengths]
     save_beside_sources(results.folder, records, sources, labels)
 
@@ -100,7 +109,7 @@ def save_beside_sources(
     groups = []
     for i, source in enumerate(sources):
         made = [cell(folder / record["file"]) for record in records[i :: len(sources)]]
-        groups.append(Group(source.path.stem, [source.image, *made]))
+        groups.append(Group(source.path.stem, [source.cell, *made]))
     save_columns(folder, groups, ["original", *labels])
 
 
@@ -109,7 +118,7 @@ def _maker(base: Diffusion, edits: Sequence[Edit]) -> Maker:
         editing = request_of(Editing, records[0])
         strength = np.array([record["strength"] for record in records], np.float32)
         return edit(
-            np.stack([sources[record["source"]].image() for record in records]),
+            np.stack([sources[record[DIGEST]].image() for record in records]),
             base,
             edits,
             strength,

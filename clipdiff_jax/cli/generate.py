@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "threshold": "clip x0 to the range instead",
     }
     add_options(parser, one, tuple(both), shown=both)
+    parser.add_argument(
+        "--class", dest="classes", nargs="+", type=int, metavar="N",
+        help="what to draw, by a model that has classes; several take turns",
+    )  # fmt: skip
     prompts.add_arguments(parser)
     add_model(parser)
     add_results(parser)
@@ -45,6 +49,8 @@ def run(args: argparse.Namespace) -> None:
         check_at_least("--count", args.count, 1)
     results = results_of(args, COMMAND)
     if texts := prompts.read_prompts(args):
+        if args.classes is not None:
+            raise ValueError("--class is of models without texts: leave out --prompt")
         return prompts.generate(args, texts, results)
     options = given(args, prompts.OPTIONS)
     if options or (args.model != DEMO and is_unclip(args.model)):

@@ -27,7 +27,13 @@ from clipdiff_jax.cli.paths import (
     make_ways,
     save_animation,
 )
-from clipdiff_jax.cli.sources import Sources, described_source, image_files, read_sources
+from clipdiff_jax.cli.sources import (
+    DIGEST,
+    Sources,
+    described_source,
+    image_files,
+    read_sources,
+)
 from clipdiff_jax.cli.unclip_model import (
     DECODED,
     INVERTED,
@@ -107,6 +113,6 @@ def _maker(model: UnClip) -> Maker:
 
 def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.Array:
     one = records[0]
-    first, second = (sources[one[name]].image() for name in ("source", f"{SECOND}source"))
+    first, second = (sources[one[name]].image() for name in (DIGEST, f"{SECOND}{DIGEST}"))
     thetas = [record["theta"] for record in records]
     return model.interpolate(first, second, thetas, latents=one["latents"], **drawn(records))

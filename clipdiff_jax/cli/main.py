@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import clipdiff_jax
 from clipdiff_jax.cli.parser import Parser, UsageError
+from clipdiff_jax.cli.signals import Told, stoppable
 from clipdiff_jax.core.config import nearest
 
 MISTAKE, STOPPED = 2, 130
@@ -66,6 +67,10 @@ EVALUATE = Group(
         "pairs": Command(
             "evaluate.pairs", "pictures against references of the same names: PSNR, SSIM, LPIPS"
         ),
+        "grain": Command("evaluate.grain", "how noisy pictures are where they should be flat"),
+        "zero-shot": Command(
+            "evaluate.zero_shot", "what a CLIP of avatars knows: captions, and attributes by name"
+        ),
         "texts": Command(
             "evaluate.texts", "pictures against their captions: CLIP score, retrieval; S_dir"
         ),
@@ -81,7 +86,7 @@ CLIPDIFF = Group(
         "evaluate": EVALUATE,
         "convert": Command("convert", "convert a model from one weight layout into another"),
         "embed": Command("embed", "embed the pictures of a data set with CLIP, once"),
-        "data": Command("data", "write avatars as an ordinary folder of pictures"),
+        "data": Command("data", "write avatars as a folder, or prepare a data set by name"),
     },
 )
 
@@ -95,7 +100,7 @@ def main(
     """Runs a command line and returns its exit status.
 
     0 is success, 2 a mistake that the user can correct, with one line on standard error, 130 a
-    run that was stopped by Ctrl-C.
+    run that was stopped by Ctrl-C, 143 one that was told to end by SIGTERM (129: by SIGHUP).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -116,9 +121,9 @@ def main(
                 )
             prog, target = f"{prog} {name}", target.commands[name]
         return _run(target, prog, words)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return STOPPED
+    except KeyboardInterrupt as stop:
+        print(f"stopped: {stop}" if str(stop) else "stopped", file=sys.stderr)
+        return stop.status if isinstance(stop, Told) else STOPPED
     except BrokenPipeError:  # whoever reads the output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -142,7 +147,7 @@ def _run(command: Command, prog: str, words: Sequence[str]) -> int:
     from clipdiff_jax.core.log import console
 
     enable_compilation_cache()
-    with console():
+    with console(), stoppable():
         module.run(args)
     return 0
 

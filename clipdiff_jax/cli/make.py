@@ -42,23 +42,33 @@ class Job(NamedTuple):
 def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
     """Computes the pictures of the records that remain to be made, and saves them as they are.
 
-    Raises what `Results.remaining` raises, before anything is computed.
+    Raises what `Results.remaining` raises, before anything is computed. Where it is stopped
+    meanwhile, what is raised says what is there.
     """
     records = [record for job in jobs for record in job.records]
-    left = {id(record) for record in results.remaining(records)}
+    sources = [source.path for job in jobs for source in job.sources.values()]
+    left = {id(record) for record in results.remaining(records, sources)}
     todo = [
         job._replace(records=[record for record in job.records if id(record) in left])
         for job in jobs
     ]
     settings = [(job, setting) for job in todo for setting in _settings(job)]
     size = min(batch_size, max((len(setting) for _, setting in settings), default=1))
-    with tqdm(total=len(left), unit="img") as bar:
-        for job, setting in settings:
-            for batch, count in filled_batches(setting, size):
-                images = np.asarray(job.maker.compute(batch, job.sources))
-                for record, image in zip(batch[:count], images[:count], strict=True):
-                    results.save(record, image)
-                bar.update(count)
+    made = 0
+    try:
+        with tqdm(total=len(left), unit="img") as bar:
+            for job, setting in settings:
+                for batch, count in filled_batches(setting, size):
+                    images = np.asarray(job.maker.compute(batch, job.sources))
+                    for record, image in zip(batch[:count], images[:count], strict=True):
+                        results.save(record, image)
+                        made += 1
+                    bar.update(count)
+    except KeyboardInterrupt as stop:
+        raise type(stop)(
+            f"{made} of {len(left)} pictures are in '{results.folder}'; the same command with "
+            "--skip-existing makes the rest"
+        ) from stop
     results.finish(records)
     kept = f" ({len(records) - len(left)} were there)" if len(left) < len(records) else ""
     print(f"{len(left)} pictures{kept} and {MANIFEST} are in '{results.folder}'")

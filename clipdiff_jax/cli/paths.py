@@ -13,7 +13,7 @@ from typing import Any
 
 from clipdiff_jax.cli.arguments import check_at_least, free_name
 from clipdiff_jax.cli.make import Job, Maker, make
-from clipdiff_jax.cli.sources import Source, by_path, described_source
+from clipdiff_jax.cli.sources import Source, by_digest, described_source
 from clipdiff_jax.cli.unclip_model import decoding
 from clipdiff_jax.core.files import free_path, write_whole
 from clipdiff_jax.pictures.animation import FORMATS, animation
@@ -57,13 +57,12 @@ def make_ways(
 ) -> None:
     """Makes all pictures, and their grid with those that they come from beside."""
     every = [record for way in ways for record in way.records]
-    make(
-        [Job(maker, every, by_path([end for way in ways for end in way.ends]))], results, batch_size
-    )
+    sources = by_digest([end for way in ways for end in way.ends])
+    make([Job(maker, every, sources)], results, batch_size)
     groups = []
     for way in ways:
         made = [cell(results.folder / record["file"]) for record in spread(way.records)]
-        first, *second = [end.image for end in way.ends]
+        first, *second = [end.cell for end in way.ends]
         groups.append(Group(way.label, [first, *made, *second]))
     ends = ["first", "second"] if len(ways[0].ends) == 2 else ["original"]
     save_rows(results.folder, groups, [ends[0], *spread(titles), *ends[1:]])

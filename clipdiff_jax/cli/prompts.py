@@ -15,9 +15,11 @@ from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
 from clipdiff_jax.cli.sources import Sources
 from clipdiff_jax.cli.unclip_model import described, guidance_of, load_model, make_maker
+from clipdiff_jax.core.files import read_text
 from clipdiff_jax.pictures.pages import Group, cell, save_columns, save_square
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.pictures.results import Results
+from clipdiff_jax.unclip import small
 from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.model import UnClip
 
@@ -53,7 +55,7 @@ def read_prompts(args: argparse.Namespace) -> list[str]:
     """The prompts of the command line and of its file; raises `ValueError` for a file of none."""
     prompts = list(args.prompt or ())
     if args.prompts is not None:
-        lines = [line.strip() for line in args.prompts.read_text().splitlines()]
+        lines = [line.strip() for line in read_text(args.prompts).splitlines()]
         found = [line for line in lines if line]
         if not found:
             raise ValueError(f"no prompts in '{args.prompts}'")
@@ -124,8 +126,8 @@ def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.
     drawing, keys = request_of(Drawing, records[0]), record_keys(records)
     prompts = [record["prompt"] for record in records]
     embedding = _embedding(model, prompts, keys, drawing, records[0].get("embedding", "prior"))
-    small = model.decode(embedding, prompts, key=keys, sampling=drawing.of_decoder)
-    return model.upsample_all(small, key=keys, sampling=drawing.of_upsampler)
+    made = model.decode(embedding, prompts, key=keys, sampling=drawing.of_decoder)
+    return small.upsample_all(model, made, keys, drawing.of_upsampler)
 
 
 def _embedding(

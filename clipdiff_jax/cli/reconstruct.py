@@ -15,7 +15,7 @@ from clipdiff_jax.cli.arguments import (
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.options import add_options, from_args
 from clipdiff_jax.cli.paths import drawn, make_ways, ways_of_pictures
-from clipdiff_jax.cli.sources import Sources, read_sources
+from clipdiff_jax.cli.sources import DIGEST, Sources, read_sources
 from clipdiff_jax.cli.unclip_model import (
     DECODED,
     INVERTED,
@@ -67,5 +67,5 @@ def _maker(model: UnClip) -> Maker:
 
 
 def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.Array:
-    image = sources[records[0]["source"]].image()
+    image = sources[records[0][DIGEST]].image()
     return model.pca_reconstructions(image, [r["dims"] for r in records], **drawn(records))

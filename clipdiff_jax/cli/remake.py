@@ -1,37 +1,48 @@
-"""`clipdiff remake`: pictures made again from the records that say how they were made."""
+"""`clipdiff remake`: pictures made again from the records that say how they were made.
+
+Records come with pictures from anywhere, so a name in one opens nothing by itself: models, edits
+and pictures are opened where the command line names them, and by what records say only where it
+allows that. Hashes in the record say whether they are what they were.
+"""
 
 import argparse
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from clipdiff_jax.cli.arguments import add_results, check_results, results_of
+from clipdiff_jax.cli.arguments import DEMO, add_results, check_results, name_of, results_of
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.paths import SECOND
-from clipdiff_jax.cli.sources import Sources, digest, read_source
-from clipdiff_jax.core.config import nearest
+from clipdiff_jax.cli.recorded import check_record
+from clipdiff_jax.cli.sources import Sources, digest, image_files, read_source
 from clipdiff_jax.pictures.records import Record, RecordError, read_records
 
 COMMAND = "remake"
-_NEEDED = ("model", "model_fingerprint", "dtype", "seed", "index")
-_SOURCE = ("source", "source_sha256")
-_SECOND = tuple(f"{SECOND}{name}" for name in _SOURCE)
-# The commands, and what their records need beside that.
-_MADE_BY = {
-    "generate": (),
-    "edit": ("edits", "edit_fingerprints", "strength", *_SOURCE),
-    "vary": _SOURCE,
-    "interpolate": ("theta", "latents", *_SOURCE, *_SECOND),
-    "textdiff": ("theta", "source_text", "target_text", *_SOURCE),
-    "reconstruct": ("dims", *_SOURCE),
-}
+_ALLOW = "--allow-sources"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The records, and where the pictures go."""
+    """The records, what they may open, and where the pictures go."""
     parser.add_argument("records", type=Path, help="a manifest.jsonl, its folder, or one PNG")
+    group = parser.add_argument_group("what was used, which records name but do not hold")
+    group.add_argument(
+        "--model", action="append", default=[], metavar="MODEL",
+        help="the model, unless it is 'demo'; repeat it where records name several",
+    )  # fmt: skip
+    group.add_argument(
+        "--edit", action="append", default=[], metavar="FOLDER", help="the edit; the same"
+    )
+    group.add_argument(
+        "--sources", nargs="+", type=Path, default=[], metavar="PATH",
+        help="the pictures that were edited or varied, or folders with them: found by content",
+    )  # fmt: skip
+    group.add_argument(
+        _ALLOW, action="store_true",
+        help="open whatever paths and repositories the records name; for records of your own",
+    )  # fmt: skip
     add_results(parser)
 
 
@@ -40,26 +51,113 @@ def run(args: argparse.Namespace) -> None:
     check_results(args)
     records = read_records(args.records)
     for record in records:
-        _check_fields(record)
-        _check_sources(record)
-    jobs = list(_jobs(records))
+        check_record(record)
+    named = Named(args.model, args.edit, _by_content(args.sources), args.allow_sources)
+    opened = [named.opened(record) for record in records]
+    files = [named.files(record) for record in records]
+    jobs = list(_jobs(records, opened, files))
     make(jobs, results_of(args, COMMAND), args.batch_size)
 
 
-def _jobs(records: Sequence[Record]) -> Iterator[Job]:
-    """The records with what makes them; each set of models is loaded once."""
+@dataclass(frozen=True)
+class Named:
+    """What the command line names.
+
+    Attributes:
+      models, edits: as they are loaded.
+      sources: pictures by their digest.
+      anything: whether what records name may be opened as well.
+    """
+
+    models: Sequence[str]
+    edits: Sequence[str]
+    sources: Mapping[str, Path]
+    anything: bool
+
+    def opened(self, record: Record) -> Record:
+        """A record with the places of its models and edits. Raises `RecordError` for others."""
+        edits = record.get("edits", [])
+        places: dict[str, Any] = {
+            "model": self._place(record, [record["model"]], 0, self.models, "--model")
+        }
+        if edits:
+            places["edits"] = [
+                self._place(record, edits, index, self.edits, "--edit")
+                for index in range(len(edits))
+            ]
+        return {**record, **places}
+
+    def files(self, record: Record) -> dict[str, Path]:
+        """The pictures that a record is made of, by digest. Raises `RecordError` for one that is
+        not named, `ValueError` for one that has changed."""
+        found = {}
+        for field in ("source", f"{SECOND}source"):
+            if field not in record:
+                continue
+            name, wanted = record[field], record[f"{field}_sha256"]
+            path = self.sources.get(wanted)
+            if path is None:
+                path = self._changed(name) or (Path(name) if self.anything else None)
+                if path is None:
+                    raise RecordError(
+                        f"'{record['file']}' was made of the picture '{name}': give it by "
+                        f"--sources, or {_ALLOW} to open whatever the records name"
+                    )
+                _check(record, str(path), digest(path), wanted)
+            found[wanted] = path
+        return found
+
+    def _changed(self, name: str) -> Path | None:
+        """A picture that was given under this name, with another content."""
+        return next((p for p in self.sources.values() if p.name == Path(name).name), None)
+
+    def _place(
+        self, record: Record, names: Sequence[str], index: int, given: Sequence[str], option: str
+    ) -> str:
+        """Where the `index`-th of what a record names is to be opened."""
+        name = names[index]
+        if name == DEMO:
+            return name
+        fits = [one for one in given if Path(name_of(one)).name == Path(name).name]
+        if len(fits) != 1 and len(given) == len(names):
+            return given[index]  # moved or renamed: its fingerprint is checked
+        if fits:
+            return fits[0]
+        if self.anything:
+            return name
+        raise RecordError(
+            f"'{record['file']}' was made with '{name}': give it by {option}, or {_ALLOW} to open "
+            "whatever the records name"
+        )
+
+
+def _by_content(paths: Sequence[Path]) -> dict[str, Path]:
+    """The pictures given, by digest."""
+    return {digest(path): path for path in image_files(paths)}
+
+
+def _jobs(
+    records: Sequence[Record], opened: Sequence[Record], files: Sequence[Mapping[str, Path]]
+) -> Iterator[Job]:
+    """The records with what makes them; each set of models is loaded once.
+
+    opened: the same with the places of their models. files: the pictures of each.
+    """
     makers: dict[Any, Maker] = {}
-    for key, group in groupby(records, _models):
+    together = zip(records, opened, files, strict=True)
+    for key, group in groupby(together, lambda one: _models(one[1])):
         chosen = list(group)
         if key not in makers:
-            makers[key] = _maker_of(chosen[0])(chosen[0])
-        for record in chosen:
+            makers[key] = _maker_of(chosen[0][1])(chosen[0][1])
+        for record, _, _ in chosen:
             _check_models(record, makers[key])
-        yield Job(makers[key], chosen, _sources(chosen, makers[key]))
+        paths = {key: path for _, _, named in chosen for key, path in named.items()}
+        said = [_without_paths(record) for record, _, _ in chosen]
+        yield Job(makers[key], said, _sources(paths, makers[key]))
 
 
 def _models(record: Record) -> tuple[Any, ...]:
-    """What a record says of the models that made it."""
+    """What makes a record."""
     edits = tuple(record.get("edits", ()))
     return record["command"], "prompt" in record, record["model"], record["dtype"], edits
 
@@ -71,33 +169,24 @@ def _maker_of(record: Record) -> Callable[[Record], Maker]:
     return load
 
 
-def _sources(records: Sequence[Record], maker: Maker) -> Sources:
-    """The pictures that records name."""
+def _sources(paths: Mapping[str, Path], maker: Maker) -> Sources:
+    """The pictures, by digest, at the size of the model."""
     if maker.size is None:
         return {}
-    names = (f"{SECOND}source", "source")
-    paths = {record[name] for record in records for name in names if name in record}
-    return {path: read_source(Path(path), maker.size) for path in sorted(paths)}
+    return {key: read_source(path, maker.size) for key, path in paths.items()}
 
 
-def _check_fields(record: Record) -> None:
-    """Raises `RecordError` for a record of an unknown command, or without what it needs."""
-    command, file = record["command"], record["file"]
-    if command not in _MADE_BY:
-        raise RecordError(
-            f"'{file}' was made by '{command}', not one of {', '.join(_MADE_BY)}."
-            f"{nearest(str(command), _MADE_BY)}"
-        )
-    missing = [name for name in (*_NEEDED, *_MADE_BY[command]) if name not in record]
-    if missing:
-        raise RecordError(f"the record of '{file}' lacks {', '.join(missing)}")
+def _without_paths(record: Record) -> Record:
+    """A record as it is written today; older ones had absolute paths."""
 
+    def shown(value: Any) -> Any:
+        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
-def _check_sources(record: Record) -> None:
-    """Raises `ValueError` where a picture that a record names is not what it was."""
-    for name in ("source", f"{SECOND}source"):
-        if name in record:
-            _check(record, record[name], digest(Path(record[name])), record[f"{name}_sha256"])
+    places = {name: shown(record[name]) for name in ("source", f"{SECOND}source", "model")
+              if name in record}  # fmt: skip
+    if "edits" in record:
+        places["edits"] = [shown(one) for one in record["edits"]]
+    return {**record, **places}
 
 
 def _check_models(record: Record, maker: Maker) -> None:

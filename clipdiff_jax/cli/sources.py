@@ -24,12 +24,17 @@ class Source(NamedTuple):
     digest: str
     pixels: UInt8[np.ndarray, "size size 3"]
 
+    def cell(self) -> UInt8[np.ndarray, "size size 3"]:
+        """For a grid."""
+        return self.pixels
+
     def image(self) -> Float32[np.ndarray, "size size 3"]:
         """In [-1, 1]."""
         return to_float(self.pixels)
 
 
-Sources = Mapping[str, Source]  # by the path as records have it
+DIGEST = "source_sha256"  # the field of a record that says which picture it is made from
+Sources = Mapping[str, Source]  # by the digest
 
 
 def read_source(path: Path, size: int) -> Source:
@@ -64,19 +69,21 @@ def read_sources(paths: Sequence[Path], size: int, on_error: str) -> list[Source
     return good
 
 
-def by_path(sources: Sequence[Source]) -> Sources:
+def by_digest(sources: Sequence[Source]) -> Sources:
     """Sources as what computes records looks them up."""
-    return {str(source.path.resolve()): source for source in sources}
+    return {source.digest: source for source in sources}
 
 
 def described_source(source: Source, prefix: str = "") -> Record:
-    """The fields of a record that name a picture it is made from."""
-    fields = {"source": str(source.path.resolve()), "source_sha256": source.digest}
+    """The fields of a record that name a picture it is made from: not where it lies."""
+    fields = {"source": source.path.name, DIGEST: source.digest}
     return {prefix + name: value for name, value in fields.items()}
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file."""
+    """The sha256 of a file. Raises `FileNotFoundError` for what is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no picture '{path}'")
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -24,7 +24,7 @@ from clipdiff_jax.cli.paths import (
     save_animation,
     ways_of_pictures,
 )
-from clipdiff_jax.cli.sources import Sources, read_sources
+from clipdiff_jax.cli.sources import DIGEST, Sources, read_sources
 from clipdiff_jax.cli.unclip_model import (
     DECODED,
     INVERTED,
@@ -99,5 +99,5 @@ def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.
     one = records[0]
     thetas = [record["theta"] for record in records]
     texts = one["source_text"], one["target_text"]
-    image = sources[one["source"]].image()
+    image = sources[one[DIGEST]].image()
     return model.text_diff(image, *texts, thetas=thetas, **drawn(records))

@@ -1,10 +1,13 @@
 """`clipdiff train`: read the recipe, build the stage, fit it."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 
+from clipdiff_jax.cli.arguments import add_data, with_data
+from clipdiff_jax.core.config import apply_overrides
 from clipdiff_jax.core.recipes import load_config, recipe_names, recipes_folder
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
@@ -20,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", required=True, metavar="RECIPE",
         help="a recipe by name, such as avatars/edit_smile, or the path of one of your own",
     )  # fmt: skip
+    add_data(parser)
     parser.add_argument(
         "--workdir", metavar="FOLDER",
         help="where checkpoints, log and model go; a run that was started there resumes",
@@ -35,7 +39,10 @@ def run(args: argparse.Namespace) -> None:
     """Trains what the recipe describes."""
     if not args.dry_run and not args.workdir:
         raise ValueError("--workdir is needed (or --dry-run)")
-    config = load_config(args.config, RunConfig, args.overrides)
+    config = load_config(args.config, RunConfig)
+    if args.data is not None:
+        config = replace(config, stage=with_data(config.stage, args.data))
+    config = apply_overrides(config, args.overrides)
     if config.train.mesh.distributed:
         jax.distributed.initialize()
     stage = config.stage.build(only_shapes=args.dry_run)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from clipdiff_jax.cli.arguments import place
+from clipdiff_jax.cli.arguments import name_of
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.sources import Sources
 from clipdiff_jax.pictures.records import Record, request_of
@@ -31,7 +31,7 @@ def described(args: argparse.Namespace, command: str, maker: Maker, values: Reco
     """What records say of the command, the model and how it is sampled."""
     return {
         "command": command,
-        "model": place(args.model),
+        "model": name_of(args.model),
         **maker.fingerprints,
         **values,
         "seed": args.seed,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from clipdiff_jax.cli.arguments import place
+from clipdiff_jax.cli.arguments import name_of
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.options import from_args
 from clipdiff_jax.cli.sources import Sources
@@ -20,6 +20,7 @@ from clipdiff_jax.weights.params import fingerprint
 
 DEFAULT = Sampling(steps=40)
 COUNT = 16
+_OWN = ("file", "index", "class")
 
 
 def generate(args: argparse.Namespace, results: Results) -> None:
@@ -27,19 +28,41 @@ def generate(args: argparse.Namespace, results: Results) -> None:
     sampling = from_args(DEFAULT, args)
     base = load_base(args.model, args.dtype)
     sampling.times(base.config.schedule)  # raises before anything is started
+    check_drawable(base)
+    chosen = args.classes
+    if chosen is None and base.config.unet.num_classes is not None:
+        raise ValueError(f"this model has {base.config.unet.num_classes} classes: give --class")
+    base.check_classes(chosen, len(chosen or [0]))
     maker = _maker(base)
     common = {
         "command": "generate",
-        "model": place(args.model),
+        "model": name_of(args.model),
         **maker.fingerprints,
         **sampling.to_dict(),
         "seed": args.seed,
         "dtype": args.dtype,
     }
     count = COUNT if args.count is None else args.count
-    records = [{**common, "index": i, "file": f"{args.seed}-{i:05d}.png"} for i in range(count)]
+    records = [
+        {**common, **_class_of(chosen, i), "index": i, "file": f"{args.seed}-{i:05d}.png"}
+        for i in range(count)
+    ]
     make([Job(maker, records, {})], results, args.batch_size)
     save_square(results.folder, [cell(results.folder / record["file"]) for record in records])
+
+
+def check_drawable(base: Diffusion) -> None:
+    """Raises `ValueError` for a model whose pictures are neither grey nor RGB."""
+    channels = base.config.unet.in_channels
+    if channels not in (1, 3):
+        raise ValueError(
+            f"this model draws pictures of {channels} channels, expected 1 (grey) or 3 (RGB)"
+        )
+
+
+def _class_of(classes: Sequence[int] | None, index: int) -> Record:
+    """The field of a record of a model that has classes: they take turns."""
+    return {} if classes is None else {"class": classes[index % len(classes)]}
 
 
 def maker_of(record: Record) -> Maker:
@@ -56,6 +79,8 @@ def _maker(base: Diffusion) -> Maker:
     def compute(records: Sequence[Record], sources: Sources) -> jax.Array:
         del sources
         sampling = request_of(Sampling, records[0])
-        return base.generate(key=record_keys(records), sampling=sampling)
+        classes = [record["class"] for record in records] if "class" in records[0] else None
+        made = base.generate(key=record_keys(records), classes=classes, sampling=sampling)
+        return jnp.repeat(made, 3, axis=-1) if made.shape[-1] == 1 else made
 
-    return Maker(compute, {"model_fingerprint": fingerprint(base.params)}, ("file", "index"))
+    return Maker(compute, {"model_fingerprint": fingerprint(base.params)}, _OWN)

@@ -19,7 +19,7 @@ from clipdiff_jax.cli.arguments import (
 from clipdiff_jax.cli.edit import save_beside_sources
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.options import add_options, from_args
-from clipdiff_jax.cli.sources import Sources, by_path, described_source, read_sources
+from clipdiff_jax.cli.sources import DIGEST, Sources, by_digest, described_source, read_sources
 from clipdiff_jax.cli.unclip_model import (
     DECODED,
     INVERTED,
@@ -35,7 +35,7 @@ from clipdiff_jax.unclip.model import UnClip
 
 COMMAND = "vary"
 DEFAULT = Drawing()
-_OWN = ("file", "source", "source_sha256", "index")
+_OWN = ("file", "source", DIGEST, "index")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
             name = free_name(f"{source.path.stem}-{number}", taken)
             made = {**described_source(source), "index": len(records), "file": name}
             records.append({**common, **made})
-    make([Job(maker, records, by_path(sources))], results, args.batch_size)
+    make([Job(maker, records, by_digest(sources))], results, args.batch_size)
     labels = [f"variation {number}" for number in range(1, args.count + 1)]
     save_beside_sources(results.folder, records, sources, labels)
 
@@ -99,7 +99,7 @@ def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.
     one = records[0]
     start = {"inverted": True, "eta": one["eta"]} if one.get("inverted") else {}
     return model.variations(
-        np.stack([sources[record["source"]].image() for record in records]),
+        np.stack([sources[record[DIGEST]].image() for record in records]),
         key=record_keys(records),
         **decoding(one),
         **start,

@@ -15,12 +15,13 @@ import numpy as np
 from tqdm import tqdm
 
 from clipdiff_jax.clip.model import Clip, load_clip
-from clipdiff_jax.core.batching import filled
+from clipdiff_jax.core.batching import filled, for_devices
+from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.devices import data_mesh, split_batch
 from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsInfo, write_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
-from clipdiff_jax.data.transforms import square, to_float
+from clipdiff_jax.data.transforms import square
 from clipdiff_jax.weights.params import fingerprint
 
 
@@ -31,7 +32,7 @@ class EmbedConfig:
     Attributes:
       data: the pictures.
       clip: the model, as `load_clip` takes it.
-      batch_size: pictures at once on all devices together.
+      batch_size: pictures at once on all devices together; rounded up to what they can share.
       dtype: what the tower computes in.
     """
 
@@ -45,13 +46,12 @@ def embed(config: EmbedConfig, out: str | Path, *, progress: bool = True) -> Emb
     """Writes the embeddings of `config.data` into the folder `out`; its devices share each batch.
 
     A picture is cut to its middle square at the tower's size. Raises what opening data and model
-    raises, and `ValueError` for a batch that the devices cannot share.
+    raises.
     """
+    whole_number("batch_size", config.batch_size, low=1)
     source, clip = open_source(config.data), load_clip(config.clip, dtype=as_dtype(config.dtype))
-    devices = jax.local_device_count()
-    if config.batch_size < 1 or config.batch_size % devices:
-        raise ValueError(f"{devices} devices cannot share a batch of {config.batch_size} equally")
-    examples = _embedded(source, clip, config.batch_size, progress)
+    batch_size = for_devices(config.batch_size, jax.local_device_count())
+    examples = _embedded(source, clip, batch_size, progress)
     return write_embeddings(out, examples, data=source.fingerprint, clip=fingerprint(clip.params))
 
 
@@ -63,7 +63,7 @@ def _embedded(
     with tqdm(total=len(source), desc="embedding", unit="img", disable=not progress) as bar:
         for start in range(0, len(source), batch_size):
             examples = [source[i] for i in range(start, min(start + batch_size, len(source)))]
-            images = np.stack([to_float(square(example["image"], size)) for example in examples])
+            images = np.stack([square(example["image"], size) for example in examples])
             embeddings = np.asarray(
                 clip.embed_images(split_batch(mesh, filled(images, batch_size)))
             )

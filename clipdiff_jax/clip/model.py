@@ -4,6 +4,7 @@ Preprocessing is part of it and is JAX, so gradients reach the images: the short
 (bicubic, anti-aliased) to what the tower takes, the middle square is cut out and normalised.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.core.types import DType, Params
-from clipdiff_jax.data.images import Pictures, as_images
+from clipdiff_jax.data.avatars.captions import knowing_avatars
+from clipdiff_jax.data.images import Batch, Pictures, read_pictures
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.models.clip import CLIP, CLIPConfig, normalise
 from clipdiff_jax.weights.clip_flags import ClipFlags
@@ -22,7 +24,7 @@ from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading
 from clipdiff_jax.weights.layouts import clip_ours
 from clipdiff_jax.weights.layouts.clip import FILES, LAYOUTS
-from clipdiff_jax.weights.loading import find_model, read_first
+from clipdiff_jax.weights.loading import DEMO, find_model, read_first
 
 
 def preprocess(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b size size 3"]:
@@ -40,6 +42,18 @@ def preprocess(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b si
     return images[:, top : top + size, left : left + size]
 
 
+def as_seen(batches: Sequence[Batch], size: int) -> Batch:
+    """Pictures of one size as they are, of several as `preprocess` shows them to the tower."""
+    if len({batch.shape[1:3] for batch in batches}) > 1:
+        batches = [_preprocess(batch, size=size) for batch in batches]
+    return batches[0] if len(batches) == 1 else jnp.concatenate(batches)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _preprocess(images: Array, *, size: int) -> Array:
+    return preprocess(images, size)
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Clip:
@@ -53,11 +67,13 @@ class Clip:
     def embed_images(self, images: Pictures) -> Float[Array, "b d"]:
         """Images in [-1, 1] of any size -> projected embeddings, not normalised.
 
-        images: [B,H,W,3], or what else `data.images.as_images` takes; raises as it does.
+        images: [B,H,W,3], or what else `data.images.as_images` takes, in a list of any sizes;
+            raises as it does.
         """
-        return _embed_images(self, as_images(images))
+        size = self.config.vision.image_size
+        return _embed_images(self, as_seen(read_pictures(images), size))
 
-    def embed_texts(self, texts: Sequence[str]) -> Float[Array, "b d"]:
+    def embed_texts(self, texts: str | Sequence[str]) -> Float[Array, "b d"]:
         """Texts -> projected embeddings, not normalised.
 
         A text longer than the context is cut, with a warning that names it.
@@ -65,7 +81,7 @@ class Clip:
         return self.encode_texts(texts)[0]
 
     def encode_texts(
-        self, texts: Sequence[str]
+        self, texts: str | Sequence[str]
     ) -> tuple[Float[Array, "b d"], Float[Array, "b t w"]]:
         """Texts -> (projected embeddings, last hidden states after the final norm)."""
         return _embed_texts(self, jnp.asarray(self.tokenizer(texts)))
@@ -135,4 +151,5 @@ def load_clip(
     part = None if flags is None else flags.part
     reading = Reading(param_dtype=param_dtype, tokenizer=tokenizer, clip_flags=flags, part=part)
     config, params, tokenizer = read_first(layouts, path, reading)
+    tokenizer = knowing_avatars(tokenizer) if source == DEMO else tokenizer
     return Clip(config, params, tokenizer, dtype)

@@ -31,7 +31,7 @@ from clipdiff_jax.clip.model import save_clip
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
-from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
+from clipdiff_jax.data.sources import DataConfig, DataSource, open_source, require_captions
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer, train_tokenizer
 from clipdiff_jax.data.transforms import draw_caption, prepare
 from clipdiff_jax.models.clip import (
@@ -205,8 +205,8 @@ def augment(
     if crop < 1:
         (images,) = shared_views(view_key, (images,), 1, crop=crop, noise=0.0)
     if noise:
-        level = jax.random.uniform(level_key, (images.shape[0], 1, 1, 1), maxval=noise)
-        images = images + level * jax.random.normal(noise_key, images.shape)
+        level = jax.random.uniform(level_key, (images.shape[0], 1, 1, 1), jnp.float32, maxval=noise)
+        images = images + level * jax.random.normal(noise_key, images.shape, jnp.float32)
     return images
 
 
@@ -270,8 +270,7 @@ def _start(config: ClipStage, init: Callable[[Array], Any]) -> Any:
 
 def _tokenizer(config: ClipStage, source: DataSource) -> Tokenizer:
     text: TextConfig = config.clip.text
-    if not source[0].get("captions"):
-        raise ValueError(f"{type(config.data).__name__} has no captions to train CLIP on")
+    require_captions(source, "train CLIP on")
     if config.tokenizer:
         folder = locate_files(config.tokenizer, TOKENIZER_FILES)
         tokenizer = load_tokenizer(folder, text.context_length)

@@ -7,6 +7,7 @@ items that repeat cost less.
         parts.append(np.asarray(embed(batch))[:count])
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, overload
 
@@ -17,6 +18,7 @@ from jaxtyping import Key, Shaped
 Rows = Shaped[np.ndarray, "n ..."]
 DeviceRows = Shaped[jax.Array, "n ..."] | Key[jax.Array, "n ..."]
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 @overload
@@ -61,6 +63,21 @@ def filled_batches(items: Rows | DeviceRows | Sequence[T], size: int) -> Iterato
         (filled(part, size), len(part))
         for part in (items[start : start + size] for start in range(0, len(items), size))
     )
+
+
+def for_devices(batch_size: int, devices: int, parts: int = 1) -> int:
+    """The batch, or the next larger one of which every device gets as much in each of `parts`.
+
+    Says so where it is larger.
+    """
+    share = devices * parts
+    rounded = -(-batch_size // share) * share
+    if rounded != batch_size:
+        logger.warning(
+            "a batch of %d is rounded up to %d, for %d devices to have equal shares",
+            batch_size, rounded, devices,
+        )  # fmt: skip
+    return rounded
 
 
 def batch_count(items: int, size: int) -> int:

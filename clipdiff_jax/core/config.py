@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -96,10 +97,13 @@ def apply_overrides(config: T, overrides: Sequence[str]) -> T:
     """Returns `config` with `"a.b=value"` overrides applied.
 
     The value is read as JSON where it is JSON (`3`, `1e-4`, `true`, `null`, `[1, 2]`, `{...}`) and
-    as a string otherwise. Raises `ConfigError` for an unknown key or a value of the wrong type.
+    as a string otherwise. "a.type=Name" makes another dataclass of a field that takes several: its
+    fields have their defaults then, and further overrides are of them. Raises `ConfigError` for an
+    unknown key or a value of the wrong type.
     """
     tree = _to_dict(config, whole=True)
-    for override in overrides:
+    new: list[Any] = []  # of another type now, so that their keys are seen when they are read
+    for override in sorted(overrides, key=lambda one: not one.partition("=")[0].endswith(".type")):
         path, sep, text = override.partition("=")
         if not sep:
             raise ConfigError(f"override '{override}' has no '=': write key.subkey=value")
@@ -108,7 +112,11 @@ def apply_overrides(config: T, overrides: Sequence[str]) -> T:
         for key in parents:
             node = _child(node, key, where)
             where = f"{where}.{key}"
-        _child(node, leaf, where)
+        if leaf == "type" and isinstance(node, dict) and node.get("type") != text:
+            node.clear()
+            new.append(node)
+        if not any(node is one for one in new):
+            _child(node, leaf, where)
         node[leaf] = _literal(text)
     return from_dict(type(config), tree)
 
@@ -158,10 +166,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         _expect(isinstance(value, dict), "a mapping", value, where)
         return {key: _read(args[1], item, f"{where}.{key}") for key, item in value.items()}
     if kind is float:
-        _expect(_is_number(value), "a number", value, where)
+        _expect(_is_number(value) and math.isfinite(value), "a finite number", value, where)
         return float(value)
     if kind is int:
-        whole = _is_number(value) and float(value).is_integer()
+        whole = _is_number(value) and (isinstance(value, int) or value.is_integer())
         _expect(whole, "a whole number", value, where)
         return int(value)
     if kind is type(None):

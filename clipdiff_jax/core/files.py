@@ -22,6 +22,17 @@ def cache_dir() -> Path:
     return Path(folder).expanduser() if folder else Path.home() / ".cache" / "clipdiff_jax"
 
 
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, with or without a byte order mark.
+
+    Raises `ValueError` that names a file of something else, `OSError` for what cannot be read.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{path}' is not text in UTF-8: {error}") from error
+
+
 def free_path(path: Path) -> Path:
     """The path, or the first of NAME-2, NAME-3, ... beside it, that nothing lies at."""
     number, free = 1, path

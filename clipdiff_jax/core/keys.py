@@ -13,14 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key, UInt32
 
-AnyKey = Key[Array, "..."] | UInt32[Array | np.ndarray, "*n 2"] | int
+from clipdiff_jax.core.checks import check_number
+
+HIGHEST_SEED = 2**32 - 1
+AnyKey = Key[Array, "..."] | UInt32[Array | np.ndarray, "*n 2"] | int | np.integer
 
 
 def as_key(key: AnyKey) -> Key[Array, "..."]:
     """A typed key, or typed keys [N], of whatever a user gives for `key=`.
 
-    Raises `ValueError` for a seed that is no whole number from 0 to 2^63 - 1, `TypeError` for what
-    is no key at all.
+    Raises `ValueError` for a seed that is no whole number from 0 to 2^32 - 1 (of a larger one jax
+    would take the lower 32 bits, unless 64-bit numbers are on), `TypeError` for what is no key.
     """
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
@@ -32,8 +35,9 @@ def as_key(key: AnyKey) -> Key[Array, "..."]:
         seed = operator.index(key)  # type: ignore[arg-type]
     except TypeError as error:
         raise TypeError(f"key is {key!r}, expected a key or a whole number as its seed") from error
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"the seed {seed} is not from 0 to 2^63 - 1")
+    if isinstance(key, (bool, np.bool_)):
+        raise TypeError(f"key is {key!r}, expected a key or a whole number as its seed")
+    check_number("seed", seed, low=0, high=HIGHEST_SEED)
     return jax.random.key(seed)
 
 

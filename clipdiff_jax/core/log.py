@@ -8,6 +8,7 @@ Nothing is shown unless whoever uses the library asks for it, as the commands do
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,8 @@ LIBRARY = logging.getLogger("clipdiff_jax")
 
 @contextmanager
 def console(level: int = logging.INFO) -> Iterator[None]:
-    """Within, what the library says from `level` on is written to standard error, a line each.
+    """Within, what the library says from `level` on is written to standard error, a line each, and
+    so are Python's warnings.
 
     Warnings and errors begin with "warning: " or "error: ". Lines go above a bar of tqdm.
     """
@@ -27,9 +29,12 @@ def console(level: int = logging.INFO) -> Iterator[None]:
     LIBRARY.addHandler(handler)
     LIBRARY.setLevel(level)
     LIBRARY.propagate = False  # a handler of the root's would write the line again
+    shown = warnings.showwarning
+    warnings.showwarning = lambda message, *_, **__: LIBRARY.warning("%s", message)
     try:
         yield
     finally:
+        warnings.showwarning = shown
         LIBRARY.removeHandler(handler)
         LIBRARY.setLevel(before)
         LIBRARY.propagate = propagated

@@ -12,18 +12,17 @@ fields (`cli.options`), and a picture's record is its `to_dict`.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from clipdiff_jax.core.checks import Number as Number
+from clipdiff_jax.core.checks import check_fields, checked_options
 from clipdiff_jax.core.config import from_dict, nearest, to_dict
 
-Number = int | float
 Scale = Number | Float[Array | np.ndarray, "..."]  # one number, or one for each picture
 R = TypeVar("R", bound="Request")
 
@@ -47,15 +46,13 @@ def option(
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Options of a call. Numbers are checked against the bounds of their fields on creation.
+    """Options of a call, checked on creation, see `core.checks.check_fields`.
 
-    Raises `ValueError` that names the option, its value and what is expected. What is traced is
-    not looked at.
+    Raises `ValueError` that names the option, its value and what is expected.
     """
 
     def __post_init__(self) -> None:
-        for one in dataclasses.fields(self):
-            check_number(one.name, getattr(self, one.name), **_bounds(one))
+        check_fields(self)
 
     def replace(self: R, **options: Any) -> R:
         """The same with some options changed. Raises `TypeError` that names the nearest option for
@@ -66,7 +63,7 @@ class Request:
                 raise TypeError(
                     f"no option '{name}'.{nearest(name, names)} Options: {', '.join(names)}"
                 )
-        return dataclasses.replace(self, **options)
+        return dataclasses.replace(self, **checked_options(type(self), options))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values by name."""
@@ -88,49 +85,3 @@ def fill(default: R, given: R | None, options: Mapping[str, Any]) -> R:
     """
     request = default if given is None else given
     return request.replace(**options) if options else request
-
-
-def check_number(
-    name: str,
-    value: Any,
-    *,
-    low: Number | None = None,
-    high: Number | None = None,
-    above: Number | None = None,
-) -> None:
-    """Raises `ValueError` for a number, or an array of them, that is not finite or out of bounds.
-
-    Whatever is no number is passed over, and so are arrays that are being traced.
-    """
-    if isinstance(value, jax.core.Tracer):
-        return
-    if isinstance(value, (jax.Array, np.ndarray)):
-        numbers = (
-            np.asarray(value, np.float64).ravel().tolist() if value.dtype.kind in "fiu" else []
-        )
-    else:
-        items = value if isinstance(value, (list, tuple)) else [value]
-        numbers = [v for v in items if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    for number in numbers:
-        fits = (
-            math.isfinite(number)
-            and (low is None or number >= low)
-            and (high is None or number <= high)
-            and (above is None or number > above)
-        )
-        if not fits:
-            raise ValueError(f"{name}={number:g}, expected {_expected(low, high, above)}")
-
-
-def _expected(low: Number | None, high: Number | None, above: Number | None) -> str:
-    if above is not None:
-        return f"a number above {above:g}" + ("" if high is None else f", to {high:g}")
-    if low is not None and high is not None:
-        return f"a number from {low:g} to {high:g}"
-    if low is not None:
-        return f"a number of at least {low:g}"
-    return "a finite number" if high is None else f"a number of at most {high:g}"
-
-
-def _bounds(one: "dataclasses.Field[Any]") -> dict[str, Any]:
-    return {name: one.metadata.get(name) for name in ("low", "high", "above")}

@@ -83,9 +83,14 @@ class Embeddings:
         return self.info.count
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        (record,) = self._records.read([index])
-        example = msgpack.unpackb(record)
+        example = self.describe(index)
         return example | {"embedding": np.frombuffer(example["embedding"], np.float32)}
+
+    def describe(self, index: int) -> dict[str, Any]:
+        """The example as it is stored, its embedding in bytes."""
+        (record,) = self._records.read([index])
+        example: dict[str, Any] = msgpack.unpackb(record)
+        return example
 
 
 def open_embeddings(config: EmbeddingsData) -> Embeddings:

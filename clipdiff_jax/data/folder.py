@@ -17,11 +17,13 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from clipdiff_jax.core.files import read_text
 from clipdiff_jax.data.image_files import (
     EXTENSIONS,
     UnreadableImage,
     find_images,
     find_named,
+    is_readable,
     read_image,
 )
 
@@ -65,7 +67,7 @@ class Folder:
                 f"no images in '{root}'; looked for files ending in {', '.join(EXTENSIONS)}"
             )
         if config.on_error == "skip":
-            readable = [p for p in tqdm(paths, "checking images") if _is_readable(p)]
+            readable = [p for p in tqdm(paths, "checking images") if is_readable(p)]
             skipped += sorted(set(paths) - set(readable))
             if not readable:
                 raise UnreadableImage(f"none of the {len(paths)} images in '{root}' can be read")
@@ -112,14 +114,6 @@ def named(names: Iterable[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def _is_readable(path: Path) -> bool:
-    try:
-        read_image(path)
-    except UnreadableImage:
-        return False
-    return True
-
-
 def _read_metadata(root: Path, paths: list[Path]) -> dict[Path, dict[str, Any]]:
     """Captions and attributes by image, from text files and then from tables."""
     described: dict[Path, dict[str, Any]] = {}
@@ -162,11 +156,7 @@ def _lines(path: Path) -> list[str]:
 
     Lines end at line feeds alone: other separators may stand inside of a JSON string.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"'{path}' is not text in UTF-8: {error}") from error
-    return [line.removesuffix("\r") for line in text.split("\n")]
+    return [line.removesuffix("\r") for line in read_text(path).split("\n")]
 
 
 def _parsed(line: str) -> Any:

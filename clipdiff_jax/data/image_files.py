@@ -78,6 +78,15 @@ def read_image(
         raise UnreadableImage(f"cannot read the image '{path}': {error}") from error
 
 
+def is_readable(path: Path) -> bool:
+    """Whether `read_image` reads it."""
+    try:
+        read_image(path)
+    except UnreadableImage:
+        return False
+    return True
+
+
 def rgb(
     image: Image.Image, background: tuple[int, int, int] = _WHITE
 ) -> UInt8[np.ndarray, "h w 3"]:

@@ -7,6 +7,9 @@ processes read, or on how many hosts share it: each host reads its contiguous pa
 global batch. Built on `grain.MapDataset`, which has exactly this random access.
 """
 
+import multiprocessing
+import signal
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -97,6 +100,13 @@ class _Parts:
         self._batch_size, self._start_step = batch_size, start_step
         self._share = batch_size // process[1]
         self._offset = process[0] * self._share
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a process that reads: Ctrl-C reaches it too, but it is the trainer that stops."""
+        vars(self).update(state)
+        reads = multiprocessing.parent_process() is not None
+        if reads and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def __len__(self) -> int:
         return 2**31  # steps; the examples themselves are endless

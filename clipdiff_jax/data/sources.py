@@ -7,6 +7,7 @@ comes out is random access to examples; shaping and batching are `transforms` an
 from typing import Any, Protocol, assert_never, runtime_checkable
 
 from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars
+from clipdiff_jax.data.embeddings import Embeddings
 from clipdiff_jax.data.folder import Folder, FolderData, named, open_folder
 from clipdiff_jax.data.tfds_source import TfdsData, open_tfds
 
@@ -44,10 +45,10 @@ def open_source(config: DataConfig) -> DataSource:
 def require_captions(source: DataSource, purpose: str) -> None:
     """Raises `ValueError` where the data has no captions, or some of its images have none.
 
-    purpose: what they are needed for. Of a folder every image is looked at, since captions are
-    available; of other data the first.
+    purpose: what they are needed for. Where examples can be described without reading the image
+    all are looked at; of other data the first.
     """
-    if isinstance(source, Folder):
+    if isinstance(source, (Folder, Embeddings)):
         examples = [source.describe(index) for index in range(len(source))]
     else:
         examples = [source[0]]

@@ -1,8 +1,8 @@
 """Any image data set of tensorflow-datasets, read without TensorFlow.
 
 The data set must lie on disk as array records, which give random access
-(`builder.as_data_source`). CelebA-HQ at 256 pixels, divided into 70% for training and 30% for
-testing:
+(`builder.as_data_source`); `prepare_tfds`, or `clipdiff data prepare NAME`, puts it there.
+CelebA-HQ at 256 pixels, divided into 70% for training and 30% for testing:
 
     TfdsData("celeb_a_hq/256", split="train[:70%]")
     TfdsData("celeb_a_hq/256", split="train[70%:]")
@@ -11,6 +11,7 @@ testing:
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,16 +78,15 @@ def open_tfds(config: TfdsData) -> Tfds:
     Raises `FileNotFoundError` where it has not been prepared as array records and `download` is
     off, `ValueError` where it has no 8-bit image feature named `config.image`.
     """
-    import tensorflow_datasets as tfds  # slow to import, and not every run reads from it
-
-    builder = tfds.builder(config.name, data_dir=config.data_dir, file_format="array_record")
+    builder = _builder(config.name, config.data_dir)
     if config.download:
-        builder.download_and_prepare()
+        _prepare(builder)
     if not builder.data_path.exists():
+        where = f" --data-dir {config.data_dir}" if config.data_dir else ""
         raise FileNotFoundError(
             f"the data set '{config.name}' is not prepared as array records in "
             f"'{builder.data_path}'; set download=True, or prepare it with "
-            f"`tfds build {config.name} --file_format=array_record`"
+            f"`clipdiff data prepare {config.name}{where}`"
         )
     features = builder.info.features
     if config.image not in features:
@@ -100,6 +100,42 @@ def open_tfds(config: TfdsData) -> Tfds:
             f"{np.dtype(features[config.image].np_dtype).name}; expected images of type uint8"
         )
     return Tfds(config, builder)
+
+
+def prepare_tfds(name: str, data_dir: str | None = None) -> tuple[Path, dict[str, int]]:
+    """Downloads a data set and writes it as array records -> its folder, and examples by split.
+
+    data_dir: where data sets lie (default: tensorflow-datasets' own). One that is there already is
+    left as it is. Raises `ValueError` for a name that does not exist (with the nearest), and for
+    what has to be obtained by hand first, or needs a package that is not installed: the message
+    says which.
+    """
+    builder = _builder(name, data_dir)
+    _prepare(builder)
+    counts = {split: info.num_examples for split, info in builder.info.splits.items()}
+    return Path(builder.data_path), counts
+
+
+def _builder(name: str, data_dir: str | None) -> Any:
+    import tensorflow_datasets as tfds  # slow to import, and not every run reads from it
+
+    try:
+        return tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    except tfds.core.DatasetNotFoundError as error:
+        base = name.partition("/")[0]
+        raise ValueError(
+            f"tensorflow-datasets has no data set '{name}', and it is no folder."
+            f"{nearest(base, tfds.list_builders())}"
+        ) from error
+    except ImportError as error:
+        raise ValueError(f"the data set '{name}' cannot be opened: {error}") from error
+
+
+def _prepare(builder: Any) -> None:
+    try:
+        builder.download_and_prepare()
+    except (AssertionError, ImportError, ValueError) as error:
+        raise ValueError(f"'{builder.info.full_name}' cannot be prepared: {error}") from error
 
 
 def _to_rgb(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -7,6 +7,7 @@ on the captions of a data set. What a row looks like: start mark, the text, end 
 import functools
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +29,21 @@ DEFAULT_CONTEXT = 77
 
 # Contractions, runs of letters, single digits, runs of anything else: the pieces BPE merges within.
 _PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_SHOWN = 20  # unknown words that a warning names
 _WORD_END = "</w>"
 _TOKEN_OPTIONS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 class TokenizerError(ValueError):
     """A tokenizer that cannot be read; the message names the file and what was expected."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that a model knows, and what it knows, for a warning."""
+
+    words: frozenset[str]
+    about: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +57,13 @@ class Tokenizer:
       backend: the BPE.
       context_length: tokens per row, marks included.
       pad_id: what rows are filled up with; the end mark in most CLIPs, which pool at the first.
+      vocabulary: the words that the model was trained on, where these are few; else None.
     """
 
     backend: Backend
     context_length: int
     pad_id: int
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         for mark in (START, END):
@@ -88,19 +100,46 @@ class Tokenizer:
         return self.backend.get_vocab_size()
 
     def __call__(self, texts: str | Sequence[str]) -> Int[np.ndarray, "n t"]:
-        """Token ids, one row per text. A text that is too long is cut, with a warning naming it."""
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        """Token ids, one row per text, see `encode`."""
+        return self.encode(texts)[0]
+
+    def encode(
+        self, texts: str | Sequence[str]
+    ) -> tuple[Int[np.ndarray, "n t"], Int[np.ndarray, " n"]]:
+        """Token ids, one row per text, and how many of each are not padding.
+
+        A mark that is written inside of a text is a token of it. Warns of a text that is too long,
+        which is cut, and of what the vocabulary does not have.
+        """
+        texts = as_texts(texts)
         rows = np.full((len(texts), self.context_length), self.pad_id, np.int32)
+        counts = np.zeros(len(texts), np.int32)
+        self._warn_of_unknown(texts)
         encoded = self.backend.encode_batch(texts, add_special_tokens=False)
-        for row, text, encoding in zip(rows, texts, encoded, strict=True):
+        for i, (text, encoding) in enumerate(zip(texts, encoded, strict=True)):
             ids, room = encoding.ids, self.context_length - 2
             if len(ids) > room:
                 warnings.warn(
-                    f"text of {len(ids)} tokens cut to the {room} that fit: '{text}'", stacklevel=2
+                    f"text of {len(ids)} tokens cut to the {room} that fit: '{text}'", stacklevel=3
                 )
             ids = [self.start_id, *ids[:room], self.end_id]
-            row[: len(ids)] = ids
-        return rows
+            rows[i, : len(ids)] = ids
+            counts[i] = len(ids)
+        return rows, counts
+
+    def _warn_of_unknown(self, texts: Sequence[str]) -> None:
+        """Of words that the captions it was learned from did not have, where those are known."""
+        if self.vocabulary is None:
+            return
+        words = dict.fromkeys(word for text in texts for word in words_of(text))
+        unknown = [word for word in words if word not in self.vocabulary.words]
+        if unknown:
+            more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+            warnings.warn(
+                f"unknown words: {', '.join(unknown[:_SHOWN])}{more}. {self.vocabulary.about}, by "
+                f"these words: {', '.join(sorted(self.vocabulary.words))}",
+                stacklevel=4,
+            )
 
     def files(self) -> dict[str, bytes]:
         """The files, by name, that `load_tokenizer` reads back."""
@@ -113,6 +152,29 @@ class Tokenizer:
             TOKENIZER_NAME: self.backend.to_str(pretty=True).encode(),
             "tokenizer_config.json": json_bytes(config),
         }
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without marks and numbers."""
+    return re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", text.replace(START, "").replace(END, "").lower())
+
+
+def as_texts(texts: object) -> list[str]:
+    """Texts as people hand them in: one is a list of one.
+
+    Raises `TypeError` for what is no text, `ValueError` for none.
+    """
+    if isinstance(texts, str):
+        return [texts]
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"texts are a {type(texts).__name__}, expected strings")
+    found = list(texts)
+    for one in found:
+        if not isinstance(one, str):
+            raise TypeError(f"texts hold {str(one)[:60]!r}, a {type(one).__name__}, not a string")
+    if not found:
+        raise ValueError("there are no texts")
+    return found
 
 
 def train_tokenizer(captions: Iterable[str], vocab_size: int, context: int) -> Tokenizer:

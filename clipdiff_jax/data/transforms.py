@@ -42,6 +42,20 @@ def square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s
     return centre_crop(resize_shorter(image, size), size)
 
 
+def clip_square(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The middle square as CLIP was trained on: bicubic, the longer side cut off to whole pixels.
+
+    Where `resize_shorter` rounds, torchvision's `Resize` and transformers' `CLIPImageProcessor`
+    truncate, and so does `clip.model.preprocess`.
+    """
+    height, width = image.shape[:2]
+    shorter = min(height, width)
+    if shorter != size:
+        shape = (size * width // shorter, size * height // shorter)
+        image = np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BICUBIC))
+    return centre_crop(image, size)
+
+
 def to_float(image: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """Maps 0..255 to [-1, 1]."""
     return image.astype(np.float32) / np.float32(127.5) - np.float32(1)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-Steps = int | Sequence[int] | Literal["glide"]
+Steps = int | np.integer | Sequence[int] | Literal["glide"]
 Spacing = Literal["trailing", "leading", "linspace"]
 
 
@@ -61,16 +61,21 @@ def step_grid(
 
     Raises `ValueError` for another name and for what those grids refuse.
     """
-    if isinstance(steps, (int, np.integer)):
-        return even_grid(num_steps, int(steps), spacing)
-    if not isinstance(steps, str):
-        return section_grid(num_steps, steps)
-    if steps != "glide":
+    if _is_count(steps):
+        return even_grid(num_steps, int(steps), spacing)  # type: ignore[arg-type]
+    several = isinstance(steps, (list, tuple, np.ndarray)) and np.ndim(steps) == 1
+    if several and len(steps) and all(map(_is_count, steps)):  # type: ignore[arg-type]
+        return section_grid(num_steps, [int(count) for count in steps])  # type: ignore[union-attr]
+    if not isinstance(steps, str) or steps != "glide":
         raise ValueError(
             "steps must be a number, numbers for the sections of the schedule, or 'glide', got "
             f"{steps!r}"
         )
     return glide_grid(num_steps)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def section_grid(num_steps: int, counts: Sequence[int]) -> Int[np.ndarray, " steps_plus_1"]:

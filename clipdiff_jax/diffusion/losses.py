@@ -86,7 +86,7 @@ class NoiseLoss:
     ) -> tuple[Int[Array, " b"], Float[Array, "b ..."]]:
         """(t, eps): a time for each image, all equally likely, and its noise."""
         t = jax.random.randint(time_key, x0.shape[:1], 0, self.schedule.num_steps)
-        return t, jax.random.normal(noise_key, x0.shape)
+        return t, jax.random.normal(noise_key, x0.shape, jnp.float32)
 
     def __call__(
         self,

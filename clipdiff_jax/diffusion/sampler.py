@@ -138,6 +138,7 @@ def _walk(
             z = step_noise(key, index, x.shape)
         prediction = denoise(x, t, cond)
         memory, x_next = rule.step(memory, x, prediction, t, t_next, z)
+        x_next = x_next.astype(jnp.float32)  # also where 64-bit numbers are on
         return (memory, x_next), Trace(x_next, prediction.x0)
 
     return (rule.start(x), x), body, (times[:-1], times[1:], jnp.arange(steps), z)
@@ -163,11 +164,11 @@ def step_noise(
 ) -> Float[Array, "b ..."]:
     """Standard normal noise [B, ...] of step `index`, from one key or from one key per picture."""
     if key.ndim == 0:
-        return jax.random.normal(jax.random.fold_in(key, index), shape)
+        return jax.random.normal(jax.random.fold_in(key, index), shape, jnp.float32)
     if key.shape != shape[:1]:
         raise ValueError(f"need one key or {shape[0]} of them, got keys shaped {key.shape}")
 
     def draw(one: Key[Array, ""]) -> Array:
-        return jax.random.normal(jax.random.fold_in(one, index), shape[1:])
+        return jax.random.normal(jax.random.fold_in(one, index), shape[1:], jnp.float32)
 
     return jax.vmap(draw)(key)

@@ -15,14 +15,17 @@ from jaxtyping import Array, Float
 
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.request import Scale, fill
+from clipdiff_jax.data.avatars.photographs import are_photographs, warn_of_photographs
 from clipdiff_jax.data.images import Pictures, as_squares
 from clipdiff_jax.edit.editing import Editing, EditingOptions
 from clipdiff_jax.edit.model import Edit
-from clipdiff_jax.edit.run import Learned, learned_by, run, run_from_latents
-from clipdiff_jax.pixel.model import Diffusion
+from clipdiff_jax.edit.run import Learned, check_editable, learned_by, run, run_from_latents
+from clipdiff_jax.pixel.load import is_demo
+from clipdiff_jax.pixel.model import Diffusion, noisy_images
 
 Edits = Edit | Sequence[Edit]
 DEFAULT = Editing()
+DEFAULT_T0 = 500  # of a reconstruction
 
 
 def edit(
@@ -56,8 +59,9 @@ def edit(
     """
     edits = _listed(edit)
     editing = _filled(editing, strength, options)
+    check_editable(base)
     learned = learned_by(base, edits, editing)
-    x0 = as_squares(images, base.config.image_size)
+    x0 = _squares(images, base)
     t0 = max(one.objective.known_t0 for one in edits) if editing.t0 is None else editing.t0
     return run(base, learned, x0, editing, t0, picture_keys(key, jnp.arange(len(x0))))
 
@@ -83,7 +87,7 @@ def generate_edited(
     if editing.inversion == "edict" or editing.random_inversion or editing.purify:
         raise ValueError("latents are generated from: edict, random_inversion and purify are not")
     learned = learned_by(base, _listed(edit), editing)
-    latents = jnp.asarray(latents)
+    latents = noisy_images(latents, base.config.unet.in_channels)
     keys = picture_keys(key, jnp.arange(len(latents)))
     return run_from_latents(base, learned, latents, editing, editing.t0, keys)
 
@@ -102,16 +106,25 @@ def reconstruct(
       images: as of `edit`.
       base: the model.
       key: of what is random, as of `edit`.
-      editing, options: how, see `Editing`; its t0 is by default half of the schedule's times. What
+      editing, options: how, see `Editing`; its t0 is by default 500. What
         it says of edits (strength, ratios) is not looked at.
 
     Evaluations of the network: 2 steps - 1 by the method "ddim", (2 + fixed_point) steps by
     "fixed_point", and 4 steps by "edict". Returns [B,S,S,3] in [-1, 1].
     """
+    check_editable(base)
     editing = fill(DEFAULT, editing, options)
-    x0 = as_squares(images, base.config.image_size)
-    t0 = base.config.schedule.num_steps // 2 if editing.t0 is None else editing.t0
+    x0 = _squares(images, base)
+    t0 = DEFAULT_T0 if editing.t0 is None else editing.t0
     return run(base, Learned(), x0, editing, t0, picture_keys(key, jnp.arange(len(x0))))
+
+
+def _squares(images: Pictures, base: Diffusion) -> Float[Array, "b s s 3"]:
+    """Pictures at the model's size; says where the demo is given photographs."""
+    x0 = as_squares(images, base.config.image_size)
+    if are_photographs(x0) and is_demo(base):
+        warn_of_photographs()
+    return x0
 
 
 def _filled(editing: Editing | None, strength: Scale | None, options: EditingOptions) -> Editing:

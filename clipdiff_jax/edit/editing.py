@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
+from clipdiff_jax.core.checks import check_number
 from clipdiff_jax.core.config import nearest
-from clipdiff_jax.core.request import Number, Request, Scale, check_number, option
+from clipdiff_jax.core.request import Number, Request, Scale, option
 from clipdiff_jax.diffusion.steps import Sampler, check_sampler
 
 Method = Literal["ddim", "fixed_point", "edict"]

@@ -11,15 +11,21 @@ import jax
 import numpy as np
 
 from clipdiff_jax.clip.model import Clip
+from clipdiff_jax.core.batching import for_devices
+from clipdiff_jax.core.checks import checked_options
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.keys import HIGHEST_SEED
 from clipdiff_jax.core.request import Number, Request, fill, option
+from clipdiff_jax.data.avatars.photographs import are_photographs, warn_of_photographs
 from clipdiff_jax.data.images import Pictures, as_squares
 from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.edit.objective import EditObjective, ObjectiveOptions
 from clipdiff_jax.edit.presets import DEFAULT, default_rate
+from clipdiff_jax.edit.run import check_editable
 from clipdiff_jax.edit.stage import make_stage
 from clipdiff_jax.edit.t0 import with_t0
 from clipdiff_jax.perceptual.identity import FaceEncoder
+from clipdiff_jax.pixel.load import is_demo
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
@@ -59,12 +65,12 @@ class Finetuning(Request):
     batch_size: int = option(4, "pictures per step", low=1)
     learning_rate: Number | None = option(None, "at the start (default: by the size)", above=0)
     gain: Number | None = option(None, "factor of the learning rate after each pass", above=0)
-    seed: int = option(0, "of the order of the pictures and the noise", low=0)
+    seed: int = option(0, "of the order of the pictures and the noise", low=0, high=HIGHEST_SEED)
     progress: bool = option(True, "show a bar")
 
     def train_config(self, base: Diffusion, objective: EditObjective, count: int) -> TrainConfig:
-        """The run of the trainer over `count` pictures."""
-        batch_size = min(self.batch_size, count)
+        """The run of the trainer over `count` pictures, on all devices."""
+        batch_size = for_devices(min(self.batch_size, count), jax.device_count())
         steps_a_pass = max(count // batch_size, 1)
         rate = self.learning_rate
         if rate is None:
@@ -119,7 +125,10 @@ def finetune_edit(
     _check_names(options)
     how = {k: v for k, v in options.items() if k in FinetuningOptions.__annotations__}
     finetuning = fill(Finetuning(), None, how)
+    check_editable(base)
     pictures = np.asarray(as_squares(images, base.config.image_size))
+    if are_photographs(pictures) and is_demo(base):
+        warn_of_photographs()
     objective = with_t0(_objective(source_text, target_text, options), base, clip, pictures)
     progress = finetuning.progress
     stage = make_stage(objective, base, clip, pictures, face=face, progress=progress)
@@ -131,7 +140,8 @@ def finetune_edit(
 def _objective(source_text: str, target_text: str, options: FinetuneOptions) -> EditObjective:
     """`DEFAULT`, with those options that are fields of the objective."""
     fields = ObjectiveOptions.__annotations__
-    settings = DEFAULT | {name: value for name, value in options.items() if name in fields}
+    given = {name: value for name, value in options.items() if name in fields}
+    settings = DEFAULT | checked_options(EditObjective, given)
     if settings.get("mode") == "h_space":
         settings["noise"] = options.get("noise", 0.0)  # it has no noise loss
     return EditObjective(source_text=source_text, target_text=target_text, **settings)

@@ -137,7 +137,9 @@ class EditLoss:
         time_key, eps_key = jax.random.split(jax.random.fold_in(key, 2))
         x0 = batch["image"]
         t = jax.random.randint(time_key, x0.shape[:1], 0, self.objective.known_t0 + 1)
-        x_t = q_sample(self.config.schedule, x0, t, jax.random.normal(eps_key, x0.shape))
+        x_t = q_sample(
+            self.config.schedule, x0, t, jax.random.normal(eps_key, x0.shape, jnp.float32)
+        )
         return Shown(self._model(params).denoise(x_t, t).x0, x0)
 
     def _h_space(self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]) -> Shown:

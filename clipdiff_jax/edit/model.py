@@ -19,6 +19,7 @@ from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import check_params, load_folder, model_folder, save_folder
+from clipdiff_jax.weights.hub import locate
 
 KIND = "edit"
 
@@ -53,11 +54,12 @@ class Edit:
 
 
 def load_edit(path: str | Path) -> Edit:
-    """Reads what the edit stage wrote: its `model` folder, or the workdir with it.
+    """Reads what the edit stage wrote: its `model` folder, the workdir with it, or a repository of
+    the Hugging Face Hub that holds one.
 
     Raises `WeightsError` where there is none.
     """
-    path = model_folder(path)
+    path = model_folder(locate(path))
     config, params = load_folder(path, jnp.float32)
     if config["kind"] != KIND:
         raise WeightsError(f"'{path}' holds a model of kind '{config['kind']}', not '{KIND}'")

@@ -6,11 +6,17 @@ The ways are told apart in `edit.loss`.
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
+from clipdiff_jax.core.checks import check_fields, check_number
 from clipdiff_jax.core.config import formerly, nearest
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.perceptual.directional import Form
 from clipdiff_jax.perceptual.templates import PLAIN
 
+# The least values of numbers: weights push one way, and a walk has two ends.
+_LEAST = {
+    "invert_steps": 2, "train_steps": 2, "fixed_point": 0, "directional": 0, "length": 0, "l1": 0,
+    "identity": 0, "noise": 0, "augmentations": 0, "grain": 0,
+}  # fmt: skip
 Mode = Literal["unrolled", "single_step", "noised", "h_space"]
 
 
@@ -89,6 +95,7 @@ class EditObjective:
     trainable: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         modes = get_args(Mode)
         if self.mode not in modes:
             raise ValueError(
@@ -102,6 +109,9 @@ class EditObjective:
                 )
             ddim_grid(self.t0, self.invert_steps)
             ddim_grid(self.t0, self.train_steps)
+        for name, low in _LEAST.items():
+            check_number(name, getattr(self, name), low=low)
+        check_number("crop", self.crop, above=0, high=1)
         for name in ("t_edit", "t_boost"):
             value = getattr(self, name)
             if value and self.mode != "h_space":

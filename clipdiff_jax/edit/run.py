@@ -69,6 +69,20 @@ class Walk(NamedTuple):
     purify: Int[Array, ""]
 
 
+def check_editable(base: Diffusion) -> None:
+    """Raises `ValueError` for a model that editing cannot use: of other pictures than RGB, or with
+    classes, which pictures to be edited do not have."""
+    unet = base.config.unet
+    if unet.in_channels != 3:
+        raise ValueError(
+            f"this model draws pictures of {unet.in_channels} channel(s), editing takes one of 3"
+        )
+    if unet.num_classes is not None:
+        raise ValueError(
+            f"this model has {unet.num_classes} classes, editing takes one without classes"
+        )
+
+
 def learned_by(base: Diffusion, edits: list[Edit], editing: Editing) -> Learned:
     """What the compiled program takes of some edits, each with its ratio.
 

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.core.checks import check_number
 from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.select import matching
@@ -33,6 +34,7 @@ from clipdiff_jax.edit.latents import Inversion, invert_images
 from clipdiff_jax.edit.loss import EditLoss, Frozen
 from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.edit.objective import EditObjective
+from clipdiff_jax.edit.run import check_editable
 from clipdiff_jax.edit.t0 import with_t0
 from clipdiff_jax.models.pixel import init_params
 from clipdiff_jax.perceptual.directional import text_direction
@@ -100,7 +102,9 @@ def make_stage(
     progress: bool = True,
 ) -> Stage:
     """The stage for given models and pictures: float32, in [-1, 1], of the model's size."""
+    check_editable(base)
     objective = with_t0(objective, base, clip, images)
+    check_number("t0", objective.t0, low=1, high=base.config.schedule.num_steps - 1)
     if objective.identity and face is None:
         raise ValueError(f"identity={objective.identity} needs a face encoder: set `face`")
     latents = _latents(objective, base, images, progress) if invert else np.zeros_like(images)
@@ -157,7 +161,7 @@ def _latents(
     """Where generation begins: inverted, or, where nothing is to be undone, noised at random."""
     t0 = objective.known_t0
     if objective.mode == "noised":  # enough for a preview
-        eps = jax.random.normal(jax.random.key(0), images.shape)
+        eps = jax.random.normal(jax.random.key(0), images.shape, jnp.float32)
         x_t = q_sample(base.config.schedule, jnp.asarray(images), jnp.int32(t0), eps)
         return np.asarray(x_t)
     inversion = Inversion(t0, objective.invert_steps, objective.fixed_point)

@@ -57,14 +57,9 @@ def information_lost(
 ) -> dict[int, float]:
     """By time, how far in CLIP's space the model's guesses are from the pictures; ascending."""
     x0 = jnp.asarray(images[:LOOKED_AT])
-    before = unit(clip.embed_images(x0))
     steps = base.config.schedule.num_steps
-    lost = {}
-    for t in (time * steps // 1000 for time in TIMES):
-        guess = _guess(base, x0, jnp.int32(t))
-        moved = unit(clip.embed_images(guess)) - before
-        lost[t] = float(jnp.linalg.norm(moved, axis=-1).mean())
-    return lost
+    times = [time * steps // 1000 for time in TIMES]
+    return {t: float(_lost(base, clip, x0, jnp.int32(t))) for t in times}
 
 
 def with_t0(
@@ -77,8 +72,10 @@ def with_t0(
 
 
 @jax.jit
-def _guess(base: Diffusion, x0: Float[Array, "b h w 3"], t: Array) -> Float[Array, "b h w 3"]:
-    """P_t, with the same noise at all times."""
-    noise = jax.random.normal(jax.random.key(0), x0.shape)
+def _lost(base: Diffusion, clip: Clip, x0: Float[Array, "b h w 3"], t: Array) -> Float[Array, ""]:
+    """The mean of |f(P_t) - f(x_0)|, with the same noise at all times."""
+    noise = jax.random.normal(jax.random.key(0), x0.shape, jnp.float32)
     x_t = q_sample(base.config.schedule, x0, t, noise)
-    return jnp.clip(base.denoise(x_t, t).x0, -1, 1)
+    guess = jnp.clip(base.denoise(x_t, t).x0, -1, 1)
+    moved = unit(clip.embed_images(guess)) - unit(clip.embed_images(x0))
+    return jnp.linalg.norm(moved, axis=-1).mean()

@@ -17,11 +17,14 @@ PERCENT = 100.0
 
 
 def clip_score(
-    images: Float[Array, "b d"], texts: Float[Array, "b d"], weight: float = HESSEL_WEIGHT
+    images: Float[Array, "b d"], texts: Float[Array, "_ _"], weight: float = HESSEL_WEIGHT
 ) -> Float[Array, " b"]:
     """Eq. 1 for each picture and its text, both as unit embeddings.
 
-    weight: `HESSEL_WEIGHT`, or `PERCENT` for the other convention.
+    weight: `HESSEL_WEIGHT`, or `PERCENT` for the other convention. Raises `ValueError` where there
+    is not one text for each picture, or they are of another CLIP.
     """
+    if images.shape != texts.shape:
+        raise ValueError(f"embeddings of pictures {images.shape} and of texts {texts.shape}")
     cosine = jnp.einsum("bd,bd->b", images, texts, precision="highest")
     return weight * jnp.maximum(cosine, 0.0)

@@ -12,6 +12,7 @@ All kernel values are close to one, so that sums are taken of k - 1, which leave
 import numpy as np
 from jaxtyping import Float
 
+from clipdiff_jax.metrics.features import check_features
 from clipdiff_jax.metrics.halves import repeated_halves
 from clipdiff_jax.metrics.uncertainty import Measured
 
@@ -32,11 +33,7 @@ def cmmd(
     """
     if not len(generated) or not len(reference):
         raise ValueError(f"CMMD needs pictures, got {len(generated)} and {len(reference)}")
-    if generated.shape[1] != reference.shape[1]:
-        raise ValueError(
-            f"embeddings of {generated.shape[1]} and {reference.shape[1]} numbers are of "
-            "different models"
-        )
+    check_features(generated, reference)
     x, y = _unit(generated), _unit(reference)
     error = repeated_halves(
         (len(x), len(y)), lambda a, b: _distance(x[a], y[b]), rounds=rounds, seed=seed

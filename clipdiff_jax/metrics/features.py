@@ -18,8 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, UInt8
-from PIL import Image
+from jaxtyping import Array, Float, Float32, Shaped, UInt8
 from tqdm.auto import tqdm
 
 from clipdiff_jax.clip.model import Clip
@@ -28,7 +27,7 @@ from clipdiff_jax.core.devices import data_mesh, replicated, split_batch
 from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.sources import DataSource
-from clipdiff_jax.data.transforms import centre_crop, resize_shorter, to_float
+from clipdiff_jax.data.transforms import clip_square, to_float
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.weights.params import fingerprint
 
@@ -81,7 +80,7 @@ def clip_network(clip: Clip) -> FeatureNetwork:
     size = clip.config.vision.image_size
 
     def prepare(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "s s 3"]:
-        return to_float(centre_crop(resize_shorter(image, size, Image.Resampling.BICUBIC), size))
+        return to_float(clip_square(image, size))
 
     def embed(clip: Clip, images: Array) -> Array:
         return unit(clip.embed_images(images))
@@ -142,6 +141,18 @@ def compute_features(
             blocks.append(_fetch(*ahead, bar))
             _write(part_path(folder, part), np.concatenate(blocks))
     return features
+
+
+def check_features(
+    generated: Shaped[np.ndarray, "..."], reference: Shaped[np.ndarray, "..."]
+) -> None:
+    """Raises `ValueError` for features of different lengths, and numbers that are not finite."""
+    for features in (generated, reference):
+        if features.ndim != 2:
+            raise ValueError(f"features are {list(features.shape)}, expected [N, D]")
+        if not np.isfinite(features).all():
+            raise ValueError("there are features that are not finite")
+    check_widths(generated.shape[1], reference.shape[1])
 
 
 def check_widths(generated: int, reference: int) -> None:

@@ -1,22 +1,22 @@
 """Pictures of folders that are to be measured: which there are, their captions, their partners.
 
-In a folder that a command of ours wrote, only the pictures in its manifest count, not the grids
-beside them, and a picture's prompt is its caption.
+In a folder that a command of ours wrote, only the pictures in its manifest count, not what lies
+beside them, and a picture's prompt is its caption. Grids of ours are never pictures to be measured.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image
 
 from clipdiff_jax.core.batching import filled
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.data.folder import FolderData, open_folder
-from clipdiff_jax.data.image_files import read_image
-from clipdiff_jax.data.transforms import centre_crop, resize_shorter, square, to_float
+from clipdiff_jax.data.image_files import find_images, find_named, is_readable, read_image
+from clipdiff_jax.data.transforms import clip_square, square, to_float
+from clipdiff_jax.pictures.grid import is_grid
 from clipdiff_jax.pictures.records import MANIFEST, read_records
 
 
@@ -32,56 +32,89 @@ class Picture(NamedTuple):
         return read_image(self.path)
 
 
+OnError = Literal["raise", "skip"]
 Pair = tuple[Picture, Picture]
 
 
-def list_pictures(folder: Path) -> list[Picture]:
-    """The pictures of a folder by name, with their captions.
+def list_pictures(folder: Path, on_error: OnError = "raise") -> list[Picture]:
+    """The pictures of a folder in order, with their captions.
 
-    Raises `FileNotFoundError` where there are none and `ValueError` for two of one name.
+    on_error: "skip" leaves out what cannot be read, and says so; else it raises when it is reached.
+    Raises `FileNotFoundError` where there are none.
     """
-    source = open_folder(FolderData(str(folder)))
-    prompts: dict[str, str | None] | None = None
-    if (folder / MANIFEST).exists():
-        prompts = {record["file"]: record.get("prompt") for record in read_records(folder)}
-    pictures: dict[str, Picture] = {}
+    source = open_folder(FolderData(str(folder), on_error=on_error))
+    prompts = _prompts(folder)
+    pictures = []
     for index in range(len(source)):
         example = source.describe(index)
-        file = example["name"]
-        if prompts is not None and file not in prompts:
+        path = folder / example["name"]
+        run = next((above for above in path.parents if above in prompts), None)
+        made = {} if run is None else prompts[run]
+        if is_grid(path) or (run is not None and path.relative_to(run).as_posix() not in made):
             continue
-        prompt = prompts[file] if prompts is not None else None
+        prompt = made.get(path.name)
         captions = tuple(example.get("captions") or ([prompt] if prompt else []))
-        name = PurePosixPath(file).with_suffix("").as_posix()
-        if name in pictures:
-            raise ValueError(
-                f"'{pictures[name].path}' and '{folder / file}' have one name, so that neither "
-                "has a partner of its own"
-            )
-        pictures[name] = Picture(name, folder / file, captions)
+        name = PurePosixPath(example["name"]).with_suffix("").as_posix()
+        pictures.append(Picture(name, path, captions))
     if not pictures:
         raise FileNotFoundError(f"no picture of '{folder / MANIFEST}' is there")
-    return list(pictures.values())
+    return pictures
 
 
-def list_pairs(folder: Path, reference: Path) -> list[Pair]:
+def list_pairs(folder: Path, reference: Path, on_error: OnError = "raise") -> list[Pair]:
     """The pictures of `folder`, each with the one of the same name in `reference`.
 
-    Endings may differ. Raises `ValueError` that names the first picture of either folder without
-    a partner in the other.
+    Endings may differ. on_error: as of `list_pictures`; a picture goes with its partner. Raises
+    `ValueError` that names the first picture of either folder without a partner in the other, and
+    for two pictures of one name.
     """
-    ours, theirs = (
-        {picture.name: picture for picture in list_pictures(path)} for path in (folder, reference)
+    ours, theirs = (_by_name(list_pictures(path, on_error)) for path in (folder, reference))
+    lost = (
+        {name for path in (folder, reference) for name in _unreadable(path)}
+        if on_error == "skip"
+        else set()
     )
     for here, there, other in ((ours, theirs, reference), (theirs, ours, folder)):
-        alone = [picture for name, picture in here.items() if name not in there]
+        alone = [p for name, p in here.items() if name not in there and name not in lost]
         if alone:
             more = f" ({len(alone)} such pictures)" if len(alone) > 1 else ""
             raise ValueError(
                 f"'{alone[0].path}' has no partner '{alone[0].name}' in '{other}'{more}."
                 + nearest(alone[0].name, there)
             )
-    return [(picture, theirs[name]) for name, picture in ours.items()]
+    pairs = [(picture, theirs[name]) for name, picture in ours.items() if name in theirs]
+    if not pairs:
+        raise ValueError(f"no picture of '{folder}' and its partner can be read")
+    return pairs
+
+
+def _prompts(folder: Path) -> dict[Path, dict[str, str | None]]:
+    """By folder with a manifest, the prompts of the files that it names."""
+    found = {}
+    for manifest in find_named(folder, MANIFEST):
+        records = read_records(manifest)
+        found[manifest.parent] = {record["file"]: record.get("prompt") for record in records}
+    return found
+
+
+def _by_name(pictures: Sequence[Picture]) -> dict[str, Picture]:
+    named: dict[str, Picture] = {}
+    for picture in pictures:
+        if picture.name in named:
+            raise ValueError(
+                f"'{named[picture.name].path}' and '{picture.path}' have one name, so that neither "
+                "has a partner of its own"
+            )
+        named[picture.name] = picture
+    return named
+
+
+def _unreadable(folder: Path) -> set[str]:
+    """The names of the pictures of a folder that cannot be read."""
+    found = find_images(folder)
+    names = (path.relative_to(folder) for path in (*found.paths, *found.left_out)
+             if not is_readable(path))  # fmt: skip
+    return {path.with_suffix("").as_posix() for path in names}
 
 
 def read_pairs(
@@ -123,8 +156,7 @@ def read_squares(
     _check_batch_size(batch_size)
     for start in range(0, len(pictures), batch_size):
         part = [
-            centre_crop(resize_shorter(picture.read(), size, Image.Resampling.BICUBIC), size)
-            for picture in pictures[start : start + batch_size]
+            clip_square(picture.read(), size) for picture in pictures[start : start + batch_size]
         ]
         yield len(part), to_float(np.stack(filled(part, batch_size)))
 

@@ -10,28 +10,38 @@ few. Of normal noise of standard deviation d on flat areas it is 0.90 d: 9 s^2 /
 with eight degrees of freedom, whose median is 7.34.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Float
 
-from clipdiff_jax.core.checks import check_floats
-from clipdiff_jax.metrics.pixels import Images
+from clipdiff_jax.data.images import Pictures, as_images
 
 SIDE = 3  # pixels, of a window
 
 
-def local_deviation(images: Images) -> float:
+def local_deviation(images: Pictures) -> float:
     """The median of eq. 1 over every window inside of a picture and every channel.
 
-    images: in [-1, 1], so the result is of a range of 2. Raises `ValueError` where there is no
-    picture or one is smaller than a window, and `TypeError` for integers.
+    images: see `data.images.as_images`; they come to [-1, 1], so the result is of a range of 2.
+    Raises `ValueError` for pictures smaller than a window.
     """
-    check_floats(images)
-    if len(images) == 0 or min(images.shape[1:3]) < SIDE:
-        raise ValueError(
-            f"grain is seen in windows of {SIDE}x{SIDE} pixels, got pictures of shape "
-            f"{tuple(images.shape)}"
-        )
-    return float(np.median([_deviations(np.asarray(image, np.float32)) for image in images]))
+    return median_deviation(np.asarray(as_images(images)))
+
+
+def median_deviation(images: Iterable[Float[np.ndarray, "h w c"]]) -> float:
+    """The same of pictures of any sizes, which are looked at one after another."""
+    found = []
+    for image in images:
+        if min(image.shape[:2]) < SIDE:
+            raise ValueError(
+                f"grain is seen in windows of {SIDE}x{SIDE} pixels, got a picture of shape "
+                f"{tuple(image.shape)}"
+            )
+        found.append(_deviations(image).ravel())
+    if not found:
+        raise ValueError("there are no pictures to measure")
+    return float(np.median(np.concatenate(found)))
 
 
 def _deviations(image: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "i j c"]:

@@ -16,7 +16,7 @@ is unbiased for any number of pictures, so it may be negative for equal sets.
 import numpy as np
 from jaxtyping import Float
 
-from clipdiff_jax.metrics.features import check_widths
+from clipdiff_jax.metrics.features import check_features
 from clipdiff_jax.metrics.uncertainty import Measured
 
 
@@ -43,7 +43,7 @@ def kid(
             f"KID needs two pictures or more of each kind, got {len(generated)} and "
             f"{len(reference)}"
         )
-    check_widths(generated.shape[1], reference.shape[1])
+    check_features(generated, reference)
     rng = np.random.default_rng(seed)
 
     def draw(size: int) -> float:

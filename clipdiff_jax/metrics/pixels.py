@@ -1,6 +1,7 @@
 """How far two pictures are apart, pixel by pixel and window by window.
 
-With x and y in [-1, 1], whose range is L = 2, over the pixels and channels of a picture,
+With x and y in [-1, 1], whose range is L = 2, over the pixels and channels of a picture (what is
+taken for one, and what refused, says `data.images.as_images`),
 
     MAE  = mean |x - y| / L                                                                (1)
     PSNR = 10 log10(L^2 / mean (x - y)^2)                                                  (2)
@@ -21,24 +22,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from clipdiff_jax.core.checks import check_floats
+from clipdiff_jax.data.images import Pictures, as_pair
 
-Images = Float[Array | np.ndarray, "b h w c"]
-Truths = Float[Array | np.ndarray, "_ _ _ _"]  # of the images' shape: `_pair` says where not
 RANGE = 2.0  # of pictures in [-1, 1]
 RADIUS, SIGMA = 5, 1.5  # of the window of SSIM
 WINDOW = 2 * RADIUS + 1
 C1, C2 = (0.01 * RANGE) ** 2, (0.03 * RANGE) ** 2
 
 
-def mae(images: Images, truths: Truths) -> Float[Array, " b"]:
+def mae(images: Pictures, truths: Pictures) -> Float[Array, " b"]:
     """Mean absolute error of each picture, eq. 1: 0 to 1, as if pixels were in [0, 1]."""
     x, y = _pair(images, truths)
     return _mean(jnp.abs(x - y)) / RANGE
 
 
 def psnr(
-    images: Images, truths: Truths, regions: Bool[Array | np.ndarray, "b h w"] | None = None
+    images: Pictures, truths: Pictures, regions: Bool[Array | np.ndarray, "b h w"] | None = None
 ) -> Float[Array, " b"]:
     """Peak signal-to-noise ratio of each picture in decibels, eq. 2.
 
@@ -54,7 +53,7 @@ def psnr(
     return 10 * jnp.log10(RANGE**2 / (_mean(errors * counted) / share))
 
 
-def ssim(images: Images, truths: Truths) -> Float[Array, " b"]:
+def ssim(images: Pictures, truths: Pictures) -> Float[Array, " b"]:
     """Structural similarity of each picture, eq. 3: 1 for equal pictures, -1 at least.
 
     Raises `ValueError` for pictures smaller than a window, 11 pixels.
@@ -98,10 +97,9 @@ def _blurred(x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
     return windows
 
 
-def _pair(images: Images, truths: Truths) -> tuple[Array, Array]:
-    """Both as float32. Raises `ValueError` where their shapes differ, `TypeError` for integers."""
-    if images.shape != truths.shape:
-        raise ValueError(f"pictures of shape {images.shape} against {truths.shape}")
-    check_floats(images)
-    check_floats(truths)
-    return jnp.asarray(images, jnp.float32), jnp.asarray(truths, jnp.float32)
+def _pair(images: Pictures, truths: Pictures) -> tuple[Array, Array]:
+    """Both as float32. Raises `ValueError` where their shapes differ, and as `as_images` does."""
+    x, y = as_pair(images, truths)
+    if x.shape != y.shape:
+        raise ValueError(f"pictures of shape {x.shape} against {y.shape}")
+    return x, y

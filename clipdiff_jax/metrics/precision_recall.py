@@ -10,7 +10,7 @@ theirs are VGG-16 features, ours Inception's.
 import numpy as np
 from jaxtyping import Bool, Float
 
-from clipdiff_jax.metrics.features import check_widths
+from clipdiff_jax.metrics.features import check_features
 from clipdiff_jax.metrics.uncertainty import Measured, bootstrap
 
 NEIGHBOURS = 3
@@ -55,7 +55,7 @@ def _check(generated: np.ndarray, reference: np.ndarray, neighbours: int) -> Non
             f"precision and recall with {neighbours} neighbours need {neighbours + 1} pictures or "
             f"more of each kind, got {len(generated)} and {len(reference)}"
         )
-    check_widths(generated.shape[1], reference.shape[1])
+    check_features(generated, reference)
 
 
 def _share_within(x: np.ndarray, manifold: np.ndarray, neighbours: int, seed: int) -> Measured:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Array, Float
 
+from clipdiff_jax.core.config import nearest
 from clipdiff_jax.metrics.clip_score import HESSEL_WEIGHT, PERCENT, clip_score
 from clipdiff_jax.metrics.cmmd import cmmd
 from clipdiff_jax.metrics.features import Features
@@ -148,8 +149,18 @@ def measure_sets(
 ) -> dict[str, Measured]:
     """The metrics of `OF_SETS`, by name, of two sets of features of one network.
 
-    Raises `ValueError` for statistics where a metric needs the reference's pictures.
+    Raises `ValueError` for a metric that does not exist, for statistics where one needs the
+    reference's pictures, and for features of different networks.
     """
+    for name in names:
+        if name not in OF_SETS:
+            raise ValueError(
+                f"no metric '{name}' of sets, but {', '.join(OF_SETS)}.{nearest(name, OF_SETS)}"
+            )
+    if generated.network != reference.network and reference.network:
+        raise ValueError(
+            f"features of '{generated.network}' against those of '{reference.network}'"
+        )
     needy = [name for name in names if not OF_SETS[name].of_statistics]
     if needy and isinstance(reference, Statistics):
         raise ValueError(

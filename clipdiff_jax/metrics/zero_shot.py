@@ -3,18 +3,15 @@
 Retrieval: of N held-out faces with one caption each, how often the most similar caption is the
 face's own. Zero-shot (Radford et al. 2021, section 3.1): an attribute's value is the one whose
 prompts, averaged over wordings, are most similar to the picture.
-
-    python -m clipdiff_jax.metrics.zero_shot --model demo
 """
 
-import argparse
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Shaped
 
-from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.data.avatars.captions import (
     BEARDS,
     CLOTHES,
@@ -23,9 +20,8 @@ from clipdiff_jax.data.avatars.captions import (
     MOUTHS,
     STYLE_WORDS,
 )
-from clipdiff_jax.data.avatars.source import Avatars, AvatarsData, open_avatars
+from clipdiff_jax.data.avatars.source import Avatars
 from clipdiff_jax.data.avatars.styles import ATTRIBUTES
-from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.metrics.retrieval import retrieval_ranks
 from clipdiff_jax.models.clip import unit
 
@@ -57,9 +53,12 @@ def prompts() -> dict[str, dict[str, list[str]]]:
     }
 
 
-def embed_all(clip: Clip, images: Float32[np.ndarray, "n h w 3"]) -> Float[Array, "n d"]:
+def embed_all(
+    clip: Clip, images: Shaped[np.ndarray, "n h w 3"], batch_size: int = BATCH
+) -> Float[Array, "n d"]:
     """Unit embeddings of any number of images, a batch at a time."""
-    parts = [clip.embed_images(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+    starts = range(0, len(images), batch_size)
+    parts = [clip.embed_images(images[start : start + batch_size]) for start in starts]
     return unit(jnp.concatenate(parts))
 
 
@@ -79,13 +78,15 @@ def zero_shot(clip: Clip, faces: Float[Array, "n d"], values: dict[str, list[str
     return [list(values)[i] for i in best]
 
 
-def scores(clip: Clip, source: Avatars, ways: int = 256) -> dict[str, float]:
-    """Retrieval among groups of `ways` faces, and the accuracy for each attribute.
-
-    An attribute is asked of the faces that show it.
+def scores(
+    clip: Clip, source: Avatars, ways: int = 256, batch_size: int = BATCH
+) -> dict[str, float]:
+    """Retrieval among groups of `ways` faces (all, where there are fewer), and the accuracy for
+    each attribute, asked of the faces that show it.
     """
+    ways = min(ways, len(source))
     examples = [source[i] for i in range(len(source))]
-    faces = embed_all(clip, np.stack([to_float(example["image"]) for example in examples]))
+    faces = embed_all(clip, np.stack([example["image"] for example in examples]), batch_size)
     groups = [slice(i, i + ways) for i in range(0, len(examples) - ways + 1, ways)]
     hits = [retrieval(clip, faces[g], [e["captions"][0] for e in examples[g]]) for g in groups]
     found = {f"retrieval of {ways}": float(np.mean(hits))}
@@ -96,20 +97,6 @@ def scores(clip: Clip, source: Avatars, ways: int = 256) -> dict[str, float]:
             for guess, example in zip(told, examples, strict=True)
             if attribute in example["attributes"]
         ]
-        found[attribute] = float(np.mean([guess == truth for guess, truth in pairs]))
+        if pairs:
+            found[attribute] = float(np.mean([guess == truth for guess, truth in pairs]))
     return found
-
-
-def main() -> None:
-    """Prints the scores of a model on held-out faces."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="demo", help="what load_clip takes")
-    parser.add_argument("--count", type=int, default=1024, help="held-out faces")
-    arguments = parser.parse_args()
-    source = open_avatars(AvatarsData(split="valid", count=arguments.count))
-    for name, value in scores(load_clip(arguments.model), source).items():
-        print(f"{name:<18} {value:.3f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -149,9 +149,9 @@ def shared_views(
     batch, height, width, channels = images[0].shape
     side_key, place_key, noise_key = jax.random.split(key, 3)
     total = count * batch
-    side = jax.random.uniform(side_key, (total, 1), minval=crop, maxval=1.0)
-    corner = jax.random.uniform(place_key, (total, 2)) * (1 - side)
-    grain = noise * jax.random.normal(noise_key, (total, height, width, channels))
+    side = jax.random.uniform(side_key, (total, 1), jnp.float32, minval=crop, maxval=1.0)
+    corner = jax.random.uniform(place_key, (total, 2), jnp.float32) * (1 - side)
+    grain = noise * jax.random.normal(noise_key, (total, height, width, channels), jnp.float32)
     size = jnp.array([height, width], jnp.float32)
 
     def cut(image: Array, side: Array, corner: Array) -> Array:

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.data.images import made_images
 from clipdiff_jax.models.arcface import ArcFace, ArcFaceConfig, init_params
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.weights.layouts.arcface import TABLE
@@ -44,7 +45,7 @@ class FaceEncoder:
     def embed(self, faces: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
         """Aligned faces in [-1, 1] of the network's size -> embeddings, not normalised."""
         network: Any = ArcFace(self.config, self.dtype)
-        return network.apply({"params": self.params}, faces)
+        return network.apply({"params": self.params}, made_images(faces))
 
 
 def load_face(path: str | Path, *, dtype: DType = jnp.float32) -> FaceEncoder:

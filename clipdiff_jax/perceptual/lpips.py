@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from clipdiff_jax.core.checks import check_floats
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.types import Params
+from clipdiff_jax.data.images import Pictures, as_pair
 from clipdiff_jax.models.alexnet import AlexNet, AlexNetConfig
 from clipdiff_jax.models.vgg import VGG, VGGConfig
 from clipdiff_jax.weights.layouts.lpips import ALEXNET, HEADS, vgg_table
@@ -51,22 +51,23 @@ class Lpips:
 
     def distance(
         self,
-        images: Float[Array | np.ndarray, "b h w 3"],
-        references: Float[Array | np.ndarray, "b h w 3"],
+        images: Pictures,
+        references: Pictures,
     ) -> Float[Array, " b"]:
-        """The distance of each pair of pictures in [-1, 1], eq. 1.
+        """The distance of each pair of pictures (see `data.images.as_images`), eq. 1.
 
-        Raises `ValueError` for pictures too small for the network, `TypeError` for integers.
+        Raises `ValueError` for pictures too small for the network or of different shapes.
         """
-        for pictures in (images, references):
-            check_floats(pictures)
-        height, width = images.shape[1:3]
+        x, y = as_pair(images, references)
+        if x.shape != y.shape:
+            raise ValueError(f"pictures of shape {x.shape} against {y.shape}")
+        height, width = x.shape[1:3]
         if min(height, width) < self.config.smallest:
             raise ValueError(
                 f"LPIPS with {type(self.config).__name__.removesuffix('Config')} takes pictures "
                 f"of {self.config.smallest} pixels per side or more, got {height}x{width}"
             )
-        return _distance(self, jnp.asarray(images), jnp.asarray(references))
+        return _distance(self, x, y)
 
 
 def load_lpips(network_file: str | Path, heads_file: str | Path, net: str = "alex") -> Lpips:

@@ -5,23 +5,21 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import UInt8
 from PIL import Image
-
-from clipdiff_jax.data.transforms import to_uint8
 
 Format = Literal["gif", "webp"]
 FORMATS = get_args(Format)
 
 
 def animation(
-    images: Sequence[Float[Array | np.ndarray, "h w 3"]],
+    images: Sequence[UInt8[np.ndarray, "h w 3"]],
     kind: Format,
     *,
     duration: int = 120,
     back: bool = True,
 ) -> bytes:
-    """The file of an endless animation of at least two pictures in [-1, 1].
+    """The file of an endless animation of at least two pictures.
 
     duration: of a picture, in milliseconds; GIF counts in tens of them. back: from the last picture
     back to the first, rather than to the first at once. Raises `ValueError` for fewer than two
@@ -32,7 +30,7 @@ def animation(
     if duration < 1:
         raise ValueError(f"duration must be at least 1 millisecond, got {duration}")
     order = [*images, *images[-2:0:-1]] if back else list(images)
-    frames = [Image.fromarray(to_uint8(np.asarray(image, np.float32))) for image in order]
+    frames = [Image.fromarray(image) for image in order]
     buffer = io.BytesIO()
     more = {"quality": 90} if kind == "webp" else {}
     frames[0].save(

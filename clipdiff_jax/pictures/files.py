@@ -14,7 +14,7 @@ from PIL import Image
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.data.image_files import EXTENSIONS, find_images, read_image
-from clipdiff_jax.data.images import Pictures, as_images
+from clipdiff_jax.data.images import Pictures, read_pictures
 from clipdiff_jax.data.transforms import square, to_float, to_uint8
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -62,10 +62,7 @@ def save_images(
     `FileExistsError` for that, and `ValueError` for names that are too few, twice the same, not in
     the folder, or have another ending.
     """
-    parts = images if isinstance(images, (list, tuple)) else [images]
-    pictures = [picture for part in parts for picture in np.asarray(as_images(part))]
-    if not pictures:
-        raise ValueError("there are no images to save")
+    pictures = [picture for batch in read_pictures(images) for picture in np.asarray(batch)]
     folder = Path(folder).expanduser()
     if names is None:
         names = [f"{index:05d}.png" for index in range(len(pictures))]

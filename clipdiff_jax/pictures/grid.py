@@ -4,16 +4,21 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
+from clipdiff_jax.data.images import read_pictures
 from clipdiff_jax.data.transforms import to_uint8
 
-Images = Float[Array | np.ndarray, "n _ _ 3"]
-Row = Images | Sequence[Float[Array | np.ndarray, "_ _ 3"]]
+Images = Shaped[Array | np.ndarray, "n _ _ _"]
+Row = Images | Sequence[Shaped[Array | np.ndarray, "_ _ _"]]
 MARGIN = 2
+_MARK = "clipdiff_jax_kind"  # in a PNG's text
 SMALLEST_SHOWN = 96  # small pictures are magnified, so that there is something to see
 
 
@@ -23,8 +28,12 @@ class Grid:
 
     image: Image.Image
 
-    def save(self, path: str) -> None:
-        self.image.save(path)
+    def save(self, path: str | Path) -> None:
+        """As PNG, or in the format that the ending says."""
+        if Path(path).suffix.lower() == ".png":
+            Path(path).write_bytes(self.png())
+        else:
+            self.image.save(path)
 
     def _repr_png_(self) -> bytes:
         return self.png()
@@ -32,8 +41,21 @@ class Grid:
     def png(self) -> bytes:
         """The picture as a PNG file."""
         buffer = io.BytesIO()
-        self.image.save(buffer, "PNG")
+        described = PngInfo()
+        described.add_text(_MARK, "grid")
+        self.image.save(buffer, "PNG", pnginfo=described)
         return buffer.getvalue()
+
+
+def is_grid(path: Path) -> bool:
+    """Whether a file is a grid that was written here."""
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get(_MARK) == "grid"
+    except (OSError, SyntaxError, ValueError):  # no picture at all
+        return False
 
 
 def show(
@@ -43,10 +65,11 @@ def show(
     rows: Sequence[str] = (),
     titles: Sequence[str] = (),
 ) -> Grid:
-    """Lays pictures in [-1, 1] out as a grid; in a notebook it displays itself.
+    """Lays pictures out as a grid; in a notebook it displays itself.
 
-    images: [N,H,W,3], laid out as near a square as they go (or in `columns`); or a list of such
-        batches, or of lists of pictures, all of one length and one row of the grid each.
+    images: [N,H,W,3] (or [N,H,W,1], grey) in [-1, 1] or uint8, laid out as near a square as they go
+        (or in `columns`); or a list of such batches, or of lists of pictures, all of one length and
+        one row of the grid each; see `data.images.as_images`.
     rows: a label for each row. titles: one for each column.
 
     Pictures may differ in size from row to row, and within lists; they are shown at that of the
@@ -54,17 +77,18 @@ def show(
     pictures.
     """
     if isinstance(images, (list, tuple)):
-        batches = [[np.asarray(picture, np.float32) for picture in batch] for batch in images]
+        batches = [list(batch) for batch in images]
         lengths = {len(batch) for batch in batches}
         if len(lengths) != 1:
             raise ValueError(f"the rows have different lengths: {[len(b) for b in batches]}")
         columns = lengths.pop()
         cells = [picture for batch in batches for picture in batch]
     else:
-        cells = list(np.asarray(images, np.float32))
+        cells = list(images)
         columns = columns or math.ceil(math.sqrt(len(cells)))
     if not cells:
         raise ValueError("there are no pictures to show")
+    cells = _levels(cells)
     count = -(-len(cells) // columns)
     for what, labels, wanted in (("rows", rows, count), ("titles", titles, columns)):
         if labels and len(labels) != wanted:
@@ -74,8 +98,14 @@ def show(
     return Grid(_draw([_resized(cell, size) for cell in cells], size, columns, rows, titles))
 
 
-def _resized(cell: np.ndarray, size: int) -> Image.Image:
-    picture = Image.fromarray(to_uint8(cell))
+def _levels(cells: list[Any]) -> list[UInt8[np.ndarray, "h w 3"]]:
+    """Each picture as 0 .. 255; grey ones get three channels."""
+    colour = [np.repeat(one, 3, axis=-1) if np.shape(one)[2:] == (1,) else one for one in cells]
+    return [to_uint8(np.asarray(one)) for batch in read_pictures(colour) for one in batch]
+
+
+def _resized(cell: UInt8[np.ndarray, "h w 3"], size: int) -> Image.Image:
+    picture = Image.fromarray(cell)
     scale = size / max(picture.size)
     shape = (round(picture.width * scale), round(picture.height * scale))
     exact = scale.is_integer()

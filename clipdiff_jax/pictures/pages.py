@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from jaxtyping import UInt8
 
 from clipdiff_jax.core.files import free_path, write_whole
 from clipdiff_jax.data.image_files import read_image
-from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.pictures.grid import show
 
 GRID_SIDE = 12  # pictures along a side of a grid; more are on further pages
-Cell = Callable[[], np.ndarray]  # reads a picture, so that those of one page only are in memory
+Cell = Callable[[], UInt8[np.ndarray, "h w 3"]]  # so that those of one page only are in memory
 T = TypeVar("T")
 
 
@@ -28,7 +28,7 @@ class Group(NamedTuple):
 
 def cell(path: Path) -> Cell:
     """The picture of a file that we wrote, to be read."""
-    return lambda: to_float(read_image(path))
+    return lambda: read_image(path)
 
 
 def save_square(folder: Path, cells: Sequence[Cell]) -> None:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.core.files import read_text, write_whole
 from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.core.request import Request
 from clipdiff_jax.data.transforms import to_uint8
@@ -70,7 +70,7 @@ def read_records(path: Path) -> list[Record]:
             raise RecordError(f"the picture '{path}' does not say how it was made")
         lines: Sequence[str] = [text]
     else:
-        lines = path.read_text().splitlines()
+        lines = read_text(path).splitlines()
     records = []
     for number, line in enumerate(lines, 1):
         try:

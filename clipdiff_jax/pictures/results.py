@@ -6,7 +6,7 @@ was asked for, and then only what this library wrote: a picture with a record in
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,8 +41,10 @@ class Results:
     folder: Path
     existing: Existing = "refuse"
 
-    def remaining(self, records: Sequence[Record]) -> list[Record]:
+    def remaining(self, records: Sequence[Record], sources: Collection[Path] = ()) -> list[Record]:
         """The records whose pictures are to be made. Nothing is written yet.
+
+        sources: the files that pictures are made of, which are never written over.
 
         Raises `RecordError` for a record whose file is not a plain name, `NotADirectoryError` where
         the folder is a file, and `FileExistsError` for files that would be lost.
@@ -64,11 +66,9 @@ class Results:
                 )
             return list(records)
         ours = {record["file"]: self._ours(record) for record in there}
-        sources = {
-            Path(r[name]).resolve() for r in records for name in r if name.endswith("source")
-        }
+        kept = {path.resolve() for path in sources}
         lost = [self.folder / file for file, own in ours.items() if own is None]
-        lost += [p for p in (self.folder / file for file in ours) if p.resolve() in sources]
+        lost += [p for p in (self.folder / file for file in ours) if p.resolve() in kept]
         if lost:
             raise FileExistsError(
                 f"{_listed(lost)} in '{self.folder}' were not made by clipdiff, or are what "

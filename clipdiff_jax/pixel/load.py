@@ -9,11 +9,13 @@ from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.folder import demo_folder, load_folder
 from clipdiff_jax.weights.guided_flags import GuidedFlags
 from clipdiff_jax.weights.layout import DiffusionWeights, Layout, Reading
 from clipdiff_jax.weights.layouts import pixel_ddpm, pixel_guided, pixel_ours
 from clipdiff_jax.weights.layouts.pixel import LAYOUTS
 from clipdiff_jax.weights.loading import check_part, find_model, read_first
+from clipdiff_jax.weights.params import fingerprint
 
 _WITH_FLAGS = (pixel_guided.LAYOUT, pixel_ddpm.LAYOUT)
 
@@ -23,6 +25,12 @@ def save_diffusion(
 ) -> None:
     """Writes the model folder that `load_diffusion` reads; floating-point arrays become `dtype`."""
     pixel_ours.write(path, DiffusionWeights(config, params), dtype)
+
+
+def is_demo(model: Diffusion) -> bool:
+    """Whether a model is the built-in one, by its parameters; they are read and hashed for it."""
+    _, params = load_folder(demo_folder("base"), jnp.float32)
+    return model.fingerprint == fingerprint(params)
 
 
 def load_diffusion(

@@ -13,8 +13,9 @@ from typing import Any, Unpack
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Shaped
 
+from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.request import fill
 from clipdiff_jax.core.types import DType, Params
@@ -28,6 +29,7 @@ from clipdiff_jax.models.unet import BottleneckShift, UNet
 from clipdiff_jax.weights.params import fingerprint
 
 Classes = int | Sequence[int] | Int[Array | np.ndarray, "..."] | None
+Anything = Shaped[Array | np.ndarray, "..."]  # looked at, so that a message can say what it is
 DEFAULT = Sampling()
 
 
@@ -47,16 +49,18 @@ class Diffusion:
 
     def predict(
         self,
-        x_t: Float[Array | np.ndarray, "b h w c"],
-        t: Int[Array | np.ndarray, "..."] | int,
+        x_t: Anything,
+        t: Anything | int,
         classes: Classes = None,
     ) -> Float[Array, "b h w o"]:
         """The raw network output for images [B,H,W,C] at time indices t (scalar or [B]).
 
-        classes: one for all or one for each, of a model that has them.
+        classes: one for all or one for each, of a model that has them. Raises `ValueError` for
+        images that are no floats, not finite or of other channels, and for times that the schedule
+        does not have.
         """
-        x_t = jnp.asarray(x_t)
-        t = jnp.broadcast_to(jnp.asarray(t, jnp.int32), x_t.shape[:1])
+        x_t = noisy_images(x_t, self.config.unet.in_channels)
+        t = jnp.broadcast_to(as_times(t, self.config.schedule.num_steps), x_t.shape[:1])
         return _predict(self, x_t, t, self.check_classes(classes, len(x_t)))
 
     def apply(
@@ -125,6 +129,7 @@ class Diffusion:
         guidance, which this model has not.
         """
         sampling = fill(DEFAULT, sampling, options)
+        count = whole_number("count", count, low=1)
         if sampling.guidance is not None:
             raise ValueError(f"guidance={sampling.guidance}: a model without text is not guided")
         keys = picture_keys(key, jnp.arange(count))
@@ -157,12 +162,37 @@ class Diffusion:
             raise ValueError(f"this model takes no classes, got {classes}")
         if classes is None:
             raise ValueError(f"this model has {number} classes: give `classes`")
-        chosen = np.asarray(classes, np.int32)
+        chosen = np.asarray(classes)
+        if chosen.dtype.kind not in "iu":
+            raise ValueError(f"classes are 0 .. {number - 1}, got {classes}")
         if chosen.shape not in ((), (count,)):
             raise ValueError(f"need one class or {count} of them, got {chosen.size}")
         if not ((chosen >= 0) & (chosen < number)).all():
             raise ValueError(f"classes are 0 .. {number - 1}, got {classes}")
-        return np.broadcast_to(chosen, (count,))
+        return np.broadcast_to(chosen.astype(np.int32), (count,))
+
+
+def noisy_images(x_t: Anything, channels: int) -> Float[Array, "b h w c"]:
+    """Images [B,H,W,C] with noise in them, of any range. Raises `ValueError` for what is none."""
+    x_t = jnp.asarray(x_t)
+    shape, floats = list(x_t.shape), jnp.issubdtype(x_t.dtype, jnp.floating)
+    if x_t.ndim != 4 or shape[-1] != channels or not floats:
+        raise ValueError(
+            f"x_t is {x_t.dtype}{shape}, expected floats [B,H,W,{channels}] of pictures in [-1, 1] "
+            "with noise"
+        )
+    if not isinstance(x_t, jax.core.Tracer) and not bool(jnp.isfinite(x_t).all()):
+        raise ValueError("x_t has numbers that are not finite (NaN or infinite)")
+    return x_t
+
+
+def as_times(t: Anything | int, num_steps: int) -> Int[Array, "..."]:
+    """Time indices of a schedule. Raises `ValueError` for others; traced ones are not looked at."""
+    if not isinstance(t, jax.core.Tracer):
+        values = np.asarray(t)
+        if values.dtype.kind not in "iu" or not ((values >= 0) & (values < num_steps)).all():
+            raise ValueError(f"t is {t}, expected whole numbers from 0 to {num_steps - 1}")
+    return jnp.asarray(t, jnp.int32)
 
 
 @jax.jit

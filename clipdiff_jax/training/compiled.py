@@ -15,7 +15,7 @@ from clipdiff_jax.core.config import ConfigError
 from clipdiff_jax.core.devices import AnyMesh, batch_sharding, make_mesh, replicated, tree_sharding
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.loader import batches
-from clipdiff_jax.training.config import TrainConfig
+from clipdiff_jax.training.config import TrainConfig, on_devices
 from clipdiff_jax.training.stage import Stage
 from clipdiff_jax.training.start import Plan, plan_state
 from clipdiff_jax.training.step import make_train_step
@@ -90,6 +90,7 @@ def frozen_shapes(stage: Stage, config: TrainConfig, mesh: AnyMesh) -> Params:
 def dry_step(stage: Stage, config: TrainConfig) -> tuple[CompiledStep, Mesh]:
     """The compiled step and its mesh, without allocating anything."""
     mesh = make_mesh(config.mesh)
+    config = on_devices(config, mesh.size)
     with jax.set_mesh(mesh):
         frozen = frozen_shapes(stage, config, mesh)
         return compile_step(stage, config, mesh, plan_state(stage, config, mesh), frozen), mesh

@@ -1,12 +1,22 @@
 """How a run of the trainer is described."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
+from clipdiff_jax.core.batching import for_devices
+from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.config import ConfigError
 from clipdiff_jax.core.devices import MeshConfig
+from clipdiff_jax.core.keys import HIGHEST_SEED
 from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.optim import OptimConfig
 from clipdiff_jax.training.stage import StageConfig
+
+_BOUNDS: dict[str, tuple[int, int | None]] = {
+    "steps": (1, None), "batch_size": (1, None), "accumulate": (1, None),
+    "seed": (0, HIGHEST_SEED), "workers": (0, None), "log_every": (1, None),
+    "preview_every": (0, None), "export_every": (0, None),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -15,7 +25,7 @@ class TrainConfig:
 
     Attributes:
       steps: batches to train on.
-      batch_size: examples per step, over all devices and hosts.
+      batch_size: examples per step, over all devices and hosts; rounded up to what they can share.
       accumulate: micro-batches per step; must divide the batch.
       seed: of initialisation, data order and noise.
       ema: decay of the moving average of the parameters, which is what is exported; 0 for none.
@@ -42,6 +52,11 @@ class TrainConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
+        for name, (low, high) in _BOUNDS.items():
+            try:
+                whole_number(name, getattr(self, name), low=low, high=high)
+            except ValueError as error:
+                raise ConfigError(f"train.{error}") from error
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"train.accumulate={self.accumulate} does not divide "
@@ -49,6 +64,12 @@ class TrainConfig:
             )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"train.ema={self.ema} is not in [0, 1)")
+
+
+def on_devices(config: TrainConfig, devices: int) -> TrainConfig:
+    """The config with a batch that these devices can share, see `core.batching.for_devices`."""
+    size = for_devices(config.batch_size, devices, config.accumulate)
+    return dataclasses.replace(config, batch_size=size)
 
 
 @dataclass(frozen=True)

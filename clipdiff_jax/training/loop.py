@@ -23,7 +23,7 @@ from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.loader import batches
 from clipdiff_jax.training.checkpoint import Checkpoints, NotFinite
 from clipdiff_jax.training.compiled import CompiledStep, compile_step
-from clipdiff_jax.training.config import TrainConfig
+from clipdiff_jax.training.config import TrainConfig, on_devices
 from clipdiff_jax.training.run_log import RunLog, peak_flops
 from clipdiff_jax.training.stage import Stage
 from clipdiff_jax.training.start import first_state, plan_state
@@ -43,18 +43,19 @@ def fit(
     """Trains `stage` to step `config.steps` and returns the final state.
 
     With a `workdir` the run resumes from its newest checkpoint, logs to `log.jsonl`, saves
-    checkpoints under `checkpoints/` and exports the model to `model/`. On SIGTERM it saves, and
-    raises `SystemExit(143)`. Without a `workdir` nothing touches the disk. `progress` shows a bar
-    in place of lines to the logger. `started` is called once the state to go on from is there.
+    checkpoints under `checkpoints/` and exports the model to `model/`. On SIGTERM, SIGHUP and
+    SIGINT (Ctrl-C) it saves, and raises `SystemExit` with the status 143, 129 or 130. Without a
+    `workdir` nothing touches the disk. `progress` shows a bar in place of lines to the logger.
+    `started` is called once the state to go on from is there.
 
     Raises `NotFinite` and `OSError` for what cannot be written (a full disk), both with the last
-    good checkpoint kept, and `ConfigError` for a batch that does not divide over the devices and
-    for a folder in which another process is training.
+    good checkpoint kept, and `ConfigError` for a folder in which another process is training.
     """
     folder = None if workdir is None else Path(workdir)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     mesh = make_mesh(config.mesh)
+    config = on_devices(config, mesh.size)
     log = RunLog(folder, tensorboard=config.tensorboard, quiet=progress)
     with quiet_absl(), one_trainer(folder), jax.set_mesh(mesh):
         checkpoints = None
@@ -82,7 +83,7 @@ def fit(
             f"{dict(mesh.shape)}, from step {done} to {config.steps}"
         )
         run = _Run(stage, config, folder, mesh, log, checkpoints, step, frozen)
-        with Termination() as termination:
+        with Termination(saves=folder is not None) as termination:
             state = run.loop(state, data, done, termination, progress)
     return state
 
@@ -136,8 +137,9 @@ class _Run:
                     self._save(state, number)
                 if stop and not last:
                     self._finish()
-                    self.log.say(f"stopped on SIGTERM after step {number}; the state is saved")
-                    raise SystemExit(143)
+                    told = termination.signal
+                    self.log.say(f"stopped on {told.name} after step {number}; the state is saved")
+                    raise SystemExit(128 + told)
                 preview = config.preview_every and number % config.preview_every == 0
                 export = config.export_every and number % config.export_every == 0
                 if preview:

@@ -12,11 +12,20 @@ import jax
 import optax
 from jaxtyping import Array
 
+from clipdiff_jax.core.checks import check_number
 from clipdiff_jax.core.config import LATER, ConfigError
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.training.stage import KeyPath, path_string
 
 STACKED = "blocks"  # what `models.transformer` names its scanned layers
+
+
+_BOUNDS: dict[str, dict[str, float]] = {
+    "learning_rate": {"low": 0}, "warmup": {"low": 0}, "b1": {"low": 0, "high": 1},
+    "b2": {"low": 0, "high": 1}, "eps": {"low": 0}, "weight_decay": {"low": 0},
+    "clip_norm": {"above": 0}, "pass_gain": {"above": 0}, "pass_updates": {"low": 1},
+    "adam_learning_rate": {"low": 0},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,11 @@ class OptimConfig:
     sam_rho: float = 0.0
 
     def __post_init__(self) -> None:
+        for name, bounds in _BOUNDS.items():
+            try:
+                check_number(name, getattr(self, name), **bounds)
+            except ValueError as error:
+                raise ConfigError(f"optim.{error}") from error
         if self.sam_rho < 0:
             raise ConfigError(f"optim.sam_rho={self.sam_rho} is a distance, expected 0 or more")
         if self.cooldown < 0 or (self.cooldown and self.schedule != "constant"):

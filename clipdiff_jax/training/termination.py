@@ -1,4 +1,7 @@
-"""SIGTERM as a question the loop asks after each step, so that a run told to go saves first."""
+"""A signal to end as a question the loop asks after each step: a run told to go saves first.
+
+SIGTERM comes from schedulers and `kill`, SIGHUP from a terminal that is closed, SIGINT from Ctrl-C.
+"""
 
 import signal
 import threading
@@ -8,27 +11,41 @@ import jax
 
 
 class Termination:
-    """Within the `with` block SIGTERM is noted, and does nothing else.
+    """Within the `with` block these signals are noted, and do nothing else.
 
-    With several hosts they all give the same answer (jax's preemption sync point).
+    saves: whether there is somewhere to save to. Where there is not, only SIGTERM is noted, and
+    Ctrl-C stops at once. With several hosts they all give the same answer (jax's preemption sync
+    point).
     """
 
-    def __init__(self) -> None:
-        self._flag = threading.Event()
-        self._previous: Any = None
+    def __init__(self, saves: bool = True) -> None:
+        self._signals = [signal.SIGTERM, *([signal.SIGINT, signal.SIGHUP] if saves else [])]
+        self._first: signal.Signals | None = None
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Termination":
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, lambda *_: self._flag.set())
+            for one in self._signals:
+                if signal.getsignal(one) is not signal.SIG_IGN:  # as nohup has it
+                    self._previous[one] = signal.signal(one, self._note) or signal.SIG_DFL
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        for one, handler in self._previous.items():
+            signal.signal(one, handler)
 
     def requested(self, step: int) -> bool:
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
             return multihost_utils.reached_preemption_sync_point(step)
-        return self._flag.is_set()
+        return self._first is not None
+
+    @property
+    def signal(self) -> signal.Signals:
+        """What came first; SIGTERM where another host was told."""
+        return self._first or signal.SIGTERM
+
+    def _note(self, number: int, frame: Any) -> None:
+        del frame
+        self._first = self._first or signal.Signals(number)

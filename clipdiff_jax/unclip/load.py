@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.data.avatars.captions import knowing_avatars
 from clipdiff_jax.models.unclip import PartConfig
 from clipdiff_jax.unclip.model import PARTS, UnClip
 from clipdiff_jax.weights.folder import ASSETS
@@ -64,6 +65,7 @@ def load_unclip(
     wanted = None if parts is None else tuple(parts)
     read, tokenizer = read_first(layouts, path, Reading(param_dtype=param_dtype, parts=wanted))
     built: dict[str, Any] = {name: _kind(name)(*part, dtype) for name, part in read.items()}
+    tokenizer = knowing_avatars(tokenizer) if source == DEMO else tokenizer
     return UnClip(tokenizer=tokenizer, **built)
 
 

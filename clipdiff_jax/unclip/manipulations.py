@@ -12,16 +12,20 @@ is drawn by DDIM where the request has "ancestral", which cannot be inverted.
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from clipdiff_jax.core.checks import check_number, whole_number
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.request import fill
+from clipdiff_jax.data.images import Pictures
 from clipdiff_jax.diffusion.interpolation import slerp
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pca import reconstruct
 from clipdiff_jax.models.unclip import Noise
+from clipdiff_jax.unclip import small
 from clipdiff_jax.unclip.calls import Calls
 from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.priors.autoregressive import ARPriorModel
@@ -29,7 +33,7 @@ from clipdiff_jax.unclip.walk import draw_noise
 
 Latents = Literal["slerp", "fixed"]
 One = Float[Array, "1 h w 3"]
-Thetas = int | Sequence[Any] | Float[Array | np.ndarray, " n"]
+Thetas = int | np.integer | Sequence[Any] | Float[Array | np.ndarray, " n"]
 DIMS = (20, 30, 40, 80, 120, 160, 200, 320)  # the paper's, figure 7
 THETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 INVERTED = Drawing(steps=50, sampler="ddim", guidance=1.0)  # far from 1 cannot be inverted well
@@ -48,7 +52,7 @@ def drawing_of_variations(
 
 def variations(
     model: Calls,
-    images: Float[Array, "b h w 3"],
+    images: Pictures,
     count: int,
     key: AnyKey | None,
     inverted: bool,
@@ -66,20 +70,21 @@ def variations(
 
     Raises `ValueError` for noise of the decoder where it starts from x_T, and without a key.
     """
+    count = whole_number("count", count, low=1)
     z = jnp.repeat(model.embed_images(images), count, axis=0)
     sampling = drawing.of_decoder
     if not inverted:
-        small = model.decode(z, key=key, sampling=sampling, noise=noise.get("decoder"))
+        made = model.decode(z, key=key, sampling=sampling, noise=noise.get("decoder"))
     else:
         if "decoder" in noise:
             raise ValueError("inverted variations start from x_T: noise of 'decoder' is unused")
         if key is None:
             raise ValueError("variations draw noise: give a key")
-        x_t = model.invert(model.small(images), z[::count], sampling=sampling)
+        x_t = small.invert(model, model.small(images), z[::count], None, sampling)
         x_t = jnp.repeat(x_t, count, axis=0)
         steps = draw_noise("decoder", key, _evaluations(model, drawing), x_t.shape).steps
-        small = model.decode(z, sampling=sampling, noise=Noise(x_t, steps))
-    return model.upsample_all(small, key=key, sampling=drawing.of_upsampler, noise=noise)
+        made = model.decode(z, sampling=sampling, noise=Noise(x_t, steps))
+    return small.upsample_all(model, made, key, drawing.of_upsampler, noise)
 
 
 def interpolate(
@@ -102,10 +107,10 @@ def interpolate(
         raise ValueError(f"latents must be 'slerp' or 'fixed', got {latents!r}")
     drawing = _deterministic(drawing)
     z = jnp.concatenate([model.embed_images(end) for end in ends])
-    theta = jnp.linspace(0, 1, thetas) if isinstance(thetas, int) else jnp.asarray(thetas)
+    theta = _angles(thetas)
     if latents == "slerp":
-        small = jnp.concatenate([model.small(end) for end in ends])
-        x_t = _path(model.invert(small, z, sampling=drawing.of_decoder), theta)
+        both = jnp.concatenate([model.small(end) for end in ends])
+        x_t = _path(small.invert(model, both, z, None, drawing.of_decoder), theta)
     else:
         x_t = _one_latent(model, key, len(theta))
     return _redraw(model, x_t, _path(z, theta), key, drawing)
@@ -126,15 +131,14 @@ def text_diff(
     3.3). The first text may be the image's own caption, "a photo" or "". Raises `ValueError` for
     texts of one embedding, and as `_redraw`.
     """
-    drawing = _deterministic(drawing)
+    drawing, theta = _deterministic(drawing), _angles(thetas)
     z = model.embed_images(image)
-    x_t = model.invert(model.small(image), z, sampling=drawing.of_decoder)
+    x_t = small.invert(model, model.small(image), z, None, drawing.of_decoder)
     before, after = unit(model.encode_texts(list(texts)).embedding)
     difference = after - before
     if float(jnp.linalg.norm(difference)) < 1e-6:
         raise ValueError("'{}' and '{}' have the same embedding: no direction".format(*texts))
     turned = jnp.linalg.norm(z) * unit(difference)[None]
-    theta = jnp.asarray(thetas, jnp.float32)
     z = slerp(jnp.repeat(z, len(theta), axis=0), jnp.repeat(turned, len(theta), axis=0), theta)
     return _redraw(model, jnp.repeat(x_t, len(theta), axis=0), z, key, drawing)
 
@@ -162,9 +166,9 @@ def reconstruction_dims(model: Calls, dims: Sequence[int] | None = None) -> list
     if dims is None:
         # An embedding narrower than the paper's fewest dimensions is shown whole.
         return [d for d in DIMS if d <= most] or [most]
-    if wrong := [d for d in dims if not 0 <= d <= most]:
+    if wrong := [d for d in dims if not isinstance(d, (int, np.integer)) or not 0 <= d <= most]:
         raise ValueError(f"dims {wrong[0]}, expected 0 to {most}, the embedding's width")
-    return list(dims)
+    return [int(d) for d in dims]
 
 
 def ablate_prior(
@@ -182,9 +186,20 @@ def ablate_prior(
     }
     pictures = {}
     for name, z in ways.items():
-        small = model.decode(z, prompts, key=key, sampling=drawing.of_decoder)
-        pictures[name] = model.upsample_all(small, key=key, sampling=drawing.of_upsampler)
+        made = model.decode(z, prompts, key=key, sampling=drawing.of_decoder)
+        pictures[name] = small.upsample_all(model, made, key, drawing.of_upsampler)
     return pictures
+
+
+def _angles(thetas: Thetas) -> Float[Array, " n"]:
+    """Shares of the way, or so many of them from end to end. Raises `ValueError` for others."""
+    if np.ndim(thetas) == 0:
+        return jnp.linspace(0, 1, whole_number("thetas", thetas, low=1), dtype=jnp.float32)
+    check_number("thetas", thetas if isinstance(thetas, jax.Array) else np.asarray(thetas))
+    found = jnp.asarray(thetas, jnp.float32)
+    if found.ndim != 1 or not len(found):
+        raise ValueError(f"thetas are {thetas!r}, expected numbers from 0 to 1, or how many")
+    return found
 
 
 def _from_x_t(drawing: Drawing) -> Drawing:
@@ -222,10 +237,10 @@ def _redraw(
     A sampler that draws noise is given zeros.
     """
     start = Noise(x_t, jnp.zeros((_evaluations(model, drawing), *x_t.shape)))
-    small = model.decode(z, sampling=drawing.of_decoder, noise=start)
+    made = model.decode(z, sampling=drawing.of_decoder, noise=start)
     one = picture_keys(key, jnp.zeros(1, int))[0]
     keys = jnp.stack([one] * len(x_t))
-    return model.upsample_all(small, key=keys, sampling=drawing.of_upsampler)
+    return small.upsample_all(model, made, keys, drawing.of_upsampler)
 
 
 def _path(ends: Float[Array, "2 ..."], theta: Float[Array, " n"]) -> Float[Array, "n ..."]:

@@ -23,11 +23,18 @@ from jaxtyping import Array, Float
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.keys import AnyKey
 from clipdiff_jax.core.request import Scale, fill
-from clipdiff_jax.data.images import Picture, Pictures, as_images, middle_square
-from clipdiff_jax.data.tokenize import Tokenizer
+from clipdiff_jax.data.avatars.photographs import are_photographs, warn_of_photographs
+from clipdiff_jax.data.images import (
+    Picture,
+    Pictures,
+    as_images,
+    as_squares,
+    read_pictures,
+)
+from clipdiff_jax.data.tokenize import Tokenizer, as_texts
 from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
 from clipdiff_jax.models.unclip import Noise, TextFeatures
-from clipdiff_jax.unclip import candidates, manipulations
+from clipdiff_jax.unclip import candidates, manipulations, small
 from clipdiff_jax.unclip.decoder import DecoderModel, Shown
 from clipdiff_jax.unclip.drawing import (
     PRIORS,
@@ -37,17 +44,18 @@ from clipdiff_jax.unclip.drawing import (
     PriorSamplingOptions,
     check_prior,
 )
-from clipdiff_jax.unclip.manipulations import THETAS, Latents
+from clipdiff_jax.unclip.manipulations import THETAS, Latents, Thetas
 from clipdiff_jax.unclip.priors.autoregressive import ARPriorModel
 from clipdiff_jax.unclip.priors.diffusion import DiffusionPriorModel
 from clipdiff_jax.unclip.priors.direct import DirectPriorModel
+from clipdiff_jax.unclip.small import UPSAMPLERS as UPSAMPLERS
+from clipdiff_jax.unclip.small import UpsamplerName
 from clipdiff_jax.unclip.towers import ImageTower, TextTower
 from clipdiff_jax.unclip.upsampler import UpsamplerModel
 from clipdiff_jax.unclip.walk import given_or_drawn, known_noises, make_walk
 
+Texts = str | Sequence[str]
 Dropped = Literal["both", "image", "text"]  # what guidance moves away from
-UpsamplerName = Literal["upsampler", "upsampler_1024"]
-UPSAMPLERS: tuple[UpsamplerName, ...] = ("upsampler", "upsampler_1024")
 PARTS: dict[str, type] = {
     "text": TextTower,
     "image": ImageTower,
@@ -126,15 +134,16 @@ class UnClip:
             scale = getattr(self.part(part).config, "guidance", 1.0)
         return jnp.asarray(scale, jnp.float32)
 
-    def encode_texts(self, texts: Sequence[str]) -> TextFeatures:
+    def encode_texts(self, texts: Texts) -> TextFeatures:
         """CLIP's text embedding, last hidden states after the final norm, and which tokens count.
 
         A text longer than the context is cut, with a warning that names it.
         """
-        return self.part("text").encode(self.tokenizer(texts))
+        return self.part("text").encode(*self.tokenizer.encode(texts))
 
-    def encode_with_empty(self, prompts: Sequence[str]) -> tuple[TextFeatures, TextFeatures]:
+    def encode_with_empty(self, prompts: Texts) -> tuple[TextFeatures, TextFeatures]:
         """The features of the prompts, and as many times those of ""."""
+        prompts = as_texts(prompts)
         both = self.encode_texts([*prompts, ""])
         empty = jax.tree.map(lambda a: jnp.repeat(a[-1:], len(prompts), axis=0), both)
         return jax.tree.map(lambda a: a[:-1], both), empty
@@ -144,11 +153,14 @@ class UnClip:
 
         Raises as `data.images.as_images` does.
         """
-        return self.part("image").embed(images)
+        tower, batches = self.part("image"), read_pictures(images)
+        if self.tokenizer.vocabulary is not None and are_photographs(batches[0]):
+            warn_of_photographs()
+        return tower.embed_batches(batches)
 
     def generate(
         self,
-        prompts: Sequence[str],
+        prompts: Texts,
         *,
         key: AnyKey | None = None,
         drawing: Drawing | None = None,
@@ -161,17 +173,18 @@ class UnClip:
         noise: in place of drawing from `key`, by part: "prior", "decoder", "upsampler".
         """
         drawing, noise = fill(Drawing(), drawing, options), known_noises(noise)
+        prompts = as_texts(prompts)
         z = self.embed_prompts(
             prompts, key=key, sampling=drawing.of_prior, noise=noise.get("prior")
         )
-        small = self.decode(
+        made = self.decode(
             z, prompts, key=key, sampling=drawing.of_decoder, noise=noise.get("decoder")
         )
-        return self.upsample_all(small, key=key, sampling=drawing.of_upsampler, noise=noise)
+        return small.upsample_all(self, made, key, drawing.of_upsampler, noise)
 
     def embed_prompts(
         self,
-        prompts: Sequence[str],
+        prompts: Texts,
         *,
         key: AnyKey | None = None,
         sampling: PriorSampling | None = None,
@@ -184,13 +197,13 @@ class UnClip:
         them: those of one prompt follow each other.
         """
         return candidates.embed_prompts(
-            self, prompts, key, fill(PriorSampling(), sampling, options), noise
+            self, as_texts(prompts), key, fill(PriorSampling(), sampling, options), noise
         )
 
     def decode(
         self,
         embeddings: Float[Array | np.ndarray, "b d"] | None,
-        prompts: Sequence[str] | None = None,
+        prompts: Texts | None = None,
         *,
         key: AnyKey | None = None,
         sampling: Sampling | None = None,
@@ -207,6 +220,7 @@ class UnClip:
         sampling, decoder = fill(DECODING, sampling, options), self.part("decoder")
         if dropped not in ("both", "image", "text"):
             raise ValueError(f"dropped must be 'both', 'image' or 'text', got {dropped!r}")
+        prompts = None if prompts is None else as_texts(prompts)
         shown = self._shown(embeddings, prompts, dropped)
         times, shape = sampling.times(decoder.config.schedule), decoder.shape(len(shown.embedding))
         drawn = given_or_drawn("decoder", noise, key, len(times) - 1, shape)
@@ -218,7 +232,7 @@ class UnClip:
         self,
         images: Pictures,
         embeddings: Float[Array | np.ndarray, "b d"],
-        prompts: Sequence[str] | None = None,
+        prompts: Texts | None = None,
         *,
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
@@ -228,18 +242,12 @@ class UnClip:
         images: of the decoder's size; `small` makes them so. sampling, options: guidance and steps
             of that decoding, by default 1 and 50; a scale far from 1 cannot be inverted well.
         """
-        sampling, decoder = fill(INVERTING, sampling, options), self.part("decoder")
-        x = as_images(images)
-        if x.shape[1:] != (wanted := decoder.shape(1)[1:]):
-            raise ValueError(f"images are {x.shape[1:]}, the decoder's are {wanted}")
-        text, empty = self._texts(prompts, len(x))
-        guidance = self.guidance_of("decoder", sampling.guidance)
-        times = sampling.times(decoder.config.schedule)[::-1]
-        return decoder.invert(x, Shown(jnp.asarray(embeddings), text, empty), guidance, times)
+        sampling = fill(INVERTING, sampling, options)
+        return small.invert(self, as_images(images), embeddings, prompts, sampling)
 
     def small(self, images: Pictures) -> Float[Array, "b h w 3"]:
         """The middle square of each picture at the decoder's size, in [-1, 1]."""
-        return middle_square(as_images(images), self.part("decoder").config.image_size)
+        return as_squares(images, self.part("decoder").config.image_size)
 
     def upsample(
         self,
@@ -256,14 +264,8 @@ class UnClip:
         sampling, options: how, see `Sampling`; by default 7 steps of "ancestral". Raises
             `ValueError` for a guidance: there is no text.
         """
-        sampling, upsampler = fill(UPSAMPLING, sampling, options), self.part(part)
-        if sampling.guidance is not None:
-            raise ValueError(f"guidance={sampling.guidance}: an upsampler is not guided")
-        x = as_images(images)
-        times, shape = sampling.times(upsampler.config.schedule), upsampler.shape(len(x))
-        drawn = given_or_drawn(part, noise, key, len(times) - 1, shape)
-        walk = make_walk(times, drawn, 1.0, sampling)
-        return upsampler.draw(x, walk, sampler=sampling.sampler)
+        sampling = fill(UPSAMPLING, sampling, options)
+        return small.upsample(self, as_images(images), key, sampling, part, noise)
 
     def upsample_all(
         self,
@@ -278,12 +280,8 @@ class UnClip:
 
         noise: by part.
         """
-        sampling, noise = fill(UPSAMPLING, sampling, options), known_noises(noise)
-        x = as_images(images)
-        for name in UPSAMPLERS:
-            if name in self.loaded:
-                x = self.upsample(x, key=key, sampling=sampling, part=name, noise=noise.get(name))
-        return x
+        sampling = fill(UPSAMPLING, sampling, options)
+        return small.upsample_all(self, as_images(images), key, sampling, noise)
 
     def variations(
         self,
@@ -299,14 +297,14 @@ class UnClip:
         """`count` pictures for each image, with its CLIP embedding: `manipulations.variations`."""
         drawing = manipulations.drawing_of_variations(inverted, drawing, options)
         return manipulations.variations(
-            self, as_images(images), count, key, inverted, drawing, known_noises(noise)
+            self, images, count, key, inverted, drawing, known_noises(noise)
         )
 
     def interpolate(
         self,
         first: Picture,
         second: Picture,
-        thetas: int | Sequence[Any] | Float[Array | np.ndarray, " n"] = 8,
+        thetas: Thetas = 8,
         *,
         key: AnyKey = 0,
         latents: Latents = "slerp",
@@ -354,19 +352,19 @@ class UnClip:
 
     def ablate_prior(
         self,
-        prompts: Sequence[str],
+        prompts: Texts,
         *,
         key: AnyKey,
         drawing: Drawing | None = None,
         **options: Unpack[DrawingOptions],
     ) -> dict[str, Float[Array, "b size size 3"]]:
         """What the prior is good for (section 5.1): `manipulations.ablate_prior`."""
-        return manipulations.ablate_prior(self, prompts, key, fill(Drawing(), drawing, options))
+        drawing = fill(Drawing(), drawing, options)
+        return manipulations.ablate_prior(self, as_texts(prompts), key, drawing)
 
-    def _texts(
-        self, prompts: Sequence[str] | None, count: int
-    ) -> tuple[TextFeatures, TextFeatures]:
-        prompts = [""] * count if prompts is None else prompts
+    def texts_beside(self, prompts: Texts | None, count: int) -> tuple[TextFeatures, TextFeatures]:
+        """The features of the prompts beside `count` embeddings ("" where None), and of ""."""
+        prompts = [""] * count if prompts is None else as_texts(prompts)
         if len(prompts) != count:
             raise ValueError(f"{count} embeddings need as many prompts or none, got {len(prompts)}")
         return self.encode_with_empty(prompts)
@@ -386,7 +384,7 @@ class UnClip:
         else:
             raise ValueError("nothing to decode: give embeddings, prompts or both")
         seen = jnp.full(count, embeddings is not None)
-        text, empty = self._texts(prompts, count)
+        text, empty = self.texts_beside(prompts, count)
         if dropped == "image":
             empty = text
         return Shown(z, text, empty, seen, seen if dropped == "text" else jnp.zeros(count, bool))

@@ -4,6 +4,7 @@ An unCLIP may have either without the other, so they are two objects, where `cli
 one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -11,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from clipdiff_jax.clip.model import Clip, preprocess
+from clipdiff_jax.clip.model import Clip, as_seen, preprocess
 from clipdiff_jax.core.types import DType, Params
-from clipdiff_jax.data.images import Pictures, as_images
+from clipdiff_jax.data.images import Batch, Pictures, read_pictures
 from clipdiff_jax.models.clip import CLIPConfig, end_of_text, normalise
 from clipdiff_jax.models.unclip import (
     ImageEncoder,
@@ -34,9 +35,19 @@ class TextTower:
     params: Params = field(repr=False)
     dtype: DType = field(default=jnp.float32, metadata={"static": True})
 
-    def encode(self, ids: Int[Array | np.ndarray, "b t"]) -> TextFeatures:
-        """Token ids -> the features of the texts, float32."""
-        return _encode(self, jnp.asarray(ids))
+    def encode(
+        self,
+        ids: Int[Array | np.ndarray, "b t"],
+        counts: Int[Array | np.ndarray, " b"] | None = None,
+    ) -> TextFeatures:
+        """Token ids -> the features of the texts, float32.
+
+        counts: how many tokens of each are not padding; None for those to the first end mark.
+        """
+        ids = jnp.asarray(ids)
+        if counts is None:
+            counts = end_of_text(ids, self.config.tower.eos_token_id) + 1
+        return _encode(self, ids, jnp.asarray(counts))
 
 
 @jax.tree_util.register_dataclass
@@ -49,11 +60,15 @@ class ImageTower:
     dtype: DType = field(default=jnp.float32, metadata={"static": True})
 
     def embed(self, images: Pictures) -> Float[Array, "b d"]:
-        """Pictures of any size -> embeddings as projected, not normalised.
+        """Pictures of any sizes -> embeddings as projected, not normalised.
 
         Raises as `data.images.as_images` does.
         """
-        return _embed(self, as_images(images))
+        return self.embed_batches(read_pictures(images))
+
+    def embed_batches(self, batches: Sequence[Batch]) -> Float[Array, "b d"]:
+        """The same of pictures that are checked."""
+        return _embed(self, as_seen(batches, self.config.tower.image_size))
 
 
 def towers(clip: Clip, dtype: DType | None = None) -> tuple[TextTower, ImageTower]:
@@ -67,11 +82,10 @@ def towers(clip: Clip, dtype: DType | None = None) -> tuple[TextTower, ImageTowe
 
 
 @jax.jit
-def _encode(tower: TextTower, ids: Int[Array, "b t"]) -> TextFeatures:
+def _encode(tower: TextTower, ids: Int[Array, "b t"], counts: Int[Array, " b"]) -> TextFeatures:
     network = text_tower(tower.config, tower.dtype)
     embedding, hidden = network.apply({"params": tower.params["text"]}, ids)
-    end = end_of_text(ids, tower.config.tower.eos_token_id)
-    mask = jnp.arange(ids.shape[1]) <= end[:, None]
+    mask = jnp.arange(ids.shape[1]) < counts[:, None]
     return TextFeatures(embedding.astype(jnp.float32), hidden.astype(jnp.float32), mask, ids)
 
 

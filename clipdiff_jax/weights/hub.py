@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.weights.errors import WeightsError
 
+DEMO = "demo"  # names the built-in models
 _REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 # Weights are looked for in this order, and the first kind that a repository has is downloaded.
 _WEIGHTS = (
@@ -66,9 +67,14 @@ def _local(source: str | Path) -> Path | None:
     if path.exists():
         return path
     if not _REPOSITORY.fullmatch(str(source)) or path.is_absolute():
-        siblings = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
-        raise WeightsError(f"no file or folder '{source}'.{nearest(path.name, siblings)}")
+        raise WeightsError(f"no file or folder '{source}'.{_near(path)}")
     return None
+
+
+def _near(path: Path) -> str:
+    """The name most like it of what is beside it, and of the built-in models."""
+    beside = [one.name for one in path.parent.glob("*")] if path.parent.is_dir() else []
+    return nearest(path.name, [*beside, DEMO])
 
 
 def _download(name: str, patterns: list[str], revision: str | None) -> Path:
@@ -89,7 +95,7 @@ def _download(name: str, patterns: list[str], revision: str | None) -> Path:
     except RepositoryNotFoundError as error:
         raise WeightsError(
             f"no folder '{name}' here and no such repository on the Hugging Face Hub (if it is "
-            "private, set HF_TOKEN)"
+            f"private, set HF_TOKEN).{_near(Path(name))}"
         ) from error
     except HfHubHTTPError as error:
         raise WeightsError(f"downloading '{name}'{at} failed: {error}") from error
@@ -97,5 +103,5 @@ def _download(name: str, patterns: list[str], revision: str | None) -> Path:
         raise WeightsError(
             f"no folder '{name}' here; as a repository{at} it is not in the local cache, and the "
             "Hugging Face Hub cannot be reached (offline, or HF_HUB_OFFLINE is set). Download it "
-            f"elsewhere with `hf download {name}` and give the folder's path."
+            f"elsewhere with `hf download {name}` and give the folder's path.{_near(Path(name))}"
         ) from error

@@ -6,11 +6,11 @@ from typing import Any
 
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import CONFIG_NAME, demo_folder, model_folder, read_config
+from clipdiff_jax.weights.hub import DEMO as DEMO
 from clipdiff_jax.weights.hub import OTHER_FILES, locate
 from clipdiff_jax.weights.layout import Layout, Reading, Weights
 from clipdiff_jax.weights.read import open_tensors
 
-DEMO = "demo"
 _SHOWN = 6  # names in a message
 
 

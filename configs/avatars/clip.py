@@ -1,7 +1,7 @@
 """The demo's CLIP: a small convolutional tower and a small text tower, trained on avatars.
 
 clipdiff train --config avatars/clip --workdir runs/avatars-clip
-python -m clipdiff_jax.metrics.zero_shot --model runs/avatars-clip/model
+clipdiff evaluate zero-shot --model runs/avatars-clip/model --out runs/zero-shot
 
 The batches are groups of eight renders of one face that differ in mouth, eyes, glasses and beard
 only, and the loss of predicted words is on. Without both, texts learn to leave mouths out before

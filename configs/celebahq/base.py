@@ -1,6 +1,6 @@
 """The paper's base model: DDPM on CelebA-HQ at 256 px, 70 % of the pictures for training.
 
-    tfds build celeb_a_hq/256        # once; the pictures have to be obtained by hand, see its page
+    clipdiff data prepare celeb_a_hq/256   # once; the pictures have to be obtained by hand first
     clipdiff train --config celebahq/base --workdir runs/celebahq-base
 
 The network is that of `google/ddpm-celebahq-256` (113.7M parameters) and the recipe DDPM's

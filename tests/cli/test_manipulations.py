@@ -46,9 +46,10 @@ def pixels(path):
     return np.asarray(Image.open(path)).astype(int)
 
 
-def remade(out: Path, name: str, again: Path) -> int:
+def remade(folder: Path, out: Path, name: str, again: Path) -> int:
     """By how much a picture differs when it is made again alone, in 255ths."""
-    assert run("remake", out / name, "--out", again, "--overwrite") == 0
+    named = ("--model", folder / "ours", "--sources", folder / "faces")
+    assert run("remake", out / name, *named, "--out", again, "--overwrite") == 0
     return int(np.abs(pixels(again / name) - pixels(out / name)).max())
 
 
@@ -74,7 +75,7 @@ def test_batches_of_prompts_compile_once_and_texts_and_seeds_nothing_new(folder,
     assert settings == {"sampler": "ddim", "eta": 0.5, "prior": "prior", "candidates": 2}
     assert "temperature" not in records[0]
     again = tmp_path / "again"
-    assert run("remake", out, "--batch-size", 2, "--out", again) == 0
+    assert run("remake", out, "--model", folder / "ours", "--batch-size", 2, "--out", again) == 0
     assert [program._cache_size() for program in programs] == [size + 1 for size in sizes]
     for name in (record["file"] for record in records):
         assert np.abs(pixels(again / name) - pixels(out / name)).max() <= 1
@@ -91,7 +92,7 @@ def test_every_prior_and_the_ablation_of_it_can_be_made_again(folder, tmp_path):
     assert [record["file"] for record in records] == files
     assert (records[0]["prior"], records[0]["temperature"]) == ("ar_prior", 0.5)
     assert "prior" not in records[1]
-    assert max(remade(out, file, tmp_path / "again") for file in files) <= 1
+    assert max(remade(folder, out, file, tmp_path / "again") for file in files) <= 1
     assert min(difference(out, files[i], files[i - 1]) for i in range(3)) > 1
     assert Image.open(out / "grid.png").height > 3 * 96
     assert run("generate", *words, "--prior", "direct_prior", "--out", tmp_path / "direct") == 0
@@ -104,7 +105,7 @@ def test_variations_from_a_pictures_own_latent(folder, tmp_path):
     assert run(*words, "--inverted", "--eta", 1, "--count", 3, "--out", out) == 0
     record = read_records(out)[1]
     assert (record["inverted"], record["eta"], record["guidance"]) == (True, 1.0, 1.0)
-    assert remade(out, "face0-2.png", tmp_path / "again") <= 1
+    assert remade(folder, out, "face0-2.png", tmp_path / "again") <= 1
     assert difference(out, "face0-1.png", "face0-2.png") > 1
 
 
@@ -115,11 +116,10 @@ def test_interpolation_along_a_list(folder, tmp_path):
     assert run(*words, *moving, "--out", out) == 0
     records = read_records(out)
     assert [record["theta"] for record in records] == [0.0, 0.5, 1.0] * 2
-    assert records[4]["source"] == str(folder / "faces" / "face1.png")
-    assert records[4]["second_source"] == str(folder / "faces" / "face2.png")
+    assert (records[4]["source"], records[4]["second_source"]) == ("face1.png", "face2.png")
     assert json.loads(Image.open(out / "face1-face2-01.png").info["clipdiff_jax"]) == records[4]
     assert pixels(out / "face1-face2-01.png").shape == (32, 32, 3)
-    assert remade(out, "face1-face2-01.png", tmp_path / "again") <= 1
+    assert remade(folder, out, "face1-face2-01.png", tmp_path / "again") <= 1
     # Where two paths meet they have one picture; forth and back is 5 pictures and 3 of them again.
     assert difference(out, "face0-face1-02.png", "face1-face2-00.png") <= 1
     assert difference(out, "face0-face1-00.png", "face0-face1-02.png") > 1
@@ -129,7 +129,7 @@ def test_interpolation_along_a_list(folder, tmp_path):
     fixed = ("--latents", "fixed", "--seed", 4, "--batch-size", 3)
     assert run(*words, *fixed, "--out", tmp_path / "fixed") == 0
     assert (decoder._draw._cache_size(), decoder._invert._cache_size()) == sizes
-    assert remade(tmp_path / "fixed", "face0-face1-01.png", tmp_path / "again") <= 1
+    assert remade(folder, tmp_path / "fixed", "face0-face1-01.png", tmp_path / "again") <= 1
 
 
 def test_text_diffs(folder, tmp_path):
@@ -141,7 +141,7 @@ def test_text_diffs(folder, tmp_path):
     files = [f"face{i}-{theta}.png" for i in range(3) for theta in ("0", "0.25", "0.5")]
     assert [record["file"] for record in records] == files
     assert (records[5]["source_text"], records[5]["target_text"]) == ("", "a smile")
-    assert remade(out, "face1-0.25.png", tmp_path / "again") <= 1
+    assert remade(folder, out, "face1-0.25.png", tmp_path / "again") <= 1
     assert difference(out, "face1-0.png", "face1-0.5.png") > 1
     for i in range(3):
         with Image.open(out / f"face{i}.gif") as movie:
@@ -156,7 +156,7 @@ def test_reconstructions(folder, tmp_path):
     out, words = tmp_path / "out", ("reconstruct", folder / "faces", "--model", folder / "ours")
     assert run(*words, *STEPS, "--dims", 1, 4, 8, "--out", out) == 0
     assert [record["dims"] for record in read_records(out)] == [1, 4, 8] * 3
-    assert remade(out, "face2-4.png", tmp_path / "again") <= 1
+    assert remade(folder, out, "face2-4.png", tmp_path / "again") <= 1
     assert difference(out, "face2-1.png", "face2-8.png") > 1
     with Image.open(out / "grid.png") as grid:
         assert grid.width > 4 * 96  # the original and three of them, beside the labels

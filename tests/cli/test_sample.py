@@ -16,6 +16,7 @@ from clipdiff_jax.pictures.records import read_records
 from clipdiff_jax.pixel.load import save_diffusion
 from clipdiff_jax.weights.params import fingerprint
 
+EDITS = ("smile", "grin", "shift")
 OBJECTIVE = EditObjective(
     source_text="a face", target_text="a smiling face", t0=300, invert_steps=4, train_steps=3
 )
@@ -54,6 +55,12 @@ def edit(folder, out, *words) -> int:
     return run("edit", folder / "faces", *model, "--batch-size", 2, "--out", out, *words)
 
 
+def remake(folder, record, out, *words) -> int:
+    """Naming the models and pictures that records may use."""
+    models = ("--model", folder / "base", *(w for n in EDITS for w in ("--edit", folder / n)))
+    return run("remake", record, *models, "--sources", folder / "faces", "--out", out, *words)
+
+
 def pixels(path):
     return np.asarray(Image.open(path)).astype(int)
 
@@ -68,7 +75,8 @@ def test_edit_writes_pictures_grid_and_manifest(folder, tmp_path):
     inside = json.loads(Image.open(out / "face1.png").info["clipdiff_jax"])
     assert inside == records[1]
     assert inside["t0"] == 300
-    assert inside["source"] == str(folder / "faces" / "face1.png")
+    assert (inside["source"], inside["model"], inside["edits"]) == ("face1.png", "base", ["smile"])
+    assert str(tmp_path) not in json.dumps(inside)
     assert pixels(out / "face0.png").shape == (16, 16, 3)
 
 
@@ -105,9 +113,9 @@ def test_each_picture_can_be_made_again_alone(folder, tmp_path):
     both = ("--edit", folder / "smile", "--edit", folder / "grin", "--ratios", 1, 2)
     assert edit(folder, out, *both, *settings) == 0
     assert len(read_records(out)) == 6
-    assert run("remake", out, "--out", tmp_path / "all", "--batch-size", 4) == 0
+    assert remake(folder, out, tmp_path / "all", "--batch-size", 4) == 0
     alone = out / "face2-0.5.png"
-    assert run("remake", alone, "--out", tmp_path / "one") == 0
+    assert remake(folder, alone, tmp_path / "one") == 0
     for record in read_records(out):
         again = pixels(tmp_path / "all" / record["file"])
         assert np.abs(again - pixels(out / record["file"])).max() <= 1
@@ -124,7 +132,7 @@ def test_coupled_inversion_keeps_the_picture_where_nothing_is_edited(folder, tmp
         original = Image.open(folder / "faces" / f"face{index}.png").resize((16, 16), 1)
         assert np.abs(kept - np.asarray(original)).max() <= 2
     assert read_records(out)[0]["method"] == "edict"
-    assert run("remake", out / "face1.png", "--out", tmp_path / "again") == 0
+    assert remake(folder, out / "face1.png", tmp_path / "again") == 0
     assert np.abs(pixels(tmp_path / "again" / "face1.png") - pixels(out / "face1.png")).max() <= 1
 
 
@@ -134,7 +142,7 @@ def test_an_edit_in_h_space_is_applied_mixed_and_made_again(folder, tmp_path):
     assert np.abs(pixels(out / "face0-1.png") - pixels(out / "face0-0.png")).max() > 2
     both = tmp_path / "both"
     assert edit(folder, both, "--edit", folder / "shift", "--edit", folder / "smile") == 0
-    assert run("remake", both / "face1.png", "--out", tmp_path / "again") == 0
+    assert remake(folder, both / "face1.png", tmp_path / "again") == 0
     again = pixels(tmp_path / "again" / "face1.png")
     assert np.abs(again - pixels(both / "face1.png")).max() <= 1
 
@@ -145,7 +153,8 @@ def test_remaking_from_something_changed_is_refused(folder, tmp_path, capsys):
     common = ("--model", folder / "base", "--edit", folder / "smile", "--steps", 4)
     assert run("edit", source, *common, "--out", tmp_path / "out") == 0
     Image.fromarray(to_uint8(pictures(1, 32, seed=9))[0]).save(source)
-    assert run("remake", tmp_path / "out", "--out", tmp_path / "again") == 2
+    named = ("--model", folder / "base", "--edit", folder / "smile", "--sources", source)
+    assert run("remake", tmp_path / "out", *named, "--out", tmp_path / "again") == 2
     error = capsys.readouterr().err
     assert "face.png' has changed since" in error
     assert not (tmp_path / "again").exists()
@@ -155,7 +164,7 @@ def test_generate_is_deterministic_and_can_be_made_again(folder, tmp_path):
     common = ("--model", folder / "base", "--count", 3, "--steps", 3, "--eta", 1, "--seed", 5)
     assert run("generate", *common, "--batch-size", 2, "--out", tmp_path / "a") == 0
     assert run("generate", *common, "--batch-size", 3, "--out", tmp_path / "b") == 0
-    assert run("remake", tmp_path / "a" / "5-00002.png", "--out", tmp_path / "c") == 0
+    assert remake(folder, tmp_path / "a" / "5-00002.png", tmp_path / "c") == 0
     third = [pixels(tmp_path / name / "5-00002.png") for name in "abc"]
     assert max(np.abs(third[0] - other).max() for other in third) <= 1
     assert np.abs(third[0] - pixels(tmp_path / "a" / "5-00001.png")).max() > 1

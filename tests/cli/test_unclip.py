@@ -48,7 +48,7 @@ def test_prompts_become_pictures_that_can_be_made_again(folder, tmp_path):
     assert json.loads(Image.open(last).info["clipdiff_jax"]) == records[2]
     assert pixels(last).shape == (32, 32, 3)
     assert (tmp_path / "out" / "grid.png").exists()
-    assert run("remake", last, "--out", tmp_path / "again") == 0
+    assert run("remake", last, "--model", folder / "karlo", "--out", tmp_path / "again") == 0
     assert np.abs(pixels(tmp_path / "again" / last.name) - pixels(last)).max() <= 1
     assert np.abs(pixels(tmp_path / "out" / "5-00001.png") - pixels(last)).max() > 1
 
@@ -60,7 +60,7 @@ def test_steps_by_section_and_dynamic_thresholding_are_recorded(folder, tmp_path
     record = read_records(tmp_path)[0]
     assert (record["steps"], record["upsample_steps"]) == ([2, 1], [2, 2])
     assert record["threshold"] == 99
-    assert run("remake", tmp_path, "--out", tmp_path / "again") == 0
+    assert run("remake", tmp_path, "--model", folder / "karlo", "--out", tmp_path / "again") == 0
     assert np.abs(pixels(tmp_path / "again" / record["file"]) - pixels(tmp_path / record["file"])
                   ).max() <= 1  # fmt: skip
 
@@ -77,8 +77,9 @@ def test_variations_of_pictures(folder, tmp_path):
     files = ["face0-1.png", "face1-1.png", "face0-2.png", "face1-2.png"]
     assert [record["file"] for record in read_records(tmp_path / "out")] == files
     made = [pixels(tmp_path / "out" / file) for file in files]
+    named = ("--model", folder / "variations", "--sources", folder / "faces")
     assert np.abs(made[0] - made[2]).max() > 1
-    assert run("remake", tmp_path / "out" / files[3], "--out", tmp_path / "again") == 0
+    assert run("remake", tmp_path / "out" / files[3], *named, "--out", tmp_path / "again") == 0
     assert np.abs(pixels(tmp_path / "again" / files[3]) - made[3]).max() <= 1
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clipdiff_jax.core.batching import batch_count, filled, filled_batches
+from clipdiff_jax.core.batching import batch_count, filled, filled_batches, for_devices
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 8])
@@ -41,6 +41,15 @@ def test_keys_are_rows():
 
 def test_no_items_give_no_batches():
     assert list(filled_batches([], 4)) == []
+
+
+def test_batches_for_any_number_of_devices(caplog):
+    assert [for_devices(size, 8) for size in (1, 8, 9, 64)] == [8, 8, 16, 64]
+    assert for_devices(16, 8, parts=4) == 32
+    assert for_devices(6, 3, parts=2) == 6
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == "a batch of 1 is rounded up to 8, for 8 devices to have equal shares"
+    assert len(said) == 3
 
 
 def test_errors():

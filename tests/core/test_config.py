@@ -105,3 +105,35 @@ def test_a_field_that_came_later_is_written_where_it_says_something():
     changed = Outer(inner=Inner(3))
     assert to_dict(changed)["inner"] == {"type": "Inner", "a": 3}
     assert to_dict(apply_overrides(Outer(), ["inner.a=4"])) == to_dict(Outer(inner=Inner(4)))
+
+
+@dataclass(frozen=True)
+class Files:
+    path: str
+    on_error: str = "raise"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    count: int = 3
+
+
+@dataclass(frozen=True)
+class WithData:
+    data: Files | Drawn
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_another_type_needs_no_json(first):
+    """In whatever order, and whether the keys are of the type before or of the new one."""
+    overrides = ["data.type=Files", "data.path=photos"]
+    found = apply_overrides(WithData(Drawn()), overrides if first else overrides[::-1])
+    assert found == WithData(Files("photos"))
+    kept = apply_overrides(WithData(Files("a", "skip")), ["data.type=Files", "data.path=b"])
+    assert kept == WithData(Files("b", "skip"))
+    with pytest.raises(ConfigError, match="lacks the required key 'path'"):
+        apply_overrides(WithData(Drawn()), ["data.type=Files"])
+    with pytest.raises(ConfigError, match="unknown key 'count'"):
+        apply_overrides(WithData(Drawn()), [*overrides, "data.count=2"])
+    with pytest.raises(ConfigError, match=r"has type 'Filez', not one of Files, Drawn.* 'Files'"):
+        apply_overrides(WithData(Drawn()), ["data.type=Filez"])

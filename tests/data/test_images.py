@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipdiff_jax.data.images import as_images, as_squares, middle_square
+from clipdiff_jax.data.images import (
+    as_images,
+    as_pair,
+    as_squares,
+    made_images,
+    middle_square,
+)
 from clipdiff_jax.data.transforms import square, to_float
 
 BYTES = np.random.default_rng(0).integers(0, 256, (2, 6, 8, 3), dtype=np.uint8)
@@ -75,6 +81,10 @@ def test_transparent_pixels_of_pil_pictures_are_white():
         ([FLOATS[0], FLOATS[0, :4]], ValueError, "different sizes \\(6x8, 4x8\\)"),
         (BYTES.astype(np.float32), ValueError, "from 0 to 25.*images / 127.5 - 1"),
         (FLOATS * 5, ValueError, "images are floats from -5 to 5"),
+        ((FLOATS + 1) / 2, ValueError, r"from 0 to 1, most likely in \[0, 1\].*images \* 2 - 1"),
+        (jnp.asarray((FLOATS + 1) / 2), ValueError, r"most likely in \[0, 1\]"),
+        (list((FLOATS + 1) / 2), ValueError, r"most likely in \[0, 1\]"),
+        ((FLOATS[0] + 1).astype(np.float16) / 2, ValueError, r"most likely in \[0, 1\]"),
         (np.full((2, 2, 3), np.nan), ValueError, "not finite"),
         (np.full((2, 2, 3), -np.inf), ValueError, "not finite"),
     ],
@@ -83,6 +93,30 @@ def test_transparent_pixels_of_pil_pictures_are_white():
 def test_what_is_no_picture_is_refused_and_says_why(given, error, says):
     with pytest.raises(error, match=says):
         as_images(given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.zeros((8, 8, 3)), np.ones((8, 8, 3)), np.full((8, 8, 3), 0.2), 0.5 + 0.5 * FLOATS.clip(0)],
+    ids=["grey", "white", "plain", "bright"],  # the last has nothing near mid-grey
+)
+def test_bright_pictures_are_pictures(given):
+    np.testing.assert_allclose(as_images(given)[0], given if given.ndim == 3 else given[0])
+
+
+def test_a_bright_picture_among_others_and_what_leaves_no_doubt():
+    bright = FLOATS[0].clip(0)
+    np.testing.assert_array_equal(as_images([bright, FLOATS[1]])[0], bright)
+    np.testing.assert_array_equal(made_images(bright)[0], bright)
+    assert as_pair(bright, FLOATS[1])[0].shape == (1, 6, 8, 3)
+    with pytest.raises(ValueError, match="give them as uint8"):
+        as_images(bright)
+    with pytest.raises(ValueError, match="give them as uint8"):
+        as_pair(bright, bright)
+    with pytest.raises(ValueError, match="give them as uint8"):
+        as_squares([bright, bright[:4]], 4)
+    levels = np.uint8(np.round((bright + 1) * 127.5))
+    np.testing.assert_allclose(as_images(levels)[0], bright, atol=1 / 127)
 
 
 def test_traced_pictures_keep_their_gradient():

@@ -1,7 +1,10 @@
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from helpers.paths import TESTS
 
 from clipdiff_jax.data.loader import batches
 
@@ -93,3 +96,12 @@ def test_without_a_transform_images_are_as_they_are():
 def test_wrong_calls_raise(options, message):
     with pytest.raises(ValueError, match=message):
         take(1, **options)
+
+
+@pytest.mark.slow
+def test_reading_processes_leave_ctrl_c_to_the_trainer():
+    words = [sys.executable, "-m", "helpers.interrupted_reader"]
+    done = subprocess.run(
+        words, cwd=TESTS, capture_output=True, text=True, start_new_session=True, timeout=300
+    )
+    assert done.stdout.startswith("12 batches after "), done.stderr[-1000:]

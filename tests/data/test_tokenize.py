@@ -1,12 +1,20 @@
 """Token ids: CLIP's conventions, training, and equality with transformers."""
 
+import dataclasses
 import json
 import warnings
 
 import numpy as np
 import pytest
 
-from clipdiff_jax.data.tokenize import TokenizerError, load_tokenizer, train_tokenizer
+from clipdiff_jax.data.tokenize import (
+    END,
+    TokenizerError,
+    Vocabulary,
+    as_texts,
+    load_tokenizer,
+    train_tokenizer,
+)
 
 CAPTIONS = ["a face with red hair", "a smiling face, wearing glasses", "smiling, red hair"] * 10
 ODD = ["A Face  with\tRED hair", "naïve Straße 12 🙂 it's", "<|endoftext|>", ""]
@@ -152,3 +160,41 @@ def test_tokenizers_of_the_same_ids_are_equal(tokenizer):
     assert hash(again) == hash(tokenizer)
     assert train_tokenizer(CAPTIONS, 600, 31) != tokenizer
     assert train_tokenizer(CAPTIONS, 520, 32) != tokenizer
+
+
+def test_a_mark_inside_of_a_text_is_a_token_of_it(tokenizer):
+    whole = "a face with red hair"
+    ids, counts = tokenizer.encode([whole, f"a {END} face with red hair", ""])
+    assert list(counts) == [7, 8, 2]
+    assert list(ids[1, [2, 7]]) == [tokenizer.end_id] * 2
+    np.testing.assert_array_equal(ids[1, 3:8], ids[0, 2:7])
+    np.testing.assert_array_equal(ids, tokenizer([whole, f"a {END} face with red hair", ""]))
+
+
+def test_unknown_words_are_named_where_the_words_are_known(tokenizer):
+    known = dataclasses.replace(
+        tokenizer, vocabulary=Vocabulary(frozenset({"a", "red", "face"}), "It knows faces")
+    )
+    assert known == tokenizer  # it makes the same ids
+    said = "unknown words: dog, naïve. It knows faces, by these words: a, face, red"
+    with pytest.warns(UserWarning, match=said):
+        known(["A red DOG", f"a naïve face {END} 12, a dog!"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        known(["a red Face.", "", "12!"])
+        tokenizer("an unknown dog")
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "message"),
+    [
+        ([], ValueError, "there are no texts"),
+        ([1], TypeError, "texts hold '1', a int, not a string"),
+        (["a", None], TypeError, "a NoneType, not a string"),
+        (5, TypeError, "texts are a int, expected strings"),
+    ],
+)
+def test_what_is_no_text(texts, error, message):
+    with pytest.raises(error, match=message):
+        as_texts(texts)
+    assert as_texts("a face") == as_texts(("a face",)) == ["a face"]

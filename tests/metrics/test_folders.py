@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipdiff_jax.data.image_files import UnreadableImage
 from clipdiff_jax.metrics.folders import list_pairs, list_pictures, read_pairs, read_squares
+from clipdiff_jax.pictures.grid import show
 
 
 def write(folder, *names, shape=(12, 16), level=None):
@@ -53,10 +55,44 @@ def test_a_missing_partner_is_named_in_either_direction(tmp_path):
         list_pairs(ours, tmp_path / "nowhere")
 
 
-def test_two_pictures_of_one_name_are_refused(tmp_path):
+def test_names_matter_where_pairs_are_asked_for(tmp_path):
     write(tmp_path, "a.png", "a.bmp")
+    assert [picture.path.name for picture in list_pictures(tmp_path)] == ["a.bmp", "a.png"]
     with pytest.raises(ValueError, match=r"a.bmp' and '.*a.png' have one name"):
-        list_pictures(tmp_path)
+        list_pairs(tmp_path, tmp_path)
+
+
+def test_of_several_runs_only_what_was_made_counts(tmp_path):
+    for run in ("seed0", "seed1"):
+        folder = write(tmp_path / run, "0.png", "grid.png", "sub/mine.png")
+        record = {"command": "generate", "file": "0.png", "prompt": run}
+        (folder / "manifest.jsonl").write_text(json.dumps(record) + "\n")
+    found = [(picture.name, picture.captions) for picture in list_pictures(tmp_path)]
+    assert found == [("seed0/0", ("seed0",)), ("seed1/0", ("seed1",))]
+
+
+def test_grids_of_ours_are_no_pictures(tmp_path):
+    write(tmp_path, "a.png", "grid.png")  # the second is somebody's, whatever its name
+    image = np.zeros((1, 4, 4, 3), np.float32)
+    show(image).save(tmp_path / "ours.png")
+    (tmp_path / "bytes.png").write_bytes(show(image).png())
+    assert [picture.name for picture in list_pictures(tmp_path)] == ["a", "grid"]
+
+
+def test_what_cannot_be_read_goes_with_its_partner(tmp_path, caplog):
+    ours = write(tmp_path / "ours", "a.png", "b.png", "c.png")
+    theirs = write(tmp_path / "theirs", "a.png", "b.png", "c.png")
+    (ours / "a.png").write_bytes(b"no picture")
+    (theirs / "b.png").write_bytes(b"")
+    pairs = list_pairs(ours, theirs, "skip")
+    assert [picture.name for picture, _ in pairs] == ["c"]
+    assert [picture.name for picture in list_pictures(ours, "skip")] == ["b", "c"]
+    assert "left out 1 of 3 images" in caplog.text
+    with pytest.raises(UnreadableImage, match=r"a\.png"):
+        [picture.read() for picture in list_pictures(ours)]
+    (theirs / "c.png").unlink()
+    with pytest.raises(ValueError, match="has no partner 'c'"):
+        list_pairs(ours, theirs, "skip")
 
 
 def test_batches_have_one_shape_and_are_filled_up(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.metrics.grain import local_deviation
 
 
@@ -19,9 +20,9 @@ def test_flat_areas_have_none_and_edges_do_not_count():
 
 def test_deviation_of_stripes():
     """Every window of stripes one pixel wide has a third or two thirds of its pixels at 1."""
-    stripes = np.zeros((2, 8, 9, 1), np.float32)
+    stripes = np.full((2, 8, 9, 3), -1, np.float32)
     stripes[:, :, ::2] = 1.0
-    np.testing.assert_allclose(local_deviation(stripes), np.sqrt(2) / 3, rtol=1e-6)
+    np.testing.assert_allclose(local_deviation(stripes), 2 * np.sqrt(2) / 3, rtol=1e-6)
 
 
 def test_noise_on_flat_areas_shows_at_its_size():
@@ -32,9 +33,14 @@ def test_noise_on_flat_areas_shows_at_its_size():
 
 
 def test_what_it_refuses():
-    with pytest.raises(ValueError, match=r"windows of 3x3 pixels, got .*\(1, 2, 16, 3\)"):
+    with pytest.raises(ValueError, match=r"windows of 3x3 pixels, got .*\(2, 16, 3\)"):
         local_deviation(np.zeros((1, 2, 16, 3), np.float32))
-    with pytest.raises(ValueError, match="windows of 3x3 pixels"):
+    with pytest.raises(ValueError, match="there are none"):
         local_deviation(np.zeros((0, 16, 16, 3), np.float32))
-    with pytest.raises(TypeError, match="images are uint8"):
-        local_deviation.__wrapped__(np.zeros((1, 16, 16, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"most likely in \[0, 1\]"):
+        local_deviation(np.linspace(0, 1, 768).reshape(1, 16, 16, 3).astype(np.float32))
+
+
+def test_bytes_are_the_same_pictures():
+    levels = np.random.default_rng(0).integers(0, 256, (2, 9, 8, 3)).astype(np.uint8)
+    assert local_deviation(levels) == local_deviation(to_float(levels))

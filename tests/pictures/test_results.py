@@ -77,9 +77,9 @@ def test_only_what_was_made_here_is_overwritten(tmp_path):
 @pytest.mark.parametrize("existing", ["refuse", "overwrite", "skip"])
 def test_a_source_is_never_written_over(tmp_path, existing):
     written(tmp_path, A)
-    from_itself = record("a.png", source=str(tmp_path / "a.png"))
+    from_itself = record("a.png", source="a.png")
     with pytest.raises(FileExistsError, match="nothing was written"):
-        Results(tmp_path, existing).remaining([from_itself])
+        Results(tmp_path, existing).remaining([from_itself], [tmp_path / "a.png"])
     assert read_records(tmp_path / "a.png") == [A]
 
 

@@ -32,23 +32,35 @@ def assert_equal(a, b):
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
     whole = fit(toy_stage(), CONFIG)
     # The schedule needs the final number of steps, so the first part is stopped, not shortened.
-    assert_equal(stopped_and_resumed(tmp_path, stop_after=7), whole)
+    for told in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        assert_equal(stopped_and_resumed(tmp_path / told.name, 7, told), whole)
 
 
-def stopped_and_resumed(folder: Path, stop_after: int):
-    """Sends SIGTERM while batch `stop_after` is drawn, then runs again."""
+def test_without_a_folder_ctrl_c_stops_at_once():
+    stage = toy_stage()
+
+    def transform(example, rng):
+        os.kill(os.getpid(), signal.SIGINT)
+        return stage.transform(example, rng)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(replace(stage, transform=transform), CONFIG)
+
+
+def stopped_and_resumed(folder: Path, stop_after: int, told: signal.Signals):
+    """Sends a signal while batch `stop_after` is drawn, then runs again."""
     stage = toy_stage()
     seen = []
 
     def transform(example, rng):
         seen.append(1)
         if len(seen) == stop_after * CONFIG.batch_size:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), told)
         return stage.transform(example, rng)
 
     with pytest.raises(SystemExit) as stop:
         fit(replace(stage, transform=transform), CONFIG, folder)
-    assert stop.value.code == 143
+    assert stop.value.code == 128 + told
     return fit(stage, CONFIG, folder)
 
 

@@ -3,16 +3,19 @@
 import argparse
 import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from clipdiff_jax.cli.evaluate.results import (
     SHOWN,
+    add_reading_options,
     add_result_options,
     check_options,
     equal_squares,
+    reading,
     table,
     write_results,
 )
@@ -66,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write the pictures' FID statistics, for use as a --reference",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--no-cache", action="store_true",
+        help="compute all features anew, and keep none (default: by the pictures' content)",
+    )  # fmt: skip
+    add_reading_options(parser)
     add_result_options(parser, batch_size=32)
 
 
@@ -73,21 +81,14 @@ def run(args: argparse.Namespace) -> None:
     """`clipdiff evaluate images`."""
     check_options(args)
     wanted = _checked_metrics(args)
-    pictures = list_pictures(args.folder)
+    pictures = list_pictures(args.folder, reading(args))
     of_statistics = args.reference.suffix == ".npz"
-    reference = None if of_statistics else list_pictures(args.reference)
-    found: dict[str, Measured] = {}
-    networks: dict[str, str] = {}
-    for network, metrics in _networks(args, wanted):
-        networks |= dict.fromkeys(metrics, network.name)
-        ours = _features(pictures, network, args.batch_size)
-        if reference is None:
-            theirs: Features | Statistics = load_statistics(args.reference)
-        else:
-            theirs = _features(reference, network, args.batch_size)
-        found |= measure_sets(metrics, ours, theirs, rounds=args.rounds, seed=args.seed)
-        if args.save_statistics and OF_SETS[metrics[0]].network == "inception":
-            save_statistics(args.save_statistics, statistics(ours))
+    reference = None if of_statistics else list_pictures(args.reference, reading(args))
+    with ExitStack() as stack:
+        cache = cache_dir() / "features"
+        if args.no_cache:
+            cache = Path(stack.enter_context(TemporaryDirectory()))
+        found, networks = _measured(args, wanted, pictures, reference, cache)
     results = {
         "folder": str(args.folder),
         "pictures": len(pictures),
@@ -101,14 +102,38 @@ def run(args: argparse.Namespace) -> None:
     write_results(args.out, results, table(header, [row]), _grid(pictures, reference))
 
 
+def _measured(
+    args: argparse.Namespace,
+    wanted: Sequence[str],
+    pictures: Sequence[Picture],
+    reference: Sequence[Picture] | None,
+    cache: Path,
+) -> tuple[dict[str, Measured], dict[str, str]]:
+    """The metrics by name, and the names of the networks that they are of."""
+    found: dict[str, Measured] = {}
+    networks: dict[str, str] = {}
+    for network, metrics in _networks(args, wanted):
+        networks |= dict.fromkeys(metrics, network.name)
+        ours = _features(pictures, network, args.batch_size, cache)
+        if reference is None:
+            theirs: Features | Statistics = load_statistics(args.reference)
+        else:
+            theirs = _features(reference, network, args.batch_size, cache)
+        found |= measure_sets(metrics, ours, theirs, rounds=args.rounds, seed=args.seed)
+        if args.save_statistics and OF_SETS[metrics[0]].network == "inception":
+            save_statistics(args.save_statistics, statistics(ours))
+    return found, networks
+
+
 class _Pictures:
-    """Pictures as a `DataSource`. A file that is written anew counts as another one."""
+    """Pictures as a `DataSource`, known by the content of their files, wherever those lie."""
 
     def __init__(self, pictures: Sequence[Picture]) -> None:
         self._pictures = pictures
-        stats = [(picture.path, picture.path.stat()) for picture in pictures]
-        listing = [(str(path.resolve()), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-        self.fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+        whole = hashlib.sha256()
+        for picture in pictures:
+            whole.update(hashlib.sha256(picture.path.read_bytes()).digest())
+        self.fingerprint = whole.hexdigest()[:32]
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -117,9 +142,11 @@ class _Pictures:
         return {"image": self._pictures[index].read()}
 
 
-def _features(pictures: Sequence[Picture], network: FeatureNetwork, batch_size: int) -> Features:
+def _features(
+    pictures: Sequence[Picture], network: FeatureNetwork, batch_size: int, cache: Path
+) -> Features:
     source = _Pictures(pictures)
-    folder = features_folder(cache_dir() / "features", source.fingerprint, network)
+    folder = features_folder(cache, source.fingerprint, network)
     return compute_features(source, network, folder, batch_size=batch_size)
 
 

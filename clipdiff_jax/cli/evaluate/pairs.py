@@ -11,15 +11,18 @@ from tqdm.auto import tqdm
 from clipdiff_jax.cli.evaluate.metrics import add_lpips_options, pixel_metrics
 from clipdiff_jax.cli.evaluate.results import (
     SHOWN,
+    add_reading_options,
     add_result_options,
     check_options,
     equal_squares,
+    mean_of,
+    reading,
     table,
     write_results,
 )
+from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.metrics.folders import Pair, list_pairs, read_pairs
 from clipdiff_jax.metrics.registry import of_faces
-from clipdiff_jax.metrics.uncertainty import bootstrap
 from clipdiff_jax.perceptual.identity import load_face
 from clipdiff_jax.pictures.grid import Grid, show
 from clipdiff_jax.pictures.pages import spread
@@ -38,26 +41,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--face", type=Path, metavar="FILE",
         help="ArcFace weights (model_ir_se50.pth): identity too, of aligned faces",
     )  # fmt: skip
+    add_reading_options(parser)
     add_result_options(parser, batch_size=16)
 
 
 def run(args: argparse.Namespace) -> None:
     """`clipdiff evaluate pairs`."""
     check_options(args)
-    pairs = list_pairs(args.folder, args.reference)
+    pairs = list_pairs(args.folder, args.reference, reading(args))
     metrics = pixel_metrics(args)
     if args.face is not None:
         metrics |= of_faces(load_face(args.face))
     found: dict[str, list[Any]] = {name: [] for name in metrics}
     with tqdm(total=len(pairs), unit="pair") as bar:
         for count, images, truths in read_pairs(pairs, args.batch_size, args.size):
+            # As bytes, whose range is in no doubt, however bright they are.
+            images, truths = to_uint8(images), to_uint8(truths)
             for name, metric in metrics.items():
                 found[name] += np.asarray(metric.scores(images, truths))[:count].tolist()
             bar.update(count)
-    means = {name: bootstrap(np.array(scores)) for name, scores in found.items()}
+    means = {name: mean_of(scores) for name, scores in found.items()}
     columns = {"name": [picture.name for picture, _ in pairs]} | found
     results = {
         "pictures": len(pairs),
+        "identical": sum(score == 0 for score in found["mae"]),
         "size": args.size,
         "lpips": args.lpips,
         "mean": {name: dataclasses.asdict(mean) for name, mean in means.items()},

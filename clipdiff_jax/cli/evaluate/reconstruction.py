@@ -13,6 +13,7 @@ from clipdiff_jax.cli.evaluate.results import (
     add_model_options,
     batches,
     check_options,
+    mean_of,
     table,
     write_results,
 )
@@ -22,7 +23,6 @@ from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.edit.api import reconstruct
 from clipdiff_jax.edit.editing import Editing, Method
 from clipdiff_jax.metrics.registry import PairMetric
-from clipdiff_jax.metrics.uncertainty import bootstrap
 from clipdiff_jax.pictures.grid import show
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         method, steps, t0 = one.inversion, one.steps, one.t0
         made = _reconstructed(images, base, one, args.batch_size)
         scores = _scores(metrics, made, images, args.batch_size)
-        means = {name: bootstrap(values) for name, values in scores.items()}
+        means = {name: mean_of(values) for name, values in scores.items()}
         cost = evaluations(one)
         results.append(
             {

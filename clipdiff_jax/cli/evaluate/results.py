@@ -1,17 +1,22 @@
 """What the measurements of `clipdiff evaluate` share: options, batches, and result files."""
 
 import argparse
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from clipdiff_jax.cli.arguments import check_at_least
+from clipdiff_jax.cli.arguments import check_at_least, check_between
 from clipdiff_jax.cli.options import option_name
 from clipdiff_jax.core.batching import batch_count, filled_batches
 from clipdiff_jax.core.files import json_bytes, write_whole
-from clipdiff_jax.data.transforms import square, to_float
+from clipdiff_jax.core.keys import HIGHEST_SEED
+from clipdiff_jax.data.transforms import square
+from clipdiff_jax.metrics.folders import OnError
+from clipdiff_jax.metrics.uncertainty import Measured, bootstrap
 from clipdiff_jax.pictures.grid import Grid
 
 SHOWN = 10  # pictures in a row of the grid
@@ -36,11 +41,26 @@ def add_result_options(parser: argparse.ArgumentParser, batch_size: int) -> None
     )
 
 
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """What to do about pictures of a folder that cannot be read."""
+    parser.add_argument(
+        "--on-error", choices=("stop", "skip"), default="stop",
+        help="what to do about pictures that cannot be read (default: stop; skip names them)",
+    )  # fmt: skip
+
+
+def reading(args: argparse.Namespace) -> OnError:
+    """The same for `metrics.folders`."""
+    return "skip" if args.on_error == "skip" else "raise"
+
+
 def check_options(args: argparse.Namespace) -> None:
     """Raises `ValueError` for numbers that cannot be."""
     for name in ("batch_size", "count", "each", "rounds", "size"):
         if getattr(args, name, None) is not None:
             check_at_least(option_name(name), getattr(args, name), 1)
+    if hasattr(args, "seed"):
+        check_between("--seed", args.seed, 0, HIGHEST_SEED)
 
 
 def batches(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -52,7 +72,24 @@ def batches(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
 def equal_squares(rows: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
     """Rows of uint8 pictures of any sizes as batches of squares of one side, for a grid."""
     side = min(LARGEST_SHOWN, *(min(image.shape[:2]) for row in rows for image in row))
-    return [np.stack([to_float(square(image, side)) for image in row]) for row in rows]
+    return [np.stack([square(image, side) for image in row]) for row in rows]
+
+
+def finite(scores: Any) -> Any:
+    """Scores as JSON has them: null for a number that is not known or not finite."""
+    if isinstance(scores, dict):
+        return {name: finite(value) for name, value in scores.items()}
+    if isinstance(scores, (list, tuple)):
+        return [finite(value) for value in scores]
+    return None if isinstance(scores, float) and not math.isfinite(scores) else scores
+
+
+def mean_of(scores: Sequence[float] | np.ndarray) -> Measured:
+    """The mean of those that are finite: pictures that are identical have an infinite PSNR. Where
+    none is, it is that."""
+    values = np.asarray(scores, np.float64)
+    known = values[np.isfinite(values)]
+    return bootstrap(known) if len(known) else Measured(float(values[0]), float("nan"))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -64,7 +101,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def write_results(out: Path, scores: object, table: str, grid: Grid) -> None:
     """Writes `scores.json`, `scores.md` and `grid.png` into the folder and prints the table."""
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "scores.json", json_bytes(scores))
+    write_whole(out / "scores.json", json_bytes(finite(scores)))
     write_whole(out / "scores.md", table.encode())
     write_whole(out / "grid.png", grid.png())
     print(table, end="")

@@ -12,13 +12,16 @@ from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.evaluate.results import (
     SHOWN,
+    add_reading_options,
     add_result_options,
     check_options,
+    reading,
     table,
     write_results,
 )
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.batching import filled_batches
+from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.metrics.clip_score import HESSEL_PREFIX
 from clipdiff_jax.metrics.direction import directional_similarity
 from clipdiff_jax.metrics.folders import Picture, list_pairs, list_pictures, read_squares
@@ -56,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--templates", choices=tuple(TEMPLATES), default="plain",
         help="wordings of those two texts, over which their embeddings are averaged",
     )  # fmt: skip
+    add_reading_options(parser)
     add_result_options(parser, batch_size=16)
 
 
@@ -65,9 +69,13 @@ def run(args: argparse.Namespace) -> None:
     edit = (args.originals, args.source_text, args.target_text)
     if any(edit) and not all(edit):
         raise ValueError("S_dir needs --originals, --source-text and --target-text together")
-    pictures = list_pictures(args.folder)
+    pairs = None
+    if args.originals:
+        pairs = list_pairs(args.folder, args.originals, reading(args))
+        pictures = [picture for picture, _ in pairs]
+    else:
+        pictures = list_pictures(args.folder, reading(args))
     texts = _texts(pictures, args)
-    pairs = list_pairs(args.folder, args.originals) if args.originals else None
     clip = load_clip(args.model)
     images = _image_embeddings(clip, pictures, args.batch_size)
     wanted = _text_embeddings(clip, [args.prefix + text for text in texts], args.batch_size)
@@ -123,7 +131,7 @@ def _image_embeddings(
     parts = []
     with tqdm(total=len(pictures), unit="img") as bar:
         for count, images in read_squares(pictures, batch_size, clip.config.vision.image_size):
-            parts.append(unit(clip.embed_images(images))[:count])
+            parts.append(unit(clip.embed_images(to_uint8(images)))[:count])
             bar.update(count)
     return jnp.concatenate(parts)
 
@@ -147,7 +155,9 @@ def _directions(
     size = clip.config.vision.image_size
     batches = (read_squares(side, args.batch_size, size) for side in zip(*pairs, strict=True))
     parts = [
-        np.asarray(directional_similarity(clip, direction, images, originals))[:count]
+        np.asarray(directional_similarity(clip, direction, to_uint8(images), to_uint8(originals)))[
+            :count
+        ]
         for (count, images), (_, originals) in zip(*batches, strict=True)
     ]
     return np.concatenate(parts)
@@ -157,4 +167,4 @@ def _grid(pictures: Sequence[Picture], scores: Float[np.ndarray, " n"], size: in
     """The pictures from the best to the worst CLIP score."""
     order = spread(sorted(range(len(pictures)), key=lambda i: -scores[i]), SHOWN)
     ((_, shown),) = read_squares([pictures[i] for i in order], len(order), size)
-    return show([shown], titles=[f"{scores[i]:.3f}" for i in order])
+    return show([to_uint8(shown)], titles=[f"{scores[i]:.3f}" for i in order])

@@ -5,10 +5,13 @@ drawn from [0.25, 0.6] once per caption, so that short and long captions both oc
 are bare tag lists. The vocabulary has fewer than a hundred words.
 """
 
+import dataclasses
+
 import numpy as np
 
 from clipdiff_jax.data.avatars.faces import Face, labels
-from clipdiff_jax.data.avatars.styles import MAIN_STYLE
+from clipdiff_jax.data.avatars.styles import ATTRIBUTES, MAIN_STYLE
+from clipdiff_jax.data.tokenize import Tokenizer, Vocabulary, words_of
 
 NOUNS = ("face", "person", "portrait", "character", "avatar")
 # As an adjective before the noun, and as a name of the picture before "of a ...".
@@ -40,13 +43,32 @@ EYES = {
 BEARDS = {"none": "no beard", "beard": "a beard", "moustache": "a moustache"}
 # How much less often than other values these are named.
 RARELY_NAMED = {("glasses", "none"): 0.2, ("beard", "none"): 0.2, ("eyes", "open"): 0.3}
+_GLUE = frozenset(
+    ("a", "an", "and", "background", "bearded", "clothes", "hair", "is", "no", "of", "on", "skin",
+     "wearing", "who", "with")
+)  # fmt: skip
 TAG_LISTS = 0.2
+
+
+def words() -> frozenset[str]:
+    """Every word that captions are made of."""
+    values = [value for values in ATTRIBUTES.values() for value in values if value != "overall"]
+    phrases = [*NOUNS, *HAIR_STYLES.values(), *CLOTHES.values(), *EYES.values(), *BEARDS.values()]
+    phrases += [word for forms in (*STYLE_WORDS.values(), *MOUTHS.values()) for word in forms]
+    phrases += values
+    return _GLUE | {word for phrase in phrases for word in words_of(phrase)}
 
 
 def captions(face: Face, rng: np.random.Generator, count: int = 1) -> list[str]:
     """Returns `count` captions of `face`, drawn with `rng`; each names some of what is shown."""
     shown = labels(face)
     return [_caption(shown, rng) for _ in range(count)]
+
+
+def knowing_avatars(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer of the demo, which warns of words that its models have never seen."""
+    known = Vocabulary(words(), "The demo knows cartoon faces alone")
+    return dataclasses.replace(tokenizer, vocabulary=known)
 
 
 def describe(named: dict[str, str], rng: np.random.Generator) -> str:

@@ -53,7 +53,7 @@ def estimate_gamma(
 
         def of_time(inputs: Any) -> Array:
             t, noise_key = inputs
-            x_t = q_sample(schedule, x0, t, jax.random.normal(noise_key, x0.shape))
+            x_t = q_sample(schedule, x0, t, jax.random.normal(noise_key, x0.shape, jnp.float32))
             return jnp.mean(denoise(x_t, t, cond).eps ** 2)
 
         keys = jax.random.split(batch_key, len(times))

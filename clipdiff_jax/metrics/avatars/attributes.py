@@ -5,10 +5,9 @@ made with CLIP is measured by something else. A small convolutional network with
 attribute. The built-in one came from this command, which took 48 minutes with about a quarter of
 two CPU cores to itself; its accuracies on held-out faces are in its `config.json`:
 
-    python -m clipdiff_jax.metrics.avatars.attributes --out clipdiff_jax/assets/attributes
+    python benchmarks/attributes.py --out clipdiff_jax/assets/attributes
 """
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,13 +25,15 @@ from tqdm import tqdm
 
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.types import Params
-from clipdiff_jax.data.avatars.source import Avatars, AvatarsData, open_avatars
+from clipdiff_jax.data.avatars.source import Avatars
 from clipdiff_jax.data.avatars.styles import ATTRIBUTES, STYLES
+from clipdiff_jax.data.images import Pictures, made_images
 from clipdiff_jax.data.loader import batches
 from clipdiff_jax.data.sources import DataSource
 from clipdiff_jax.data.transforms import prepare, to_float
 from clipdiff_jax.training.stage import Batch
-from clipdiff_jax.weights.folder import demo_folder, load_folder, save_folder
+from clipdiff_jax.weights.folder import load_folder, save_folder
+from clipdiff_jax.weights.loading import find_model
 
 UNLABELLED = -1  # in label arrays: the picture does not show the attribute
 
@@ -84,24 +85,22 @@ class AttributeClassifier:
     params: Params
     accuracy: Mapping[str, Mapping[str, float]]
 
-    def logits(
-        self, images: Float[Array, "b h w 3"] | Float[np.ndarray, "b h w 3"]
-    ) -> dict[str, Float[Array, "b _"]]:
-        """Logits of each attribute's words; square images of any size in [-1,1]."""
-        return dict(_logits(self.params, jnp.asarray(images, jnp.float32), config=self.config))
+    def logits(self, images: Pictures) -> dict[str, Float[Array, "b _"]]:
+        """Logits of each attribute's words; square images of any size, see
+        `data.images.made_images`."""
+        return dict(_logits(self.params, made_images(images), config=self.config))
 
-    def predict(
-        self, images: Float[Array, "b h w 3"] | Float[np.ndarray, "b h w 3"]
-    ) -> list[dict[str, str]]:
+    def predict(self, images: Pictures) -> list[dict[str, str]]:
         """The likeliest word of every attribute, for each image.
 
         Also for attributes that cannot be seen: the hair colour of a bald face means nothing.
         """
         best = {name: np.asarray(x).argmax(-1) for name, x in self.logits(images).items()}
         vocabulary = dict(self.config.vocabulary)
+        rows = zip(*best.values(), strict=True)
         return [
-            {name: vocabulary[name][indices[i]] for name, indices in best.items()}
-            for i in range(len(images))
+            {name: vocabulary[name][index] for name, index in zip(best, row, strict=True)}
+            for row in rows
         ]
 
 
@@ -117,8 +116,9 @@ def _logits(
 
 
 def load_attributes(source: str | Path = "demo") -> AttributeClassifier:
-    """Loads a classifier: the built-in one (`"demo"`) or the folder that `train` wrote."""
-    config, params = load_folder(demo_folder("attributes") if source == "demo" else source)
+    """Loads a classifier: the built-in one (`"demo"`), or one that `save` wrote, here or on the
+    Hugging Face Hub."""
+    config, params = load_folder(find_model(source, "attributes"))
     if config["kind"] != "attributes":
         raise ValueError(f"'{source}' holds a model of kind '{config['kind']}', not 'attributes'")
     network = AttributesConfig(
@@ -163,9 +163,9 @@ def augment(images: Float[Array, "b h w 3"], key: Array) -> Float[Array, "b h w 
     half = jax.image.resize(images, (count, height // 2, width // 2, channels), "linear")
     blurred = jax.image.resize(half, images.shape, "linear")
     # Squared and cubed, so that most images stay nearly as they are.
-    images += jax.random.uniform(blur_key, (count, 1, 1, 1)) ** 3 * (blurred - images)
-    level = 0.15 * jax.random.uniform(level_key, (count, 1, 1, 1)) ** 2
-    return images + level * jax.random.normal(noise_key, images.shape)
+    images += jax.random.uniform(blur_key, (count, 1, 1, 1), jnp.float32) ** 3 * (blurred - images)
+    level = 0.15 * jax.random.uniform(level_key, (count, 1, 1, 1), jnp.float32) ** 2
+    return images + level * jax.random.normal(noise_key, images.shape, jnp.float32)
 
 
 def train(
@@ -202,7 +202,7 @@ def train(
     return params
 
 
-class _Joined:
+class Joined:
     """Two sets of avatars, one after the other."""
 
     def __init__(self, first: Avatars, second: Avatars) -> None:
@@ -250,33 +250,3 @@ def save(classifier: AttributeClassifier, path: str | Path) -> Path:
         },
     }
     return save_folder(path, description, classifier.params, dtype=jnp.bfloat16)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the attribute classifier of avatars.")
-    parser.add_argument("--out", required=True, help="the folder to write")
-    parser.add_argument("--steps", type=int, default=2200)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--faces", type=int, default=24_000, help="number of training faces")
-    parser.add_argument("--test-faces", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    config = AttributesConfig()
-    # One face in ten has a held-out combination, as in an unrestricted draw.
-    ordinary = open_avatars(AvatarsData(config.image_size, count=args.faces))
-    unseen = open_avatars(AvatarsData(config.image_size, "unseen", count=args.faces // 9))
-    source = _Joined(ordinary, unseen)
-    params = train(source, config, steps=args.steps, batch_size=args.batch_size, seed=args.seed)
-    # Measured as it will be loaded: in bfloat16.
-    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16).astype(jnp.float32), params)
-    test = open_avatars(
-        AvatarsData(config.image_size, "test", count=args.test_faces, main_share=0.55)
-    )
-    accuracy = measure(AttributeClassifier(config, params, {}), test)
-    for style, by_name in accuracy.items():
-        print(style, " ".join(f"{name} {value:.3f}" for name, value in by_name.items()))
-    print("written to", save(AttributeClassifier(config, params, accuracy), args.out))
-
-
-if __name__ == "__main__":
-    main()

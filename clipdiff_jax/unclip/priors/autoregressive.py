@@ -111,7 +111,9 @@ class ARPriorModel:
         def draw(logits: Array, index: Int[Array, ""] | int) -> Int[Array, " b"]:
             of_text, of_empty = jnp.split(logits, 2)
             guided = of_empty + column(guidance) * (of_text - of_empty)
-            gumbel = lambda key: jax.random.gumbel(_fold(key, index), (config.buckets,))
+            gumbel = lambda key: jax.random.gumbel(
+                _fold(key, index), (config.buckets,), jnp.float32
+            )
             noise = jax.vmap(gumbel)(keys)
             return jnp.argmax(guided + column(temperature) * noise, axis=-1).astype(jnp.int32)
 

@@ -22,7 +22,7 @@ from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
-from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
+from clipdiff_jax.data.sources import DataConfig, DataSource, open_source, require_captions
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption, first_examples, prepare
 from clipdiff_jax.diffusion.losses import Weighting
@@ -101,6 +101,7 @@ def build(config: DecoderStage) -> Stage:
     the data and loading the models raises.
     """
     source = open_source(config.data)
+    require_captions(source, "train a decoder on")
     clip = load_clip(config.clip)
     if config.embeddings:
         stored = open_embeddings(EmbeddingsData(config.embeddings))
@@ -115,8 +116,7 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
     """
     model, dtype = config.model, as_dtype(config.dtype)
     first = source[0]
-    if not first.get("captions"):
-        raise ValueError(f"{type(config.data).__name__} has no captions to train a decoder on")
+    require_captions(source, "train a decoder on")
     _check_widths(model, clip)
     empty = clip.tokenizer([""])[0]
     start = _start(config)

@@ -31,6 +31,6 @@ def preview_walk(
 ) -> Walk:
     """The walk of the samples in the log, by DDIM: `key` draws where it starts."""
     sampling = Sampling(steps=steps, spacing=spacing)
-    start = jax.random.normal(key, shape)
+    start = jax.random.normal(key, shape, jnp.float32)
     noise = Noise(start, jnp.zeros((steps, *start.shape)))
     return make_walk(sampling.times(model.schedule), noise, guidance, sampling)

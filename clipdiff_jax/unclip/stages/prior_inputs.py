@@ -18,6 +18,7 @@ from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.request import Number
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
+from clipdiff_jax.data.sources import require_captions
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption
 from clipdiff_jax.models.ar_prior import ARPriorConfig
@@ -88,8 +89,7 @@ def open_prior_inputs(data: EmbeddingsData, clip: str) -> PriorInputs:
             f"the embeddings in '{data.path}' are of the CLIP {source.info.clip}, but '{clip}' is "
             f"{found}: embed the data again with it"
         )
-    if not source[0].get("captions"):
-        raise ValueError(f"the embeddings in '{data.path}' have no captions to learn from")
+    require_captions(source, f"learn from in '{data.path}'")
     mean, std = moments(source)
     return PriorInputs(
         source=source,

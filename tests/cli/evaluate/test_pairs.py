@@ -53,6 +53,19 @@ def weights(folders):
     return files
 
 
+def strict(text):
+    """JSON without what JSON has not."""
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_identical_pictures_alone(folders):
+    out = folders / "same"
+    assert run("pairs", folders / "truth", "--reference", folders / "truth", "--out", out) == 0
+    scores = strict((out / "scores.json").read_text())
+    assert scores["mean"]["psnr"] == {"value": None, "uncertainty": None}
+    assert (scores["identical"], scores["mean"]["ssim"]["value"]) == (3, 1.0)
+
+
 def read(folder):
     images = [np.asarray(Image.open(folder / f"{name}.png")) for name in NAMES]
     return to_float(np.stack(images))
@@ -64,17 +77,20 @@ def test_every_pair_is_measured(folders, weights):
     lpips = ("--lpips", "alex", "--lpips-network", network, "--lpips-heads", heads)
     paths = (folders / "made", "--reference", folders / "truth", "--out", out)
     assert run("pairs", *paths, *lpips, "--batch-size", 2) == 0
-    scores = json.loads((out / "scores.json").read_text())
+    scores = strict((out / "scores.json").read_text())
     made, truth = read(folders / "made"), read(folders / "truth")
     metrics = {"mae": mae, "psnr": psnr, "ssim": ssim, "lpips": load_lpips(*weights).distance}
     for name, metric in metrics.items():
         wanted = np.asarray(metric(made, truth))
-        np.testing.assert_allclose([one[name] for one in scores["each"]], wanted, rtol=1e-4)
-        np.testing.assert_allclose(scores["mean"][name]["value"], wanted.mean(), rtol=1e-4)
+        found = [np.inf if one[name] is None else one[name] for one in scores["each"]]
+        np.testing.assert_allclose(found, wanted, rtol=1e-4)
+        mean = wanted[np.isfinite(wanted)].mean()
+        np.testing.assert_allclose(scores["mean"][name]["value"], mean, rtol=1e-4)
     assert [one["name"] for one in scores["each"]] == list(NAMES)
     last = scores["each"][2]
-    assert (last["mae"], last["psnr"], last["lpips"]) == (0, np.inf, 0)
-    assert np.isnan(scores["mean"]["psnr"]["uncertainty"])
+    assert (last["mae"], last["psnr"], last["lpips"]) == (0, None, 0)
+    assert scores["identical"] == 1
+    assert 0 < scores["mean"]["psnr"]["uncertainty"] < 1
     assert 0 < scores["mean"]["ssim"]["uncertainty"] < 1
     header, _, row = (out / "scores.md").read_text().splitlines()
     assert header == "| pictures | MAE ↓ | PSNR, dB ↑ | SSIM ↑ | LPIPS (alex) ↓ |"
