@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import AbstractArray
 
 Number = int | float
+Whole = int | np.integer
 Bounds = dict[str, Number | None]
 D = TypeVar("D")
 _LONGEST = 60  # characters of a value that a message shows

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Shaped
 
-from clipdiff_jax.core.checks import whole_number
+from clipdiff_jax.core.checks import Whole, whole_number
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.request import fill
 from clipdiff_jax.core.types import DType, Params
@@ -50,7 +50,7 @@ class Diffusion:
     def predict(
         self,
         x_t: Anything,
-        t: Anything | int,
+        t: Anything | Whole,
         classes: Classes = None,
     ) -> Float[Array, "b h w o"]:
         """The raw network output for images [B,H,W,C] at time indices t (scalar or [B]).
@@ -108,7 +108,7 @@ class Diffusion:
 
     def generate(
         self,
-        count: int = 1,
+        count: Whole = 1,
         *,
         key: AnyKey,
         classes: Classes = None,
@@ -186,7 +186,7 @@ def noisy_images(x_t: Anything, channels: int) -> Float[Array, "b h w c"]:
     return x_t
 
 
-def as_times(t: Anything | int, num_steps: int) -> Int[Array, "..."]:
+def as_times(t: Anything | Whole, num_steps: int) -> Int[Array, "..."]:
     """Time indices of a schedule. Raises `ValueError` for others; traced ones are not looked at."""
     if not isinstance(t, jax.core.Tracer):
         values = np.asarray(t)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from clipdiff_jax.core.checks import check_number, whole_number
+from clipdiff_jax.core.checks import Whole, check_number, whole_number
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.request import fill
 from clipdiff_jax.data.images import Pictures
@@ -53,7 +53,7 @@ def drawing_of_variations(
 def variations(
     model: Calls,
     images: Pictures,
-    count: int,
+    count: Whole,
     key: AnyKey | None,
     inverted: bool,
     drawing: Drawing,

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from clipdiff_jax.core.checks import Whole
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.keys import AnyKey
 from clipdiff_jax.core.request import Scale, fill
@@ -287,7 +288,7 @@ class UnClip:
         self,
         images: Pictures,
         *,
-        count: int = 1,
+        count: Whole = 1,
         key: AnyKey | None = None,
         inverted: bool = False,
         drawing: Drawing | None = None,
