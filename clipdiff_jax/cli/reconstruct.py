@@ -9,6 +9,7 @@ from clipdiff_jax.cli.arguments import (
     add_images,
     add_model,
     add_results,
+    check_at_least,
     check_results,
     results_of,
 )
@@ -46,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draws every picture from every number of dimensions."""
     check_results(args)
+    for dims in args.dims or ():
+        check_at_least("--dims", dims, 0)
     drawing = from_args(INVERTED, args)
     model, results = load_model(args.model, args.dtype), results_of(args, COMMAND)
     maker = _maker(model)

@@ -55,7 +55,11 @@ def check_record(record: Record) -> None:
             raise RecordError(f"the record of {file!r} has {name}={shown}, expected {expected}")
     if len(record.get("edits", ())) != len(record.get("edit_fingerprints", ())):
         raise RecordError(f"the record of {file!r} has not one fingerprint for each edit")
-    request_of(Drawing if command == "generate" and "prompt" in record else request, record)
+    if command == "generate" and "prompt" in record:
+        request = Drawing
+    if command not in ("generate", "edit"):  # of the rest these commands have their own
+        record = {name: record[name] for name in (*DECODED, "file")}
+    request_of(request, record)
 
 
 def _is_whole(low: int, high: int) -> Callable[[Any], bool]:
@@ -90,6 +94,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys((*_SOURCE, *_SECOND), _TEXT),
     **dict.fromkeys(("edits", "edit_fingerprints"), ("a list of texts", _are_texts)),
     **dict.fromkeys(("theta", "strength"), _NUMBER),
+    "eta": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "seed": ("a whole number from 0 to 2^63 - 1", _is_whole(0, 2**63 - 1)),
     "index": ("a whole number from 0 to 2^31 - 1", _is_whole(0, 2**31 - 1)),
     "class": ("a whole number of at least 0", _is_whole(0, 2**31 - 1)),

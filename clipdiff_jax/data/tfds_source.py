@@ -125,7 +125,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
         base = name.partition("/")[0]
         raise ValueError(
             f"tensorflow-datasets has no data set '{name}', and it is no folder."
-            f"{nearest(base, tfds.list_builders())}"
+            f"{nearest(base, tfds.list_builders(with_community_datasets=False))}"
         ) from error
     except ImportError as error:
         raise ValueError(f"the data set '{name}' cannot be opened: {error}") from error

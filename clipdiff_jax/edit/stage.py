@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
-from clipdiff_jax.core.checks import check_number
+from clipdiff_jax.core.checks import check_number, whole_number
 from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.select import matching
@@ -71,6 +71,9 @@ class EditStage(StageConfig):
     images: int = 50
     only: tuple[str, ...] = ()
     dtype: DTypeName = "float32"
+
+    def __post_init__(self) -> None:
+        whole_number("images", self.images, low=1)
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self, invert=not only_shapes)

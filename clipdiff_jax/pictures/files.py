@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
+from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.files import write_whole
 from clipdiff_jax.data.image_files import EXTENSIONS, find_images, read_image
@@ -40,8 +41,8 @@ def load_images(
     files = [file for path in given for file in _files(Path(path).expanduser())]
     if not files:
         raise ValueError("no paths are given")
-    if size is not None and size < 1:
-        raise ValueError(f"size={size}, expected a number of at least 1")
+    if size is not None:
+        whole_number("size", size, low=1)
     levels = (read_image(file) for file in files)
     images = [to_float(one if size is None else square(one, size)) for one in levels]
     return np.stack(images) if len({one.shape for one in images}) == 1 else images

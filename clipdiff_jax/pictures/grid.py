@@ -12,6 +12,7 @@ from jaxtyping import Array, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.data.images import read_pictures
 from clipdiff_jax.data.transforms import to_uint8
 
@@ -76,6 +77,8 @@ def show(
     largest. Raises ValueError for labels that are not as many as what they label, and for no
     pictures.
     """
+    if columns is not None:
+        whole_number("columns", columns, low=1)
     if isinstance(images, (list, tuple)):
         batches = [list(batch) for batch in images]
         lengths = {len(batch) for batch in batches}

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from clipdiff_jax.core.checks import Whole
+from clipdiff_jax.core.checks import Whole, check_number
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.keys import AnyKey
 from clipdiff_jax.core.request import Scale, fill
@@ -378,6 +378,7 @@ class UnClip:
     ) -> Shown:
         """What is decoded, and what guidance moves away from."""
         if embeddings is not None:
+            check_number("embeddings", embeddings)
             count, z = len(embeddings), jnp.asarray(embeddings)
         elif prompts is not None:
             width = self.part("decoder").config.conditioning.embedding_width

@@ -24,8 +24,12 @@ EDITED = {
 }  # fmt: skip
 VARIED = {**GENERATED, **SOURCE, "command": "vary", "guidance": 1.0, "upsample_steps": 2}
 
+INVERTED = {k: v for k, v in VARIED.items() if k != "sampler"} | {"inverted": True, "eta": 0.5}
 
-@pytest.mark.parametrize("record", [GENERATED, {**GENERATED, "prompt": "a"}, EDITED, VARIED])
+
+@pytest.mark.parametrize(
+    "record", [GENERATED, {**GENERATED, "prompt": "a"}, EDITED, VARIED, INVERTED]
+)
 def test_good_records_pass(record):
     check_record(record)
 
@@ -57,6 +61,7 @@ def test_good_records_pass(record):
         ({**EDITED, "strength": float("inf")}, "strength=inf, expected a finite number"),
         ({**EDITED, "source": 3}, "source=3, expected a text"),
         ({**EDITED, "method": "edct"}, "edct"),
+        ({**INVERTED, "eta": 2}, "eta=2, expected a number from 0 to 1"),
         ({**VARIED, "inverted": "yes"}, "inverted='yes', expected true or false"),
     ],
 )

@@ -83,5 +83,5 @@ def test_embedding_a_folder_equals_clip_on_its_pictures(tmp_path):
     rounded = to_uint8(images).astype(np.float32) / 127.5 - 1
     np.testing.assert_allclose(stored, clip.embed_images(rounded), atol=1e-5)
     assert source[3]["captions"] == ["picture 3"]
-    with pytest.raises(ValueError, match="cannot share a batch of 0"):
+    with pytest.raises(ValueError, match="batch_size=0, expected a number of at least 1"):
         embed(EmbedConfig(data=data, clip=str(tmp_path / "clip"), batch_size=0), tmp_path / "e")

@@ -1,4 +1,5 @@
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -7,17 +8,19 @@ import pytest
 from helpers.tiny_models import pictures, stirred, tiny_base, tiny_clip
 from safetensors.numpy import load_file, save_file
 
+import clipdiff_jax as cd
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.guidance import mix, strength
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
-from clipdiff_jax.edit.api import edit, reconstruct
+from clipdiff_jax.edit.api import _squares, edit, reconstruct
 from clipdiff_jax.edit.finetune import finetune_edit
 from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.edit.presets import DEFAULT
 from clipdiff_jax.edit.run import _edit
 from clipdiff_jax.edit.stage import EditObjective
+from clipdiff_jax.pixel.load import is_demo
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.params import fingerprint
 
@@ -190,3 +193,18 @@ def test_finetune_in_one_call():
         edit(IMAGES, BASE, learned, **STEPS) - reconstruct(IMAGES, BASE, t0=300, **STEPS)
     )
     assert float(moved.max()) > 1e-3
+
+
+def test_the_demo_says_that_it_knows_no_photographs():
+    base = cd.load_diffusion("demo")
+    assert is_demo(base)
+    assert not is_demo(tiny_base())
+    y, x = np.mgrid[0:64, 0:64] / 32 - 1
+    noise = np.random.default_rng(0).normal(0, 0.03, (64, 64, 3))
+    photograph = (0.8 * np.stack([x, y, x * y], -1) + noise).clip(-1, 1).astype(np.float32)
+    with pytest.warns(UserWarning, match="look like photographs"):
+        _squares(photograph, base)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _squares(np.zeros((64, 64, 3), np.float32), base)
+        _squares(photograph, tiny_base())

@@ -11,6 +11,7 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Float32
 
+from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.data.avatars.faces import Face, Split, draw_face, labels, render, split_of
 from clipdiff_jax.data.avatars.styles import ATTRIBUTES, MAIN_STYLE, STYLES
@@ -35,8 +36,8 @@ def demo_faces(
     The first `count` such faces of the data's own order. Needs the extra `[demo]`. Raises
     `ValueError`, naming the nearest, for what does not exist, and where too few faces fit.
     """
-    if count < 1 or size < 1:
-        raise ValueError(f"count={count} and size={size}, expected numbers of at least 1")
+    whole_number("count", count, low=1)
+    whole_number("size", size, low=1)
     if split not in get_args(Split):
         raise ValueError(f"no split '{split}'.{nearest(split, get_args(Split))}")
     wanted = {name: _words(name, text) for name, text in attributes.items()}
