@@ -1,6 +1,7 @@
 """`clipdiff generate`: new pictures, of prompts by an unCLIP, or of none by a diffusion model."""
 
 import argparse
+from typing import Any
 
 from clipdiff_jax.cli import prompts, unconditional
 from clipdiff_jax.cli.arguments import (
@@ -12,7 +13,8 @@ from clipdiff_jax.cli.arguments import (
     results_of,
 )
 from clipdiff_jax.cli.make import Maker
-from clipdiff_jax.cli.options import add_options, given, option_name
+from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
+from clipdiff_jax.cli.options import add_options, from_args, given, option_name
 from clipdiff_jax.pictures.records import Record
 from clipdiff_jax.unclip.load import is_unclip
 
@@ -40,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prompts.add_arguments(parser)
     add_model(parser)
     add_results(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="make nothing, and say what --target takes for it"
+    )
+    add_target(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,6 +53,10 @@ def run(args: argparse.Namespace) -> None:
     check_results(args)
     if args.count is not None:
         check_at_least("--count", args.count, 1)
+    if targets := targets_of(args):
+        return report_on(targets, _request(args))
+    if args.dry_run:
+        raise ValueError("--dry-run needs --target, such as --target h100:1")
     results = results_of(args, COMMAND)
     if texts := prompts.read_prompts(args):
         if args.classes is not None:
@@ -57,6 +67,18 @@ def run(args: argparse.Namespace) -> None:
         reason = option_name(options[0]) if options else f"the model '{args.model}'"
         raise ValueError(f"{reason} is for pictures from texts: give --prompt")
     unconditional.generate(args, results)
+
+
+def _request(args: argparse.Namespace) -> dict[str, Any]:
+    """What is to be compiled: a batch of as many pictures as the command computes at once."""
+    request = {"command": COMMAND, "model": args.model, "dtype": args.dtype}
+    if texts := prompts.read_prompts(args):
+        count = len(texts) * (args.count or 1)
+        request["drawing"] = from_args(prompts.DEFAULT, args).to_dict()
+    else:
+        count = args.count or unconditional.COUNT
+        request["sampling"] = from_args(unconditional.DEFAULT, args).to_dict()
+    return request | {"batch": min(args.batch_size, count)}
 
 
 def maker_of(record: Record) -> Maker:

@@ -2,16 +2,21 @@
 
 import argparse
 from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from clipdiff_jax.cli.arguments import add_data, with_data
 from clipdiff_jax.core.config import apply_overrides
+from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
 from clipdiff_jax.core.recipes import load_config, recipe_names, recipes_folder
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
 from clipdiff_jax.training.loop import fit
+from clipdiff_jax.training.targets.names import Target
+from clipdiff_jax.training.targets.training import describe_step
 from clipdiff_jax.training.workdir import check_workdir, describe_workdir
 
 
@@ -33,16 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compile one step, print parameters, FLOPs and memory per device, and stop",
     )
+    add_target(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Trains what the recipe describes."""
     if not args.dry_run and not args.workdir:
         raise ValueError("--workdir is needed (or --dry-run)")
-    config = load_config(args.config, RunConfig)
-    if args.data is not None:
-        config = replace(config, stage=with_data(config.stage, args.data))
-    config = apply_overrides(config, args.overrides)
+    targets = targets_of(args)
+    config = _config(args.config, args.data, args.overrides)
+    if targets:
+        asked = {"config": args.config, "data": args.data, "overrides": args.overrides}
+        report_on(targets, {"command": "train", **asked})
+        return
     if config.train.mesh.distributed:
         jax.distributed.initialize()
     stage = config.stage.build(only_shapes=args.dry_run)
@@ -52,6 +60,23 @@ def run(args: argparse.Namespace) -> None:
     workdir, data = Path(args.workdir), stage.source.fingerprint
     check_workdir(config, data, workdir)
     fit(stage, config.train, workdir, started=lambda: describe_workdir(config, data, workdir))
+
+
+def study_on(target: Target, request: dict[str, Any]) -> dict[str, Any]:
+    """What a step of a recipe takes on a target: as text, and as numbers.
+
+    The request: "config", "overrides", and "data" where other data is given.
+    """
+    run = _config(request["config"], request.get("data"), request["overrides"])
+    return describe_step(run.stage.outline(), run.train, target)
+
+
+def _config(name: str, data: str | None, overrides: Sequence[str]) -> RunConfig:
+    """The recipe, with the data and then the overrides that are given."""
+    config = load_config(name, RunConfig)
+    if data is not None:
+        config = replace(config, stage=with_data(config.stage, data))
+    return apply_overrides(config, overrides)
 
 
 def _epilog() -> str:

@@ -17,7 +17,7 @@ embeddings also predict the words of their captions (Joulin et al. 2016), which 
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source, require_captions
+from clipdiff_jax.data.blank import Blank
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer, train_tokenizer
 from clipdiff_jax.data.transforms import draw_caption, prepare
 from clipdiff_jax.models.clip import (
@@ -103,6 +104,11 @@ class ClipStage(StageConfig):
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self)
 
+    def outline(self) -> Stage:
+        tokenizer = train_tokenizer(["a face"], 520, self.clip.text.context_length)
+        source = Blank(self.clip.vision.image_size, attributes=self.group_by)
+        return make_stage(replace(self, start=""), source, tokenizer)
+
 
 def build(config: ClipStage) -> Stage:
     """Opens the data, loads or trains the tokenizer and joins network and loss.
@@ -111,7 +117,11 @@ def build(config: ClipStage) -> Stage:
     tokenizer does not fit the network, `TokenizerError` where its folder has none.
     """
     source = open_source(config.data)
-    tokenizer = _tokenizer(config, source)
+    return make_stage(config, source, _tokenizer(config, source))
+
+
+def make_stage(config: ClipStage, source: DataSource, tokenizer: Tokenizer) -> Stage:
+    """The stage over a given source and tokenizer; those of `config` are not looked at."""
     network: Any = CLIP(config.clip, remat=config.remat, dtype=as_dtype(config.dtype))
 
     def init(key: Key[Array, ""]) -> Params:

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.clip.outline import outline_clip
 from clipdiff_jax.core.checks import check_number, whole_number
 from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
@@ -37,10 +38,11 @@ from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.edit.run import check_editable
 from clipdiff_jax.edit.t0 import with_t0
 from clipdiff_jax.models.pixel import init_params
-from clipdiff_jax.perceptual.directional import text_direction
+from clipdiff_jax.perceptual.directional import TextDirection, text_direction
 from clipdiff_jax.perceptual.identity import FaceEncoder, load_face
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
+from clipdiff_jax.pixel.outline import outline_diffusion
 from clipdiff_jax.training.stage import Stage, StageConfig
 from clipdiff_jax.weights.params import fingerprint
 
@@ -78,6 +80,9 @@ class EditStage(StageConfig):
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self, invert=not only_shapes)
 
+    def outline(self) -> Stage:
+        return outline(self)
+
 
 def build(config: EditStage, *, invert: bool = True) -> Stage:
     """Loads the models and the pictures, inverts the pictures (cached), joins them into a loss.
@@ -114,9 +119,38 @@ def make_stage(
     direction = text_direction(
         clip.embed_texts, objective.away_from, objective.target_text, objective.templates
     )
+    return _join(objective, base, Frozen(clip, direction, face), images, latents)
+
+
+def outline(config: EditStage) -> Stage:
+    """The stage of published models that need not be here, over one grey picture.
+
+    Where t0 is to be found from the pictures it is half of the schedule.
+    """
+    dtype, objective = as_dtype(config.dtype), config.objective
+    base = outline_diffusion(config.base, dtype=dtype)
+    clip = outline_clip(config.clip, lambda clip: True, dtype)
+    face = None if config.face is None else load_face(config.face, dtype=dtype)
+    if objective.t0 is None:
+        objective = replace(objective, t0=base.config.schedule.num_steps // 2)
+    width = clip.config.projection_dim
+    direction = TextDirection(np.zeros(width, np.float32), np.ones((), np.float32))
+    size = base.config.image_size
+    images = np.zeros((config.images, size, size, 3), np.float32)
+    return _join(objective, base, Frozen(clip, direction, face), images, images)
+
+
+def _join(
+    objective: EditObjective,
+    base: Diffusion,
+    frozen: Frozen,
+    images: Float32[np.ndarray, "n h w 3"],
+    latents: Float32[np.ndarray, "n h w 3"],
+) -> Stage:
+    """The stage of what is prepared; `frozen` lacks the model that an edit in h-space is of."""
     start = jax.tree.map(partial(np.asarray, dtype=np.float32), base.params)
     beside = objective.mode == "h_space"  # what is trained stands beside the model
-    frozen = Frozen(clip, direction, face, replace(base, params=start) if beside else None)
+    frozen = frozen._replace(base=replace(base, params=start) if beside else None)
     loss = EditLoss(objective, base.config, base.dtype)
     described = Edit(base.config, None, objective, fingerprint(base.params))
     return Stage(

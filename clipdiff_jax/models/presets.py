@@ -15,7 +15,14 @@ from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
-from clipdiff_jax.models.unclip import Decoder, ImageEncoder, Prior, TextEncoder, Upsampler
+from clipdiff_jax.models.unclip import (
+    Decoder,
+    ImageEncoder,
+    PartConfig,
+    Prior,
+    TextEncoder,
+    Upsampler,
+)
 from clipdiff_jax.models.unet import UNetConfig
 
 # CLIP (Radford et al. 2021, table 19 and 20), and OpenCLIP's largest of LAION-2B.
@@ -36,11 +43,20 @@ OPENCLIP_VIT_H14 = CLIPConfig(
     projection_dim=1024,
 )
 
+# By their repositories on the Hub.
+PUBLISHED_CLIPS = {
+    "openai/clip-vit-base-patch32": CLIP_VIT_B32,
+    "openai/clip-vit-base-patch16": CLIP_VIT_B16,
+    "openai/clip-vit-large-patch14": CLIP_VIT_L14,
+    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": OPENCLIP_VIT_H14,
+}
+
 # DDPM (Ho et al. 2020, appendix B): CelebA-HQ and LSUN at 256 px, CIFAR-10 at 32 px.
 DDPM_256 = DiffusionConfig(UNetConfig(), image_size=256)
 DDPM_CIFAR10 = DiffusionConfig(
     UNetConfig(channels=(128, 256, 256, 256), attention_levels=(1,)), image_size=32
 )
+PUBLISHED_BASES = {"google/ddpm-celebahq-256": DDPM_256}
 
 # guided-diffusion (Dhariwal & Nichol 2021), ImageNet with its classes; P2 weighting and ILVR.
 ADM_256_NO_CLASSES = UNetConfig(
@@ -87,6 +103,11 @@ KARLO_DECODER = Decoder(
 _NO_ATTENTION = replace(_KARLO, in_channels=6, out_channels=3, head_width=None)
 _NO_ATTENTION = replace(_NO_ATTENTION, attention_levels=(), middle_attention=False)
 KARLO_UPSAMPLER = Upsampler(replace(_NO_ATTENTION, scale_shift=False))
+_KARLO_REST = {"text": KARLO_TEXT, "decoder": KARLO_DECODER, "upsampler": KARLO_UPSAMPLER}
+PUBLISHED_UNCLIPS: dict[str, dict[str, PartConfig]] = {
+    "kakaobrain/karlo-v1-alpha": {"prior": KARLO_PRIOR, **_KARLO_REST},
+    "kakaobrain/karlo-v1-alpha-image-variations": {"image": KARLO_IMAGE, **_KARLO_REST},
+}
 
 # Latent diffusion (Rombach et al. 2022): Stable Diffusion 1 and 2, and XL (Podell et al. 2023); the
 # networks that fill in masked pictures and follow instructions (Brooks et al. 2022) see more

@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 
 from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
+from clipdiff_jax.data.blank import Blank
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
 from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
@@ -52,6 +53,9 @@ class BaseStage(StageConfig):
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self)
+
+    def outline(self) -> Stage:
+        return make_stage(replace(self, start=None), Blank(self.model.image_size))
 
 
 def build(config: BaseStage) -> Stage:

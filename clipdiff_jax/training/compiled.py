@@ -75,7 +75,7 @@ def trace_step(
         sam_rho=config.optim.sam_rho,
     )
     jitted = jax.jit(pure, donate_argnums=0, out_shardings=(plan.shardings, replicated(mesh)))
-    return jitted.trace(plan.abstract, frozen, _batch_shapes(stage, config, mesh))
+    return jitted.trace(plan.abstract, frozen, batch_shapes(stage, config, mesh))
 
 
 def frozen_shapes(stage: Stage, config: TrainConfig, mesh: AnyMesh) -> Params:
@@ -115,7 +115,7 @@ def dry_run(stage: Stage, config: TrainConfig) -> str:
     return "\n".join(lines)
 
 
-def _batch_shapes(
+def batch_shapes(
     stage: Stage, config: TrainConfig, mesh: AnyMesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Global shapes of a batch, from one example."""

@@ -84,6 +84,13 @@ class StageConfig(ABC):
         what opening data and models raises.
         """
 
+    def outline(self) -> Stage:
+        """The stage where neither its data nor its models need be here, to compile a step.
+
+        A stage that does not say how is built with `only_shapes`.
+        """
+        return self.build(only_shapes=True)
+
 
 def path_string(path: KeyPath) -> str:
     """A parameter's path as `"a/b/kernel"`, from jax's key path."""

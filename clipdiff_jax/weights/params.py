@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -83,3 +84,16 @@ def on_device(path: str, array: np.ndarray) -> Array:
     """Puts a parameter onto the device as it is read, see `tables.import_params`."""
     del path
     return jnp.asarray(array)
+
+
+def blank_of(params: Params, dtype: DType | None = None) -> Params:
+    """Zeros in the shapes of arrays (or of shapes) that take no memory: one number each.
+
+    dtype: of those that are floats; None keeps theirs.
+    """
+
+    def blank(leaf: Array | np.ndarray | jax.ShapeDtypeStruct) -> np.ndarray:
+        floats = dtype is not None and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return np.broadcast_to(np.zeros((), dtype if floats else leaf.dtype), leaf.shape)
+
+    return jax.tree.map(blank, params)

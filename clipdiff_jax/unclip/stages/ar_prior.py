@@ -11,7 +11,7 @@ then compares two predictions about pictures that fit their texts equally well.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from clipdiff_jax.unclip.stages.prior_inputs import (
     PriorInputs,
     check_widths,
     open_prior_inputs,
+    outline_inputs,
     read_start,
 )
 from clipdiff_jax.weights.params import cast
@@ -88,6 +89,10 @@ class ARPriorStage(StageConfig):
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self, fit=not only_shapes)
+
+    def outline(self) -> Stage:
+        inputs = outline_inputs(self.clip, self.model, as_dtype(self.dtype))
+        return make_stage(replace(self, start=None), inputs, fit=False)
 
 
 def build(config: ARPriorStage, *, fit: bool = True) -> Stage:

@@ -7,7 +7,7 @@ is then new.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,17 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.clip.outline import outline_clip
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
+from clipdiff_jax.data.blank import Blank
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source, require_captions
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption, first_examples, prepare
 from clipdiff_jax.diffusion.losses import Weighting
+from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.unclip import Decoder, init_params
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
@@ -91,6 +94,12 @@ class DecoderStage(StageConfig):
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self)
+
+    def outline(self) -> Stage:
+        stored = self.model.conditioning.embedding_width if self.embeddings else None
+        clip = outline_clip(self.clip, lambda clip: _fits(self.model, clip), as_dtype(self.dtype))
+        source = Blank(self.model.image_size, embedding=stored)
+        return make_stage(replace(self, start=None, start_base=None), source, clip)
 
 
 def build(config: DecoderStage) -> Stage:
@@ -209,9 +218,20 @@ class _Transform:
 
 
 def _check_widths(model: Decoder, clip: Clip) -> None:
-    c, text = model.conditioning, clip.config.text
+    for name, (found, wanted) in _widths(model, clip.config).items():
+        if found != wanted:
+            raise ValueError(f"model.conditioning.{name} is {found}, but CLIP's is {wanted}")
+
+
+def _fits(model: Decoder, clip: CLIPConfig) -> bool:
+    return all(found == wanted for found, wanted in _widths(model, clip).values())
+
+
+def _widths(model: Decoder, clip: CLIPConfig) -> dict[str, tuple[int, int]]:
+    """By name, what the network takes and what CLIP gives."""
+    c, text = model.conditioning, clip.text
     claims = {
-        "embedding_width": (c.embedding_width, clip.config.projection_dim),
+        "embedding_width": (c.embedding_width, clip.projection_dim),
         "hidden_width": (c.text_width, text.width),
     }
     if c.text_encoder is not None:
@@ -220,9 +240,7 @@ def _check_widths(model: Decoder, clip: Clip) -> None:
             c.text_encoder.context_length,
             text.context_length,
         )
-    for name, (found, wanted) in claims.items():
-        if found != wanted:
-            raise ValueError(f"model.conditioning.{name} is {found}, but CLIP's is {wanted}")
+    return claims
 
 
 def _start(config: DecoderStage) -> Params | None:

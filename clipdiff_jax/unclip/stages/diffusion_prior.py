@@ -8,7 +8,7 @@ deviation 1 in every dimension, y the text and f the network,
 on the un-noised embedding itself, rather than on eps (the paper's equation 2).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import jax
@@ -33,6 +33,7 @@ from clipdiff_jax.unclip.stages.prior_inputs import (
     all_but_units,
     check_widths,
     open_prior_inputs,
+    outline_inputs,
     read_start,
     standardise,
 )
@@ -84,6 +85,10 @@ class DiffusionPriorStage(StageConfig):
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self)
+
+    def outline(self) -> Stage:
+        inputs = outline_inputs(self.clip, self.model.network, as_dtype(self.dtype))
+        return make_stage(replace(self, start=None), inputs)
 
 
 def build(config: DiffusionPriorStage) -> Stage:

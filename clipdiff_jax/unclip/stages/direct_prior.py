@@ -9,7 +9,7 @@ back to CLIP's units, v those of the batch's text embeddings and s CLIP's temper
 Text is never dropped: nothing is drawn, so there is nothing to guide.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ from clipdiff_jax.unclip.stages.prior_inputs import (
     all_but_units,
     check_widths,
     open_prior_inputs,
+    outline_inputs,
     read_start,
     standardise,
 )
@@ -63,6 +64,10 @@ class DirectPriorStage(StageConfig):
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self)
+
+    def outline(self) -> Stage:
+        inputs = outline_inputs(self.clip, self.model, as_dtype(self.dtype))
+        return make_stage(replace(self, start=None), inputs)
 
 
 def build(config: DirectPriorStage) -> Stage:

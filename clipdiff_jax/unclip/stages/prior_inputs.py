@@ -15,13 +15,16 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.clip.outline import outline_clip
 from clipdiff_jax.core.request import Number
 from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.data.blank import Blank
 from clipdiff_jax.data.embeddings import Embeddings, EmbeddingsData, open_embeddings
 from clipdiff_jax.data.sources import require_captions
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption
 from clipdiff_jax.models.ar_prior import ARPriorConfig
+from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.models.unclip import Prior, TextFeatures
@@ -31,6 +34,7 @@ from clipdiff_jax.unclip.towers import TextTower, towers
 from clipdiff_jax.weights.layout import AnyPart
 from clipdiff_jax.weights.params import fingerprint
 
+Network = DiffusionPriorConfig | ARPriorConfig | DirectPriorConfig
 UNITS = ("embedding_mean", "embedding_std")  # parameters set once from the data, never trained
 
 
@@ -45,7 +49,7 @@ class PriorInputs:
       mean, std: [D] of the embeddings, by dimension.
     """
 
-    source: Embeddings
+    source: Embeddings | Blank
     transform: Callable[[dict[str, Any], np.random.Generator], dict[str, np.ndarray]]
     clip: Clip
     clip_fingerprint: str
@@ -144,19 +148,38 @@ def standardise(
     return (z - mean) / std
 
 
-def check_widths(
-    network: DiffusionPriorConfig | ARPriorConfig | DirectPriorConfig, inputs: PriorInputs
-) -> None:
+def check_widths(network: Network, inputs: PriorInputs) -> None:
     """Raises `ValueError` where the network does not take what CLIP gives."""
-    clip = inputs.clip.config
-    claims = {
+    for name, (found, wanted) in _widths(network, inputs.clip.config).items():
+        if found != wanted:
+            raise ValueError(f"{type(network).__name__}.{name} is {found}, but CLIP's is {wanted}")
+
+
+def outline_inputs(clip: str, network: Network, dtype: DType) -> PriorInputs:
+    """Inputs that need not be here, to compile a step: one embedding, and the shapes of CLIP."""
+
+    def fits(config: CLIPConfig) -> bool:
+        return all(found == wanted for found, wanted in _widths(network, config).values())
+
+    model, width = outline_clip(clip, fits, dtype), network.embedding_width
+    return PriorInputs(
+        source=Blank(embedding=width),
+        transform=Transform(model.tokenizer),
+        clip=model,
+        clip_fingerprint="",
+        empty=model.tokenizer([""])[0],
+        mean=np.zeros(width, np.float32),
+        std=np.ones(width, np.float32),
+    )
+
+
+def _widths(network: Network, clip: CLIPConfig) -> dict[str, tuple[int, int]]:
+    """By name, what the network takes and what CLIP gives."""
+    return {
         "embedding_width": (network.embedding_width, clip.projection_dim),
         "hidden_width": (network.hidden_width or network.embedding_width, clip.text.width),
         "text_length": (network.text_length, clip.text.context_length),
     }
-    for name, (found, wanted) in claims.items():
-        if found != wanted:
-            raise ValueError(f"{type(network).__name__}.{name} is {found}, but CLIP's is {wanted}")
 
 
 class Transform:

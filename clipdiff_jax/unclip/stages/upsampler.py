@@ -6,7 +6,7 @@ al. 2021, arXiv 2104.07636). The network is convolutional, so that it can be tra
 and run on whole images.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from jaxtyping import Array, Key
 
 from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
+from clipdiff_jax.data.blank import Blank
 from clipdiff_jax.data.degrade import Blur, Degradation, Resampling, degrade
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import first_examples, square, to_float
@@ -92,6 +93,9 @@ class UpsamplerStage(StageConfig):
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self)
+
+    def outline(self) -> Stage:
+        return make_stage(replace(self, start=None), Blank(self.model.image_size))
 
 
 def build(config: UpsamplerStage) -> Stage:

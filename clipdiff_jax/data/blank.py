@@ -1,0 +1,34 @@
+"""Data of which only shapes matter: one grey picture with a caption, over and over.
+
+For programs that are compiled and not run: neither the data of a recipe nor what was made of it
+has to be there.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Blank:
+    """A `DataSource` of grey pictures of one size, all with one caption."""
+
+    fingerprint = "blank"
+
+    def __init__(
+        self, size: int = 8, *, embedding: int | None = None, attributes: Sequence[str] = ()
+    ) -> None:
+        """embedding: of how many numbers there is one beside each picture. attributes: names."""
+        self._example = {
+            "image": np.full((size, size, 3), 127, np.uint8),
+            "captions": ["a face"],
+            "attributes": dict.fromkeys(attributes, "any"),
+        }
+        if embedding is not None:
+            self._example["embedding"] = np.zeros(embedding, np.float32)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._example
