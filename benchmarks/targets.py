@@ -2,7 +2,7 @@
 
     python benchmarks/targets.py                     what is missing is compiled, one at a time
     python benchmarks/targets.py celebahq/base@h100:8 ...       these, again
-    python benchmarks/targets.py --table             nothing; the table is written from what is there
+    python benchmarks/targets.py --table             nothing; the table is written again
 
 A row is written to benchmarks/results/TARGETS.json when it is done, with the commit it was made at,
 and the table in docs/targets.md is made again in place. Needs the compilers (`make test-targets`).

@@ -13,6 +13,7 @@ from jax.sharding import SingleDeviceSharding
 from clipdiff_jax.core.types import as_dtype
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.pictures.records import request_of
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.pixel.outline import outline_diffusion
 from clipdiff_jax.training.targets.compilers import devices_of
 from clipdiff_jax.training.targets.names import Target
@@ -71,7 +72,7 @@ def _summary(found: dict[str, Study], count: int) -> Iterator[str]:
 def _study(
     target: Target,
     device: SingleDeviceSharding,
-    model: Any,
+    model: Diffusion | UnClip,
     run: Callable[..., Any],
     arguments: tuple[Any, ...],
 ) -> Study:
@@ -80,11 +81,11 @@ def _study(
     def placed(leaf: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
 
-    model, arguments = jax.tree.map(placed, model), jax.tree.map(placed, arguments)
+    held, given = jax.tree.map(placed, model), jax.tree.map(placed, arguments)
     return study(
         target,
-        lambda: jax.jit(run).trace(model, *arguments),
-        {"parameters": model, "inputs": arguments},
+        lambda: jax.jit(run).trace(held, *given),
+        {"parameters": held, "inputs": given},
     )
 
 
@@ -92,8 +93,8 @@ def _key() -> jax.ShapeDtypeStruct:
     return jax.eval_shape(lambda: jax.random.key(0))
 
 
-def _sampling(base: Any, sampling: Sampling, count: int) -> Program:
-    def run(model: Any, key: jax.Array) -> jax.Array:
+def _sampling(base: Diffusion, sampling: Sampling, count: int) -> Program:
+    def run(model: Diffusion, key: jax.Array) -> jax.Array:
         return model.generate(count, key=key, sampling=sampling)
 
     return "sampling", run, (_key(),)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from clipdiff_jax.core.request import Number
 from clipdiff_jax.training.targets.cost import sent_bytes
 from clipdiff_jax.training.targets.hlo import Program
 from clipdiff_jax.training.targets.study import Study
@@ -62,7 +63,7 @@ def fits(study: Study, have: int | None) -> str:
     return f"fits in {gigabytes(have)} with {gigabytes(spare)} to spare"
 
 
-def gigabytes(size: float) -> str:
+def gigabytes(size: Number) -> str:
     """Bytes as people write them: "7.31 GB"."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= scale:
@@ -74,7 +75,7 @@ def gigabytes(size: float) -> str:
     return f"{size:.0f} B"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: Number) -> str:
     """Seconds as people write them: "41 ms", "3.2 h", "12 days"."""
     for unit, scale in (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
         if seconds >= (2 if unit == "days" else 1) * scale:

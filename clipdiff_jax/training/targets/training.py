@@ -15,7 +15,7 @@ from clipdiff_jax.training.targets.names import Target
 from clipdiff_jax.training.targets.report import duration, lines_of, numbers_of
 from clipdiff_jax.training.targets.study import Study, study
 
-_STATE = ("parameters", "optimiser", "average")
+_SPLIT = ("parameters", "optimiser", "average", "frozen models")  # by fsdp
 
 
 class StepStudy(NamedTuple):
@@ -51,7 +51,12 @@ def study_step(stage: Stage, config: TrainConfig, target: Target) -> StepStudy:
 
 def describe_step(stage: Stage, config: TrainConfig, target: Target) -> dict[str, Any]:
     """`study_step` in words ("text") and in numbers, as JSON has them. Raises as it does."""
-    found, parameters, mesh = study_step(stage, config, target)
+    return described_as(study_step(stage, config, target), config)
+
+
+def described_as(step: StepStudy, config: TrainConfig) -> dict[str, Any]:
+    """A study that was made, in words and in numbers."""
+    found, parameters, mesh = step
     numbers = {"parameters": parameters, "mesh": mesh, "batch": config.batch_size}
     numbers |= {"accumulate": config.accumulate, "steps": config.steps}
     text = _text(found, parameters, mesh, config)
@@ -74,29 +79,27 @@ def _text(found: Study, parameters: int, mesh: dict[str, int], config: TrainConf
 
 
 def advice(found: Study, config: TrainConfig, target: Target) -> list[str]:
-    """What to set so that it fits: more micro-batches, or the state split further.
+    """What to set so that it fits: more micro-batches, or parameters split further.
 
-    Estimates: temporaries shrink with the micro-batch, the state with `fsdp`.
+    Estimates: temporaries shrink with the micro-batch, what is split with `fsdp`.
     """
     if target.chip is None or found.needed <= target.chip.memory:
         return []
-    advised = []
     if found.memory is None:
-        state, rest = 0, found.refused
+        split, shrinking, fixed = 0, found.refused, 0
     else:
-        state = sum(found.memory.arguments.get(kind, 0) for kind in _STATE)
-        rest = found.memory.total - state
-    micro = config.batch_size // config.accumulate
+        split = sum(found.memory.arguments.get(kind, 0) for kind in _SPLIT)
+        shrinking = found.memory.temporaries
+        fixed = found.memory.total - split - shrinking
+    enough = 0.95 * target.chip.memory
+    micro, fsdp, advised = config.batch_size // config.accumulate, config.mesh.fsdp, []
     for parts in (n for n in range(2, micro + 1) if micro % n == 0):
-        if (micro // parts) % target.count:
-            continue
-        if rest / parts + state <= 0.95 * target.chip.memory:
+        if (micro // parts) % target.count == 0 and fixed + split + shrinking / parts <= enough:
             advised.append(f"--config.train.accumulate={config.accumulate * parts}")
             break
-    fsdp = config.mesh.fsdp
-    for split in (n for n in range(fsdp + 1, target.count + 1) if target.count % n == 0):
-        if state * fsdp / split + rest <= 0.95 * target.chip.memory and state:
-            advised.append(f"--config.train.mesh.fsdp={split}")
+    for wider in (n for n in range(fsdp + 1, target.count + 1) if target.count % n == 0):
+        if split and fixed + split * fsdp / wider + shrinking <= enough:
+            advised.append(f"--config.train.mesh.fsdp={wider}")
             break
     return advised or ["more devices, a smaller --config.train.batch_size, or remat"]
 
