@@ -1,16 +1,16 @@
 """`clipdiff train`: read the recipe, build the stage, fit it."""
 
 import argparse
-from dataclasses import replace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from clipdiff_jax.cli.arguments import add_data, with_data
-from clipdiff_jax.core.config import apply_overrides
 from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
+from clipdiff_jax.core.config import apply_overrides
 from clipdiff_jax.core.recipes import load_config, recipe_names, recipes_folder
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig

@@ -31,8 +31,8 @@ from clipdiff_jax.clip.model import save_clip
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
-from clipdiff_jax.data.sources import DataConfig, DataSource, open_source, require_captions
 from clipdiff_jax.data.blank import Blank
+from clipdiff_jax.data.sources import DataConfig, DataSource, open_source, require_captions
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer, train_tokenizer
 from clipdiff_jax.data.transforms import draw_caption, prepare
 from clipdiff_jax.models.clip import (
