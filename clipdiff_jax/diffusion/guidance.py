@@ -6,12 +6,22 @@ scales may be traced arrays: changing them compiles nothing new.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, from_x0, match
+from clipdiff_jax.diffusion.prediction import (
+    Cond,
+    Denoise,
+    Prediction,
+    Target,
+    from_output,
+    from_x0,
+    match,
+    to_target,
+)
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
 
 Ratios = Float[Array, " k"] | Sequence[float] | Callable[[Array], Array]
@@ -82,6 +92,111 @@ def classifier_free(
         )
 
     return guided
+
+
+class Contrast(NamedTuple):
+    """How much of the contrast that guidance adds is taken back, see `with_contrast_of`.
+
+    share: phi, from 0 (none of it) to 1, scalar or [B]; may be traced. schedule, target: of the
+    network.
+    """
+
+    share: float | Float[Array, "..."]
+    schedule: NoiseSchedule
+    target: Target
+
+
+def with_contrast_of(
+    text: Prediction,
+    guided: Prediction,
+    x_t: Float[Array, "b ..."],
+    t: Int[Array, "..."],
+    contrast: Contrast,
+) -> Prediction:
+    """F' = phi F std(F_text) / std(F) + (1 - phi) F, of the network's own target F.
+
+    Lin et al. 2023, arXiv 2305.08891, eq. 15 and 16; std over all but the batch. text, guided: the
+    predictions with the text alone and with guidance.
+    """
+    share, schedule, target = contrast
+    wanted, output = (to_target(target, schedule, t, p.x0, p.eps) for p in (text, guided))
+    axes = tuple(range(1, x_t.ndim))
+    ratio = jnp.std(wanted, axis=axes) / jnp.maximum(jnp.std(output, axis=axes), 1e-12)
+    share = jnp.asarray(share, jnp.float32)
+    factor = match(share * ratio + (1 - share), x_t)
+    return from_output(target, schedule, x_t, t, factor * output)
+
+
+def text_guided(
+    denoise: Denoise, null_cond: Cond, scale: float | Float[Array, "..."], contrast: Contrast
+) -> Denoise:
+    """`classifier_free`, with contrast taken back; where every scale is 1 only the conditional
+    branch is evaluated (a run-time branch of the same program)."""
+
+    def guided(x_t: Array, t: Array, cond: Cond) -> Prediction:
+        def plain() -> Prediction:
+            out = denoise(x_t, t, cond)
+            return Prediction(out.x0, out.eps)
+
+        def both() -> Prediction:
+            texts, nulls = _branches(denoise, x_t, t, (cond, null_cond))
+            out = _towards(nulls, texts, scale, x_t)
+            return with_contrast_of(texts, out, x_t, t, contrast)
+
+        return jax.lax.cond(jnp.all(jnp.asarray(scale) == 1), plain, both)
+
+    return guided
+
+
+def instructed(
+    denoise: Denoise,
+    null_conds: tuple[Cond, Cond],
+    scale: float | Float[Array, "..."],
+    image_scale: float | Float[Array, "..."],
+    contrast: Contrast,
+) -> Denoise:
+    """eps = eps(0, 0) + s_I (eps(I, 0) - eps(0, 0)) + s_T (eps(I, T) - eps(I, 0)).
+
+    InstructPix2Pix, Brooks et al. 2022, arXiv 2211.09800, eq. 3. null_conds: with the picture and
+    without text, and with neither. Where every scale is 1 the first branch alone is evaluated.
+    """
+
+    def guided(x_t: Array, t: Array, cond: Cond) -> Prediction:
+        def plain() -> Prediction:
+            out = denoise(x_t, t, cond)
+            return Prediction(out.x0, out.eps)
+
+        def all_three() -> Prediction:
+            whole, image, nothing = _branches(denoise, x_t, t, (cond, *null_conds))
+            out = _towards(nothing, image, image_scale, x_t)
+            change = _towards(image, whole, scale, x_t)
+            out = Prediction(out.x0 + change.x0 - image.x0, out.eps + change.eps - image.eps)
+            return with_contrast_of(whole, out, x_t, t, contrast)
+
+        ones = jnp.all(jnp.asarray(scale) == 1) & jnp.all(jnp.asarray(image_scale) == 1)
+        return jax.lax.cond(ones, plain, all_three)
+
+    return guided
+
+
+def _branches(denoise: Denoise, x_t: Array, t: Array, conds: tuple[Cond, ...]) -> list[Prediction]:
+    """The prediction under each conditioning, in one call on a batch of all."""
+    count, batch = len(conds), x_t.shape[0]
+    t = jnp.tile(jnp.broadcast_to(t, (batch,)), count)
+    joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *conds)
+    out = denoise(jnp.concatenate([x_t] * count), t, joined)
+    parts = [slice(i * batch, (i + 1) * batch) for i in range(count)]
+    return [Prediction(out.x0[part], out.eps[part]) for part in parts]
+
+
+def _towards(
+    start: Prediction, end: Prediction, scale: float | Float[Array, "..."], x_t: Array
+) -> Prediction:
+    """start + scale (end - start)."""
+    weight = match(jnp.asarray(scale, jnp.float32), x_t)
+    return Prediction(
+        start.x0 + weight * (end.x0 - start.x0), start.eps + weight * (end.eps - start.eps)
+    )
 
 
 def clip_x0(denoise: Denoise, schedule: NoiseSchedule, limit: float = 1.0) -> Denoise:

@@ -91,7 +91,7 @@ def sample(
         noise depends on its own key alone, not on the batch it is in); or the z themselves,
         [S, B, ...]; or None where the step rule draws nothing.
     """
-    carry, body, inputs = _walk(denoise, step, times, x, cond, noise)
+    carry, body, inputs = steps_of(denoise, step, times, x, cond, noise)
     last = lambda carry, one: (body(carry, one)[0], None)
     if loop.remat and loop.unroll:
         return run_recomputed(lambda *args: last(*args)[0], carry, inputs)[1]
@@ -108,20 +108,32 @@ def sample_traced(
     noise: Noise = None,
 ) -> tuple[Float[Array, "b ..."], Trace]:
     """What `sample` returns, and the way there: arrays of [S, B, ...]."""
-    carry, body, inputs = _walk(denoise, step, times, x, cond, noise)
+    carry, body, inputs = steps_of(denoise, step, times, x, cond, noise)
     (_, x), visited = jax.lax.scan(body, carry, inputs)
     return x, visited
 
 
-def _walk(
+class Steps(NamedTuple):
+    """A walk taken apart, for who takes its steps otherwise than in one scan.
+
+    carry: (what the step rule remembers, x) before the first step. body: (carry, inputs of a step)
+    -> (carry, `Trace` of that step). inputs: of all steps, pytrees with a leading axis of S.
+    """
+
+    carry: Any
+    body: Callable[[Any, Any], tuple[Any, Trace]]
+    inputs: Any
+
+
+def steps_of(
     denoise: Denoise,
     step: StepRule,
     times: Times,
     x: Float[Array, "b ..."],
-    cond: Cond,
-    noise: Noise,
-) -> tuple[Any, Callable[[Any, Any], tuple[Any, Trace]], Any]:
-    """The start, the body and the inputs of the scan."""
+    cond: Cond = None,
+    noise: Noise = None,
+) -> Steps:
+    """The start, the body and the inputs of the scan that `sample` is."""
     x = x.astype(jnp.float32)
     times = jnp.asarray(times, jnp.int32)
     steps = times.shape[0] - 1
@@ -141,7 +153,7 @@ def _walk(
         x_next = x_next.astype(jnp.float32)  # also where 64-bit numbers are on
         return (memory, x_next), Trace(x_next, prediction.x0)
 
-    return (rule.start(x), x), body, (times[:-1], times[1:], jnp.arange(steps), z)
+    return Steps((rule.start(x), x), body, (times[:-1], times[1:], jnp.arange(steps), z))
 
 
 def _remembering(step: StepRule, denoise: Denoise, cond: Cond) -> Multistep:

@@ -135,11 +135,11 @@ def squared_cosine_betas(num_steps: int) -> Float[np.ndarray, " steps"]:
 def _tables(schedule: DiscreteSchedule) -> dict[str, np.ndarray]:
     """float32 tables of num_steps + 1 entries; the first is the clean image, t = -1."""
     steps = schedule.num_steps
-    ends = np.array([schedule.beta_start, schedule.beta_end], np.float64)
+    start, end = schedule.beta_start, schedule.beta_end
     if schedule.betas == "linear":
-        beta = np.linspace(*ends, steps)
+        beta = np.linspace(start, end, steps, dtype=np.float64)
     elif schedule.betas == "scaled_linear":
-        beta = np.linspace(*np.sqrt(ends), steps) ** 2
+        beta = np.linspace(start**0.5, end**0.5, steps, dtype=np.float64) ** 2
     else:
         beta = squared_cosine_betas(steps)
     beta = np.concatenate([[0.0], beta])

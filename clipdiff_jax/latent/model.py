@@ -1,36 +1,47 @@
 """A latent diffusion model as one object: its config, its parts' parameters, what it can do.
 
-Rombach et al. 2022, arXiv 2112.10752. A picture x becomes latents, which diffusion sees scaled:
-
-    z = scaling (mean(encoder(x)) - shift),   x' = decoder(z / scaling + shift)              (1)
-
-and a UNet denoises them, looking at the states of a text (cross-attention). Pictures are NHWC in
-[-1, 1]; latents are NHWC, float32, always the scaled ones.
+Rombach et al. 2022, arXiv 2112.10752. A picture becomes latents (`latent.codec`), and a UNet
+(`latent.denoiser`) denoises them, looking at the states of a text. Pictures are NHWC in [-1, 1];
+latents are NHWC, float32, always the scaled ones.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
+from clipdiff_jax.core.keys import AnyKey
 from clipdiff_jax.core.types import DType, Params
-from clipdiff_jax.data.images import Pictures, as_images
+from clipdiff_jax.data.images import Pictures
 from clipdiff_jax.data.tokenize import Tokenizer
-from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
-from clipdiff_jax.latent import texts
-from clipdiff_jax.latent.texts import Embedded, Texts
-from clipdiff_jax.latent.tiles import tiled
-from clipdiff_jax.models.autoencoder import Autoencoder, check_sides
+from clipdiff_jax.diffusion.prediction import Cond, Prediction, q_sample
+from clipdiff_jax.diffusion.sampler import step_noise
+from clipdiff_jax.diffusion.sampling import Sampling
+from clipdiff_jax.latent import inputs
+from clipdiff_jax.latent.codec import Codec
+from clipdiff_jax.latent.denoiser import Denoiser
+from clipdiff_jax.latent.inputs import Mask
+from clipdiff_jax.latent.requests import (
+    Generation,
+    GenerationOptions,
+    Inpainting,
+    Instruction,
+    InstructionOptions,
+    Painting,
+    Repainting,
+    RepaintingOptions,
+    filled,
+)
+from clipdiff_jax.latent.texts import Embedded, Texts, as_list, encode
+from clipdiff_jax.latent.walk import Blend, OnStep, Rows, Walk, in_batches
 from clipdiff_jax.models.latent import LatentConfig
 from clipdiff_jax.models.taesd import TinyAutoencoder, TinyAutoencoderConfig
-from clipdiff_jax.models.unet import UNet
 
-TILE, OVERLAP = 1024, 128  # pixels: beyond a side of TILE the autoencoder works piece by piece
+GENERATION, REPAINTING = Generation(), Repainting()
+INPAINTING, INSTRUCTION = Inpainting(), Instruction()
 
 
 @jax.tree_util.register_dataclass
@@ -55,36 +66,29 @@ class LatentDiffusion:
     preview: Params = field(default=None, repr=False)
     dtype: DType = field(default=jnp.float32, metadata={"static": True})
 
-    def encode(self, images: Pictures) -> Float[Array, "b h w c"]:
-        """Pictures -> latents, eq. 1. Above 1024 pixels a side it works piece by piece.
+    @property
+    def codec(self) -> Codec:
+        """The autoencoder."""
+        return Codec(self.config.autoencoder, self.autoencoder, self.dtype)
 
-        images: [B,H,W,3] in [-1, 1], or what else `data.images.as_images` takes; raises as it does,
-            and `ValueError` for sides that are no multiples of the autoencoder's factor.
-        """
-        x = as_images(images)
-        check_sides(x.shape[1], x.shape[2], self.config.factor)
-        return self.scaled(_pieces(partial(_encode, self), x, TILE, OVERLAP))
+    @property
+    def denoiser(self) -> Denoiser:
+        """The UNet."""
+        return Denoiser(self.config, self.unet, self.dtype)
+
+    def encode(self, images: Pictures) -> Float[Array, "b h w c"]:
+        """Pictures of sides that fit -> scaled latents, see `Codec.encode`."""
+        return self.codec.encode(images)
 
     def decode(self, latents: Float[Array | np.ndarray, "b h w c"]) -> Float[Array, "b i j 3"]:
-        """Latents -> pictures, eq. 1, not clipped. Above 1024 pixels a side piece by piece.
-
-        Raises `ValueError` for latents of other channels, and where what comes out is not finite.
-        """
-        factor, z = self.config.factor, self.unscaled(self.check_latents(latents))
-        images = _pieces(partial(_decode, self), z, TILE // factor, OVERLAP // factor)
-        if not isinstance(images, jax.core.Tracer) and not bool(jnp.isfinite(images).all()):
-            raise ValueError(
-                f"the decoder's pictures have numbers that are not finite, in "
-                f"{jnp.dtype(self._autoencoder_dtype)}: load the model with dtype=jnp.float32, or "
-                "look at the latents"
-            )
-        return images
+        """Scaled latents -> pictures, not clipped, see `Codec.decode`."""
+        return self.codec.decode(latents)
 
     def show(self, latents: Float[Array | np.ndarray, "b h w c"]) -> Float[Array, "b i j 3"]:
         """Latents -> pictures in [-1, 1], in a moment where there is a tiny autoencoder."""
         if self.preview is None:
             return jnp.clip(self.decode(latents), -1, 1)
-        return _show(self, self.check_latents(latents))
+        return _show(self, self.codec.check(latents))
 
     def embed_texts(self, prompts: Texts) -> Embedded:
         """Texts -> (context [B,T,D], pooled [B,P] or None), as the UNet takes them.
@@ -92,7 +96,7 @@ class LatentDiffusion:
         A text longer than the towers' length is cut, with a warning that names it. Raises
         `ValueError` for no texts.
         """
-        prompts = texts.as_list(prompts)
+        prompts = as_list(prompts)
         ids = tuple(jnp.asarray(tokenizer(prompts)) for tokenizer in self.tokenizers)
         return _embed(self, ids)
 
@@ -114,105 +118,250 @@ class LatentDiffusion:
         """
         x_t = jnp.asarray(x_t)
         t = jnp.broadcast_to(jnp.asarray(t, jnp.int32), x_t.shape[:1])
-        sizes = self.time_ids(*x_t.shape[:3]) if time_ids is None else jnp.asarray(time_ids)
-        cond = self.condition(jnp.asarray(context), pooled, sizes)
-        return _predict(self, x_t, t, cond)
-
-    def apply(
-        self,
-        x_t: Float[Array, "b h w c"],
-        t: Int[Array, " b"],
-        cond: dict[str, Array],
-    ) -> Float[Array, "b h w o"]:
-        """The raw network output, to be traced; cond as `condition` makes it."""
-        network: Any = UNet(self.config.unet, dtype=self.dtype)
-        return network.apply({"params": self.unet}, x_t, t, cond)
+        sizes = time_ids if time_ids is None else jnp.asarray(time_ids)
+        if sizes is None:
+            sizes = self.denoiser.time_ids(*x_t.shape[:3])
+        shown = Embedded(jnp.asarray(context), None if pooled is None else jnp.asarray(pooled))
+        return self.denoiser.predict(x_t, t, self.denoiser.condition(shown, sizes))
 
     def denoise(self, x_t: Float[Array, "b h w c"], t: Int[Array, "..."], cond: Cond) -> Prediction:
-        """The model as a `Denoise`; x0 is never clipped.
+        """The model as a `Denoise`, see `Denoiser.denoise`."""
+        return self.denoiser.denoise(x_t, t, cond)
 
-        cond: as `condition` makes it; with "concat" [B,H,W,C], further channels that the UNet sees
-            after those of x_t.
-        """
-
-        def network(x_t: Array, t: Array, cond: Cond) -> Array:
-            known = {name: value for name, value in cond.items() if name != "concat"}
-            if "concat" in cond:
-                x_t = jnp.concatenate([x_t, cond["concat"]], axis=-1)
-            return self.apply(x_t, t, known)
-
-        return make_denoise(network, self.config.schedule, self.config.prediction)(x_t, t, cond)
-
-    def condition(
+    def generate(
         self,
-        context: Float[Array, "b s d"],
-        pooled: Float[Array | np.ndarray, "b p"] | None,
-        time_ids: Float[Array, "b n"] | None,
-    ) -> dict[str, Array]:
-        """What the UNet takes beside x_t and t, of what it has a use for.
+        prompts: Texts,
+        *,
+        key: AnyKey | None = None,
+        negative: Texts | None = None,
+        latents: Float[Array | np.ndarray, "n h w c"] | None = None,
+        on_step: OnStep | None = None,
+        sampling: Sampling | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> Float[Array, "n i j d"]:
+        """Pictures of texts, `count` of each, in [-1, 1]: those of the first text first.
 
-        Raises `ValueError` where a pooled embedding is missing.
+        Args:
+          prompts: what is drawn.
+          key: a seed or a key, then picture i uses `fold_in(key, i)`; or a key for each picture.
+          negative: what guidance leads away from, one for all prompts or one for each; where none
+            is given "", or zeros by a model that was trained so.
+          latents: the start, at the noisiest time, in place of noise; `key` is not needed then,
+            unless the sampler draws.
+          on_step: called after every step with how many there were and with pictures of what the
+            model then thinks comes out, see `show`.
+          sampling, options: how, see `latent.requests.Generation`.
+
+        Another prompt, negative prompt, key, guidance or rescale compiles nothing new. Raises
+        `ValueError` for sides that do not fit, no or another number of texts, and by a model that
+        was trained to inpaint or to follow instructions.
         """
-        cond: dict[str, Array] = {"context": context}
-        if self.config.unet.pooled_width is not None:
-            if pooled is None:
-                raise ValueError("this model needs `pooled`, the second value of `embed_texts`")
-            cond["pooled"] = jnp.asarray(pooled)
-            if time_ids is not None:
-                cond["time_ids"] = time_ids
-        return cond
-
-    def time_ids(self, batch: int, height: int, width: int) -> Float[Array, "b 6"] | None:
-        """SDXL's six numbers of uncut pictures of latents' size; None for other models."""
-        if self.config.unet.time_ids is None:
-            return None
-        sides = height * self.config.factor, width * self.config.factor
-        return jnp.tile(jnp.array([*sides, 0, 0, *sides], jnp.float32), (batch, 1))
-
-    def scaled(self, z: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """The autoencoder's latents as diffusion sees them, eq. 1."""
-        return self.config.autoencoder.scaling * (z - self.config.autoencoder.shift)
-
-    def unscaled(self, latents: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """The inverse of `scaled`."""
-        return latents / self.config.autoencoder.scaling + self.config.autoencoder.shift
-
-    def check_latents(
-        self, latents: Float[Array | np.ndarray, "b h w c"], count: int | None = None
-    ) -> Float[Array, "b h w c"]:
-        """Latents as float32. Raises `ValueError` for other channels, and another number of them
-        than `count`."""
-        channels = self.config.autoencoder.latent_channels
-        if latents.shape[-1] != channels or count not in (None, len(latents)):
-            many = "N" if count is None else count
+        inputs.check_task(self.config, "text")
+        request = filled(GENERATION, sampling, options)
+        texts = as_list(prompts)
+        count = len(texts) * request.count
+        size = self.config.image_size
+        start = None if latents is None else self.codec.check(latents, count)
+        given = (
+            (None, None) if start is None else [n * self.config.factor for n in start.shape[1:3]]
+        )
+        height, width = request.height or given[0] or size, request.width or given[1] or size
+        inputs.check_size(self.config, height, width)
+        shape = (count, height // self.config.factor, width // self.config.factor)
+        if start is not None and start.shape[:3] != shape:
             raise ValueError(
-                f"latents are {list(latents.shape)}, expected [{many},H,W,{channels}]"
-                + (": channels come last" if latents.shape[1] == channels else "")
+                f"latents are {list(start.shape)}, expected {list(shape)} for {height}x{width}"
             )
-        return jnp.asarray(latents, jnp.float32)
+        keys = inputs.keys_for(key, count, request, start is not None)
+        times = self.config.sampling.times(request, self.config.schedule)
+        if start is None:
+            start = self._noise(keys, times, shape)
+        cond, null = self._conditions(texts, negative, request, shape)
+        rows = self._rows(request, start, keys, cond, (null,))
+        return self._paint(request, Walk(times, jnp.int32(0), _eta(request), rows), on_step)
 
-    @property
-    def _autoencoder_dtype(self) -> DType:
-        """What the autoencoder computes in, see `AutoencoderConfig.wide_range`."""
-        narrow = jnp.dtype(self.dtype) == jnp.float16 and self.config.autoencoder.wide_range
-        return jnp.float32 if narrow else self.dtype
+    def img2img(
+        self,
+        images: Pictures,
+        prompts: Texts,
+        *,
+        key: AnyKey | None = None,
+        negative: Texts | None = None,
+        on_step: OnStep | None = None,
+        sampling: Sampling | None = None,
+        **options: Unpack[RepaintingOptions],
+    ) -> Float[Array, "n i j d"]:
+        """Pictures changed towards texts: noised, then denoised (SDEdit, arXiv 2108.01073).
+
+        images: [B,H,W,3] with sides that fit, one for all prompts or one for each.
+        sampling, options: how, see `latent.requests.Repainting`: `strength` first of all.
+
+        The rest is as in `generate`, and another strength compiles nothing new either. The walk
+        starts at the first of the times that `strength` leaves, from alpha z + sigma noise. Raises
+        `ValueError` also for a strength that leaves no step.
+        """
+        inputs.check_task(self.config, "text")
+        request = filled(REPAINTING, sampling, options)
+        x, texts = inputs.picture_and_text(images, prompts)
+        known = self._known(x, request)
+        walk, _ = self._repainting(request, known, texts, negative, key)
+        return self._paint(request, walk, on_step)
+
+    def inpaint(
+        self,
+        images: Pictures,
+        mask: Mask,
+        prompts: Texts,
+        *,
+        key: AnyKey | None = None,
+        negative: Texts | None = None,
+        sampling: Sampling | None = None,
+        **options: Unpack[RepaintingOptions],
+    ) -> Float[Array, "n i j d"]:
+        """Pictures painted anew where the mask is 1, as texts say.
+
+        A model that was trained for it sees the mask and what it leaves; any other is held to the
+        picture's own latents, under their noise, outside of the mask after every step.
+
+        mask: [H,W] or one for each picture, 1 where to paint; at least half counts as 1.
+        sampling, options: as in `img2img`; `strength` is 1 by default, which starts from noise.
+
+        The rest is as in `img2img`. Raises `ValueError` also for a mask of another size, and one
+        that is zero everywhere.
+        """
+        inputs.check_task(self.config, "text", "inpaint")
+        request = filled(INPAINTING, sampling, options)
+        x, texts = inputs.picture_and_text(images, prompts)
+        of_pixels = inputs.as_mask(mask, x)
+        of_latents = inputs.at_latents(of_pixels, self.config.factor)
+        of_latents = inputs.repeated(of_latents, request.count)
+        known = self._known(x, request)
+        walk, noise = self._repainting(request, known, texts, negative, key)
+        if self.config.task == "text":
+            blend = Blend(of_latents, known, noise)
+            return self._paint(request, walk._replace(rows=walk.rows._replace(blend=blend)))
+        left = inputs.repeated(self.encode(x * (1 - of_pixels)), request.count)
+        concat = {"concat": jnp.concatenate([of_latents, left], axis=-1)}
+        rows = walk.rows._replace(
+            cond=walk.rows.cond | concat, nulls=tuple(one | concat for one in walk.rows.nulls)
+        )
+        return self._paint(request, walk._replace(rows=rows))
+
+    def instruct(
+        self,
+        images: Pictures,
+        instructions: Texts,
+        *,
+        key: AnyKey | None = None,
+        negative: Texts | None = None,
+        latents: Float[Array | np.ndarray, "n h w c"] | None = None,
+        sampling: Sampling | None = None,
+        **options: Unpack[InstructionOptions],
+    ) -> Float[Array, "n i j d"]:
+        """Pictures changed as texts say (InstructPix2Pix, arXiv 2211.09800), by a model for that.
+
+        instructions: such as "make it snow", one for all pictures or one for each.
+        sampling, options: how, see `latent.requests.Instruction`.
+
+        The rest is as in `generate`. Raises `ValueError` also for an empty instruction.
+        """
+        inputs.check_task(self.config, "instruct")
+        request = filled(INSTRUCTION, sampling, options)
+        x, texts = inputs.picture_and_text(images, instructions)
+        if not all(one.strip() for one in texts):
+            raise ValueError("an instruction is empty: say what is to be changed")
+        picture = self.codec.unscaled(self._known(x, request))
+        keys = inputs.keys_for(key, len(picture), request, latents is not None)
+        times = self.config.sampling.times(request, self.config.schedule)
+        if latents is None:
+            start = self._noise(keys, times, picture.shape[:3])
+        else:
+            start = self.codec.check(latents, len(picture))
+        cond, null = self._conditions(texts, negative, request, picture.shape[:3])
+        nulls = null | {"concat": picture}, null | {"concat": jnp.zeros_like(picture)}
+        rows = self._rows(request, start, keys, cond | {"concat": picture}, nulls)
+        scale = inputs.each("image_guidance", request.image_guidance, len(picture))
+        walk = Walk(times, jnp.int32(0), _eta(request), rows._replace(image_guidance=scale))
+        return self._paint(request, walk)
+
+    def _known(self, images: Float[Array, "n h w 3"], request: Painting) -> Float[Array, "m i j c"]:
+        """The latents of pictures, `count` of each."""
+        inputs.check_size(self.config, *images.shape[1:3])
+        return inputs.repeated(self.encode(images), request.count)
+
+    def _repainting(
+        self,
+        request: Repainting,
+        known: Float[Array, "n h w c"],
+        texts: list[str],
+        negative: Texts | None,
+        key: AnyKey | None,
+    ) -> tuple[Walk, Float[Array, "n h w c"]]:
+        """A walk from noised latents, and that noise; from noise alone at strength 1."""
+        schedule = self.config.schedule
+        keys = inputs.keys_for(key, len(known), request, False)
+        times = self.config.sampling.times(request, schedule)
+        first = jnp.int32(inputs.first_step(len(times) - 1, float(request.strength)))
+        noise = self._noise(keys, times, known.shape[:3])
+        noised = q_sample(schedule, known, jnp.asarray(times)[first], noise)
+        start = noise if isinstance(request, Inpainting) and first == 0 else noised
+        cond, null = self._conditions(texts, negative, request, known.shape[:3])
+        rows = self._rows(request, start, keys, cond, (null,))
+        return Walk(times, first, _eta(request), rows), noise
+
+    def _noise(
+        self, keys: Key[Array, " n"], times: Int[np.ndarray, " t"], shape: tuple[int, ...]
+    ) -> Float[Array, "n h w c"]:
+        channels = self.config.autoencoder.latent_channels
+        return step_noise(keys, len(times), (*shape, channels))
+
+    def _conditions(
+        self,
+        texts: list[str],
+        negative: Texts | None,
+        request: Painting,
+        shape: tuple[int, ...],
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """What the UNet sees of the texts, and what guidance leads away from, `count` of each."""
+        denoiser, away = self.denoiser, inputs.negatives(negative, len(texts))
+        sizes = denoiser.time_ids(len(texts), *shape[1:3])
+        shown = self.embed_texts(texts)
+        if away is None and self.config.zero_null:
+            null = jax.tree.map(jnp.zeros_like, shown)
+        else:
+            null = self.embed_texts([""] * len(texts) if away is None else away)
+        both = denoiser.condition(shown, sizes), denoiser.condition(null, sizes)
+        return inputs.repeated(both, request.count)
+
+    def _rows(
+        self,
+        request: Painting,
+        start: Float[Array, "n h w c"],
+        keys: Key[Array, " n"],
+        cond: dict[str, Array],
+        nulls: tuple[dict[str, Array], ...],
+    ) -> Rows:
+        guidance = self.config.guidance if request.guidance is None else request.guidance
+        guidance = inputs.each("guidance", guidance, len(start))
+        rescale = inputs.each("rescale", request.rescale, len(start))
+        return Rows(start, keys, cond, nulls, guidance, rescale)
+
+    def _paint(
+        self, request: Painting, walk: Walk, on_step: OnStep | None = None
+    ) -> Float[Array, "n i j d"]:
+        """The walk, so many pictures at a time, and what is asked for of its end."""
+        denoiser = self.denoiser
+
+        def paint(rows: Rows) -> Array:
+            part = walk._replace(rows=rows)
+            latents = denoiser.walk(part, request.sampler, on_step, self.show)
+            return latents if request.output == "latents" else jnp.clip(self.decode(latents), -1, 1)
+
+        return in_batches(paint, walk.rows, request.batch)
 
 
-def _pieces(apply: Callable[[Array], Array], x: Array, size: int, overlap: int) -> Array:
-    """`apply` to all of x, or where a side is above `size` piece by piece."""
-    return apply(x) if max(x.shape[1:3]) <= size else tiled(apply, x, size, overlap)
-
-
-@jax.jit
-def _encode(model: LatentDiffusion, images: Array) -> Array:
-    network: Any = Autoencoder(model.config.autoencoder, model._autoencoder_dtype)
-    return network.apply({"params": model.autoencoder}, images, method="encode").mean
-
-
-@jax.jit
-def _decode(model: LatentDiffusion, z: Array) -> Array:
-    network: Any = Autoencoder(model.config.autoencoder, model._autoencoder_dtype)
-    return network.apply({"params": model.autoencoder}, z, method="decode")
+def _eta(request: Painting) -> Float[Array, "..."]:
+    return jnp.asarray(request.eta, jnp.float32)
 
 
 @jax.jit
@@ -224,9 +373,4 @@ def _show(model: LatentDiffusion, latents: Array) -> Array:
 
 @jax.jit
 def _embed(model: LatentDiffusion, ids: tuple[Array, ...]) -> Embedded:
-    return texts.encode(model.config.texts, model.texts, ids, model.dtype)
-
-
-@jax.jit
-def _predict(model: LatentDiffusion, x_t: Array, t: Array, cond: dict[str, Array]) -> Array:
-    return model.apply(x_t, t, cond)
+    return encode(model.config.texts, model.texts, ids, model.dtype)

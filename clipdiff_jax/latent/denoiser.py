@@ -1,0 +1,132 @@
+"""The UNet of a latent diffusion model as an object: noisy latents and a text to a prediction."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
+from clipdiff_jax.diffusion.sampler import Steps
+from clipdiff_jax.diffusion.steps import Sampler
+from clipdiff_jax.latent.texts import Embedded
+from clipdiff_jax.latent.walk import OnStep, Show, Walk, one, steps, whole
+from clipdiff_jax.models.latent import LatentConfig
+from clipdiff_jax.models.unet import UNet
+
+SIZES = 6  # SDXL's numbers: height and width, top and left of the crop, height and width
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Denoiser:
+    """A UNet with its schedule and its target; `dtype` is what it computes in."""
+
+    config: LatentConfig = field(metadata={"static": True})
+    params: Params = field(repr=False)
+    dtype: DType = field(default=jnp.float32, metadata={"static": True})
+
+    def apply(
+        self,
+        x_t: Float[Array, "b h w c"],
+        t: Int[Array, " b"],
+        cond: dict[str, Array],
+        *,
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "b h w o"]:
+        """The raw network output, to be traced; dropout acts where a `dropout_key` is given.
+
+        cond: as `condition` makes it; with "concat" [B,H,W,C], further channels that the UNet sees
+            after those of x_t.
+        """
+        network: Any = UNet(self.config.unet, dtype=self.dtype)
+        known = {name: value for name, value in cond.items() if name != "concat"}
+        if "concat" in cond:
+            x_t = jnp.concatenate([x_t, cond["concat"]], axis=-1)
+        return network.apply(
+            {"params": self.params},
+            x_t,
+            t,
+            known,
+            train=dropout_key is not None,
+            rngs=None if dropout_key is None else {"dropout": dropout_key},
+        )
+
+    def denoise(self, x_t: Float[Array, "b h w c"], t: Int[Array, "..."], cond: Cond) -> Prediction:
+        """The model as a `Denoise`; x0 is never clipped. cond: as of `apply`."""
+        return make_denoise(self.apply, self.config.schedule, self.config.prediction)(x_t, t, cond)
+
+    def predict(
+        self, x_t: Float[Array, "b h w c"], t: Int[Array, " b"], cond: dict[str, Array]
+    ) -> Float[Array, "b h w o"]:
+        """The raw network output, compiled."""
+        return _predict(self, x_t, t, cond)
+
+    def condition(self, texts: Embedded, time_ids: Float[Array, "b n"] | None) -> dict[str, Array]:
+        """What the UNet takes beside x_t and t, of what it has a use for.
+
+        Raises `ValueError` where a pooled embedding or numbers are missing.
+        """
+        cond: dict[str, Array] = {"context": texts.context}
+        unet = self.config.unet
+        if unet.pooled_width is None:
+            return cond
+        if texts.pooled is None:
+            raise ValueError("this model needs `pooled`, the second value of `embed_texts`")
+        if unet.time_ids is None:
+            return cond | {"pooled": texts.pooled}
+        if time_ids is None:
+            raise ValueError(f"this model needs {unet.time_ids} numbers a picture as `time_ids`")
+        return cond | {"pooled": texts.pooled, "time_ids": time_ids}
+
+    def time_ids(self, batch: int, height: int, width: int) -> Float[Array, "b n"] | None:
+        """SDXL's six numbers of uncut pictures of latents' size; None where a model has others."""
+        if self.config.unet.time_ids != SIZES:
+            return None
+        sides = height * self.config.factor, width * self.config.factor
+        return jnp.tile(jnp.array([*sides, 0, 0, *sides], jnp.float32), (batch, 1))
+
+    def walk(
+        self, walk: Walk, sampler: Sampler, on_step: OnStep | None, show: Show
+    ) -> Float[Array, "b h w c"]:
+        """The latents at the end of a walk: one program, or where somebody looks on step by step.
+
+        show: what makes the pictures that `on_step` is given of latents.
+        """
+        if on_step is None:
+            return _walk(self, walk, sampler=sampler)
+        carry = _begin(self, walk, sampler=sampler)
+        for done, index in enumerate(range(int(walk.first), len(walk.times) - 1), start=1):
+            carry, x0 = _step(self, walk, carry, jnp.int32(index), sampler=sampler)
+            on_step(done, show(x0))
+        return carry[1]
+
+
+def _steps(denoiser: Denoiser, walk: Walk, sampler: Sampler) -> Steps:
+    config = denoiser.config
+    return steps(denoiser.denoise, config.schedule, config.prediction, walk, sampler)
+
+
+@jax.jit
+def _predict(denoiser: Denoiser, x_t: Array, t: Array, cond: dict[str, Array]) -> Array:
+    return denoiser.apply(x_t, t, cond)
+
+
+@partial(jax.jit, static_argnames="sampler")
+def _walk(denoiser: Denoiser, walk: Walk, *, sampler: Sampler) -> Array:
+    return whole(_steps(denoiser, walk, sampler), jnp.asarray(walk.first))
+
+
+@partial(jax.jit, static_argnames="sampler")
+def _begin(denoiser: Denoiser, walk: Walk, *, sampler: Sampler) -> Any:
+    return _steps(denoiser, walk, sampler).carry
+
+
+@partial(jax.jit, static_argnames="sampler")
+def _step(
+    denoiser: Denoiser, walk: Walk, carry: Any, index: Array, *, sampler: Sampler
+) -> tuple[Any, Array]:
+    return one(_steps(denoiser, walk, sampler), carry, index)
