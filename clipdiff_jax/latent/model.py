@@ -53,7 +53,7 @@ class LatentDiffusion:
       config: what it is.
       unet, autoencoder: parameters.
       texts: parameters of each text tower, in the order of `config.texts`.
-      tokenizers: of each text tower.
+      tokenizers: of each text tower; none of a file without, which then takes no prompts.
       preview: parameters of the tiny autoencoder; None where the model has none.
       dtype: what the networks compute in.
     """
@@ -94,9 +94,11 @@ class LatentDiffusion:
         """Texts -> (context [B,T,D], pooled [B,P] or None), as the UNet takes them.
 
         A text longer than the towers' length is cut, with a warning that names it. Raises
-        `ValueError` for no texts.
+        `ValueError` for no texts, and by a model that was loaded without tokenizers.
         """
         prompts = as_list(prompts)
+        if not self.tokenizers:
+            raise ValueError("this model has no tokenizer: give `tokenizer=` to load_latent")
         ids = tuple(jnp.asarray(tokenizer(prompts)) for tokenizer in self.tokenizers)
         return _embed(self, ids)
 

@@ -32,17 +32,17 @@ def encode(
     Attention is causal and padding is attended to, as the models were trained.
     """
     states: list[Array] = []
-    pooled: Array | None = None
+    embedding = None
     for tower, of_tower, tokens in zip(towers, params, ids, strict=True):
         network: Any = TextTransformer(
             tower.tower, tower.projection_dim, dtype=dtype, skip=tower.skip,
             norm_states=tower.final_norm,
         )  # fmt: skip
-        pooled, hidden = network.apply({"params": of_tower}, jnp.asarray(tokens))
+        embedding, hidden = network.apply({"params": of_tower}, jnp.asarray(tokens))
         states.append(hidden.astype(jnp.float32))
-    return Embedded(
-        jnp.concatenate(states, axis=-1), None if pooled is None else pooled.astype(jnp.float32)
-    )
+    has_pooled = towers[-1].projection_dim is not None and embedding is not None
+    pooled = embedding.astype(jnp.float32) if has_pooled else None
+    return Embedded(jnp.concatenate(states, axis=-1), pooled)
 
 
 def as_list(texts: Texts, name: str = "prompts") -> list[str]:

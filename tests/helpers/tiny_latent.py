@@ -8,10 +8,10 @@ from clipdiff_jax.data.tokenize import train_tokenizer
 from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.models.autoencoder import AutoencoderConfig
 from clipdiff_jax.models.clip import TextConfig
-from clipdiff_jax.models.latent import LatentConfig, TextTower, init_params
+from clipdiff_jax.models.latent import LatentConfig, TextTower, init_params, init_text
 from clipdiff_jax.models.taesd import TinyAutoencoderConfig
 from clipdiff_jax.models.unet_config import UNetConfig
-from clipdiff_jax.weights.layouts.latent_ours import LatentWeights, init_text
+from clipdiff_jax.weights.layout import LatentWeights
 from helpers.tiny_models import drawn
 
 SIZE, FACTOR = 16, 2
@@ -72,7 +72,7 @@ def weights(seed: int = 0, **options) -> LatentWeights:
 
 def model(seed: int = 0, **options) -> LatentDiffusion:
     """A model of `weights`."""
-    of, params, tokenizers = weights(seed, **options)
+    of, params, tokenizers, _ = weights(seed, **options)
     return LatentDiffusion(
         of, params["unet"], params["autoencoder"], params["texts"], tokenizers,
         params.get("preview"),
