@@ -32,7 +32,7 @@ def encode(
     Attention is causal and padding is attended to, as the models were trained.
     """
     states: list[Array] = []
-    embedding = None
+    embedding: Any = None
     for tower, of_tower, tokens in zip(towers, params, ids, strict=True):
         network: Any = TextTransformer(
             tower.tower, tower.projection_dim, dtype=dtype, skip=tower.skip,
