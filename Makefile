@@ -1,15 +1,17 @@
 # make demo   everything from nothing: environment, install, an edit learned and applied, samples
 # make test   the tests, the same way; make test-all adds those marked slow
+# make test-targets  compiles for TPUs that are not here; CUDA=1 for NVIDIA's GPUs too (5 GB)
 # make check  lint, types
 # make docs   the documentation, into out/site/index.html; a warning is an error
 
 PYTHON ?= python3
 VENV ?= .venv
+TARGETS_VENV ?= .venv-targets
 BIN = $(VENV)/bin
 OUT ?= out/demo
 PARALLEL = -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check docs clean
+.PHONY: demo test test-all test-targets check docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/clipdiff generate --model demo --count 64 --steps 50 --out $(OUT)/samples --overwrite
@@ -23,6 +25,11 @@ test: $(VENV)/.test
 
 test-all: test
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
+
+# The compilers have an environment of their own, so that jax finds no plugin anywhere else.
+test-targets:
+	$(MAKE) $(TARGETS_VENV)/.targets$(if $(CUDA),-cuda) VENV=$(TARGETS_VENV)
+	JAX_PLATFORMS=cpu $(TARGETS_VENV)/bin/python -m pytest -m target tests/targets
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -44,9 +51,17 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e '.[test]'
 	touch $@
 
+$(VENV)/.targets: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e '.[test,tpu]'
+	touch $@
+
+$(VENV)/.targets-cuda: $(VENV)/.targets
+	$(BIN)/python -m pip install --quiet -e '.[test,tpu,cuda12]'
+	touch $@
+
 $(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) out build *.egg-info
+	rm -rf $(VENV) $(TARGETS_VENV) out build *.egg-info
