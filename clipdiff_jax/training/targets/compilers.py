@@ -58,6 +58,7 @@ def environment(target: Target) -> dict[str, str]:
             "TPU_ACCELERATOR_TYPE": "v5litepod-8",
             "TPU_WORKER_HOSTNAMES": "localhost",
             "TPU_WORKER_ID": "0",
+            "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # there is no TPU that only one could have
         }
     if target.platform == "gpu":
         # Every GPU is hidden: the plugin is wanted, not a device that works for somebody else.
