@@ -29,10 +29,9 @@ BAD = {
     "grey": (GOOD[..., :1], ValueError, "three channels also for grey"),
     "none": (GOOD[:0], ValueError, "there are none"),
     "int": (np.int32(np.ones((2, 16, 16, 3))), TypeError, "images are int32"),
-    "path": ("face.png", TypeError, "load_images reads files"),
 }
 MADE = ("attributes",)  # which judges pictures that were made here
-SHOWN = ("grey", "none", "path")  # of which a grid makes something, or says something else
+SHOWN = ("grey", "none")  # of which a grid makes something, or says something else
 
 
 @pytest.fixture(scope="module")

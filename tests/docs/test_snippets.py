@@ -35,6 +35,7 @@ PAGES: dict[str, dict[str, str]] = {
         'Avatars(config="64")': f"Avatars(config={TINY}, data_dir='.')",
         'TfdsData("avatars/64")': "TfdsData('avatars/tiny', data_dir='.')",
     },
+    "docs/inputs.md": {},
     "docs/weights.md": {},
 }
 SLOW = ("README.md",)
