@@ -17,6 +17,7 @@ from clipdiff_jax.core.request import Request
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.edit.editing import Editing
 from clipdiff_jax.pictures.records import Record, RecordError, request_of
+from clipdiff_jax.pictures.results import check_name
 from clipdiff_jax.unclip.drawing import Drawing
 
 _NEEDED = ("model", "model_fingerprint", "dtype", "seed", "index", "steps")
@@ -44,6 +45,7 @@ def check_record(record: Record) -> None:
             f"{nearest(str(command), COMMANDS)}"
         )
     needed, request = _MADE_BY[command]
+    check_name(file)
     missing = [name for name in (*_NEEDED, *needed) if name not in record]
     if missing:
         raise RecordError(f"the record of {file!r} lacks {', '.join(missing)}")
@@ -88,9 +90,7 @@ _TEXT = ("a text", _is_text)
 _NUMBER = ("a finite number", _is_number)
 # What values of fields are beside those of a request, which are its own to check.
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(
-        ("file", "model", "model_fingerprint", "prompt", "source_text", "target_text"), _TEXT
-    ),
+    **dict.fromkeys(("model", "model_fingerprint", "prompt", "source_text", "target_text"), _TEXT),
     **dict.fromkeys((*_SOURCE, *_SECOND), _TEXT),
     **dict.fromkeys(("edits", "edit_fingerprints"), ("a list of texts", _are_texts)),
     **dict.fromkeys(("theta", "strength"), _NUMBER),

@@ -54,7 +54,7 @@ class Results:
                 f"'{self.folder}' is a file, expected a folder for the results"
             )
         for record in records:
-            _check_name(record["file"])
+            check_name(record["file"])
         there = [record for record in records if (self.folder / record["file"]).exists()]
         if self.existing == "refuse":
             if there:
@@ -97,7 +97,8 @@ class Results:
             return None
 
 
-def _check_name(name: object) -> None:
+def check_name(name: object) -> None:
+    """Raises `RecordError` for the file of a record that is not the plain name of one."""
     if not isinstance(name, str) or not name or Path(name).name != name or "\0" in name:
         raise RecordError(f"a record's file is {name!r}, expected a plain name such as 'a.png'")
 
