@@ -249,6 +249,20 @@ AVATARS_DECODER = Decoder(
     guidance=2.0,
 )
 AVATARS_AUTOENCODER = AutoencoderConfig(channels=(192,), blocks=1, middle_attention=False, patch=8)
+AVATARS_LATENT = UNetConfig(
+    in_channels=4,
+    out_channels=4,
+    channels=(128, 160),
+    blocks=1,
+    attention_levels=(0, 1),
+    attention="cross",
+    heads=4,
+    norm_eps=1e-5,
+    time_order="cos_sin",
+    time_shift=0.0,
+    downsample_padding="both",
+    context_width=AVATARS_CLIP.text.width,
+)
 AVATARS_UPSAMPLER = Upsampler(
     UNetConfig(
         in_channels=6,

@@ -20,7 +20,7 @@ AUTOENCODER = AutoencoderConfig(
     channels=(8,), blocks=1, norm_groups=4, middle_attention=False, patch=2, scaling=0.5
 )
 TEXT = TextConfig(
-    vocab_size=520, context_length=12, width=8, depth=2, heads=2, mlp_width=16, eos_token_id=1
+    vocab_size=520, context_length=16, width=8, depth=2, heads=2, mlp_width=16, eos_token_id=1
 )
 CHANNELS = {"text": 4, "inpaint": 9, "instruct": 8}
 

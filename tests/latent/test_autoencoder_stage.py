@@ -40,6 +40,7 @@ class Smooth:
         return {"image": self.images[index]}
 
 
+@pytest.mark.slow
 def test_it_learns_to_reconstruct_and_exports_what_can_be_started_from(tmp_path):
     train = TrainConfig(
         steps=200, batch_size=16, ema=0.9, log_every=200, optim=OptimConfig(learning_rate=5e-3)

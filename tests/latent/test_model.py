@@ -220,7 +220,7 @@ def test_instructions_have_three_branches(images):
 def test_two_towers_sizes_and_zeros_in_place_of_no_negative_prompt():
     model = tiny_latent.model(two=True, zero_null=True)
     context, pooled = model.embed_texts(PROMPTS)
-    assert (context.shape, pooled.shape) == ((2, 12, 16), (2, 6))
+    assert (context.shape, pooled.shape) == ((2, 16, 16), (2, 6))
     start = jax.random.normal(tiny_latent.KEY, (2, 8, 8, 4))
     numbers = jnp.array([[SIZE, SIZE, 0, 0, SIZE, SIZE]] * 2, jnp.float32)
     eps = model.predict(start, 1, context, pooled=pooled, time_ids=numbers)
