@@ -61,10 +61,10 @@ def test_karlo(config, millions):
     ("config", "number"),
     [
         (presets.SD1_UNET, 859_520_964),
-        (presets.SD2_UNET, 865_910_724),
         (presets.SDXL_UNET, 2_567_463_684),
-        (presets.SD1_INPAINT_UNET, 859_535_364),
-        (presets.PIX2PIX_UNET, 859_532_484),
+        pytest.param(presets.SD2_UNET, 865_910_724, marks=pytest.mark.slow),
+        pytest.param(presets.SD1_INPAINT_UNET, 859_535_364, marks=pytest.mark.slow),
+        pytest.param(presets.PIX2PIX_UNET, 859_532_484, marks=pytest.mark.slow),
     ],
 )
 def test_latent_networks(config, number):

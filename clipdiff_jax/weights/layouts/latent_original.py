@@ -18,7 +18,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from clipdiff_jax.core.files import writing
-from clipdiff_jax.models.latent import WALK, LatentConfig, TextTower
+from clipdiff_jax.models.latent import SCALED_LINEAR, WALK, LatentConfig, TextTower
 from clipdiff_jax.weights.documents import named
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layout import LatentWeights, Layout, Reading, Tables
@@ -240,12 +240,8 @@ def write(path: str | Path, weights: LatentWeights) -> Path:
         if family is _SD2 and prefix == family.towers[0][0]:
             found |= _unused(found, config.texts[0].tower.depth)
         tensors |= {prefix + name: np.ascontiguousarray(array) for name, array in found.items()}
-    again = latent_unet_shapes.read_shapes(
-        below(tensors, _UNET), config.texts[-1].projection_dim, config.unet.heads
-    )
-    names = vars(again).keys() - {"heads", "head_width", "remat", "dropout"}
-    if other := sorted(n for n in names if getattr(again, n) != getattr(config.unet, n)):
-        raise WeightsError(f"a file of the original names cannot tell this UNet's {other}")
+    _check_told(config, family, tensors)
+    tensors |= _notes(config, family)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -258,6 +254,50 @@ def write(path: str | Path, weights: LatentWeights) -> Path:
             Path(temporary).unlink(missing_ok=True)
             raise
     return path
+
+
+def _check_told(config: LatentConfig, family: _Family, tensors: Tensors) -> None:
+    """Raises `WeightsError` for a config that cannot be read off a file of it."""
+    pooled, unet = config.texts[-1].projection_dim, config.unet
+    unread = {"heads", "head_width", "remat", "dropout", "wide_range"}
+    pairs = [
+        (unet, latent_unet_shapes.read_shapes(below(tensors, _UNET), pooled, _heads(config))),
+        (
+            config.autoencoder,
+            latent_autoencoder.read_shapes(
+                below(tensors, latent_autoencoder.PREFIX), config.autoencoder.scaling
+            ),
+        ),
+    ]
+    for ours, read in pairs:
+        names = vars(read).keys() - unread
+        if other := sorted(n for n in names if getattr(read, n) != getattr(ours, n)):
+            raise WeightsError(
+                f"a file of the original names cannot tell the {', '.join(other)} of this "
+                f"{type(ours).__name__.removesuffix('Config')}"
+            )
+    if config.schedule != SCALED_LINEAR or (family is _SD1 and config.prediction != "eps"):
+        raise WeightsError(
+            f"a file of the original names cannot tell that this model predicts "
+            f"{config.prediction} on {config.schedule}"
+        )
+
+
+def _heads(config: LatentConfig) -> int | tuple[int, ...]:
+    unet = config.unet
+    return tuple(1 for _ in unet.channels) if unet.heads is None else unet.heads
+
+
+def _notes(config: LatentConfig, family: _Family) -> Tensors:
+    """What beside the weights tells the scale of the latents, and what the network predicts."""
+    notes: Tensors = {}
+    if config.autoencoder.scaling != family.scaling:
+        notes["scale_factor"] = np.array(config.autoencoder.scaling, np.float64)
+    if family is _XL and config.prediction == "v":
+        notes["v_pred"] = np.zeros(0, np.float32)
+    if family is _SD2 and config.prediction == "eps" and config.task == "text":
+        notes["global_step"] = np.array(_SD2_BASE_STEP, np.int64)
+    return notes
 
 
 def table(config: LatentConfig) -> dict[str, Table]:

@@ -33,7 +33,7 @@ from clipdiff_jax.weights.layouts import (
 )
 from clipdiff_jax.weights.params import flatten, unflatten
 from clipdiff_jax.weights.read import open_tensors
-from clipdiff_jax.weights.tables import Place, Table, import_params, places
+from clipdiff_jax.weights.tables import Changes, Place, Table, import_params, places
 
 UNET, AUTOENCODER, PREVIEW = "unet", "autoencoder", "preview"
 # Stable Diffusion's own padding of the towers that are OpenCLIP's.
@@ -66,7 +66,7 @@ def fill_parts(config: LatentConfig, sources: Mapping[str, Source], reading: Rea
     Raises `WeightsError` for a file that does not fit, and a LoRA that does not.
     """
     asked, shapes = reading.latent, part_shapes(config)
-    changes = lora.read_changes(asked.loras, _lora_places(config, shapes)) if asked.loras else {}
+    changes = lora.read_changes(asked.loras, lora_places(config, shapes)) if asked.loras else {}
     flat: dict[str, Params] = {}
     for part, (path, tensors, table) in sources.items():
         with named(path):
@@ -84,8 +84,13 @@ def add_loras(config: LatentConfig, params: Params, loras: Sequence[Lora]) -> Pa
 
     Raises as `lora.read_changes` does.
     """
+    changes = lora.read_changes(loras, lora_places(config, part_shapes(config)))
+    return with_changes(params, changes)
+
+
+def with_changes(params: Params, changes: Mapping[str, Changes]) -> Params:
+    """Parameters with what LoRAs add to each part, computed in float32."""
     flat = flatten(params)
-    changes = lora.read_changes(loras, _lora_places(config, part_shapes(config)))
     for part, of_part in changes.items():
         for path, found in of_part.items():
             old = flat[f"{part}/{path}"]
@@ -96,7 +101,7 @@ def add_loras(config: LatentConfig, params: Params, loras: Sequence[Lora]) -> Pa
     return unflatten(flat)
 
 
-def _lora_places(config: LatentConfig, shapes: Mapping[str, Params]) -> dict[str, dict[str, Place]]:
+def lora_places(config: LatentConfig, shapes: Mapping[str, Params]) -> dict[str, dict[str, Place]]:
     """Where the tensors of each part are among its parameters, by all names that a LoRA may use."""
     both = [latent_unet.table(config.unet, naming) for naming in ("diffusers", "original")]
     found = {UNET: places(both[0], shapes[UNET]) | places(both[1], shapes[UNET])}
