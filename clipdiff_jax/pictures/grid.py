@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from clipdiff_jax.core.checks import whole_number
-from clipdiff_jax.data.images import read_pictures
+from clipdiff_jax.data.images import Picture, read_pictures
 from clipdiff_jax.data.transforms import to_uint8
 
 Images = Shaped[Array | np.ndarray, "n _ _ _"]
-Row = Images | Sequence[Shaped[Array | np.ndarray, "_ _ _"]]
+Row = Images | Sequence[Picture]
 MARGIN = 2
 _MARK = "clipdiff_jax_kind"  # in a PNG's text
 SMALLEST_SHOWN = 96  # small pictures are magnified, so that there is something to see
@@ -60,7 +60,7 @@ def is_grid(path: Path) -> bool:
 
 
 def show(
-    images: Images | Sequence[Row],
+    images: Picture | Images | Sequence[Row | Picture],
     *,
     columns: int | None = None,
     rows: Sequence[str] = (),
@@ -68,9 +68,9 @@ def show(
 ) -> Grid:
     """Lays pictures out as a grid; in a notebook it displays itself.
 
-    images: [N,H,W,3] (or [N,H,W,1], grey) in [-1, 1] or uint8, laid out as near a square as they go
-        (or in `columns`); or a list of such batches, or of lists of pictures, all of one length and
-        one row of the grid each; see `data.images.as_images`.
+    images: [N,H,W,3] (or [N,H,W,1], grey) in [-1, 1] or uint8, or a list of pictures, laid out as
+        near a square as they go (or in `columns`); or a list of such batches, or of lists of
+        pictures, all of one length and one row of the grid each; see `data.images.as_images`.
     rows: a label for each row. titles: one for each column.
 
     Pictures may differ in size from row to row, and within lists; they are shown at that of the
@@ -79,15 +79,16 @@ def show(
     """
     if columns is not None:
         whole_number("columns", columns, low=1)
-    if isinstance(images, (list, tuple)):
-        batches = [list(batch) for batch in images]
+    single = [images] if _is_picture(images) else images
+    if isinstance(single, (list, tuple)) and not all(map(_is_picture, single)):
+        batches = [list(batch) for batch in single]
         lengths = {len(batch) for batch in batches}
         if len(lengths) != 1:
             raise ValueError(f"the rows have different lengths: {[len(b) for b in batches]}")
         columns = lengths.pop()
         cells = [picture for batch in batches for picture in batch]
     else:
-        cells = list(images)
+        cells = list(single)
         columns = columns or math.ceil(math.sqrt(len(cells)))
     if not cells:
         raise ValueError("there are no pictures to show")
@@ -101,9 +102,14 @@ def show(
     return Grid(_draw([_resized(cell, size) for cell in cells], size, columns, rows, titles))
 
 
+def _is_picture(value: object) -> bool:
+    return isinstance(value, Image.Image) or getattr(value, "ndim", 0) == 3
+
+
 def _levels(cells: list[Any]) -> list[UInt8[np.ndarray, "h w 3"]]:
     """Each picture as 0 .. 255; grey ones get three channels."""
-    colour = [np.repeat(one, 3, axis=-1) if np.shape(one)[2:] == (1,) else one for one in cells]
+    grey = lambda one: getattr(one, "shape", ())[2:] == (1,)
+    colour = [np.repeat(one, 3, axis=-1) if grey(one) else one for one in cells]
     return [to_uint8(np.asarray(one)) for batch in read_pictures(colour) for one in batch]
 
 

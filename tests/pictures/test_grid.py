@@ -30,6 +30,24 @@ def test_rows_may_differ_in_size_and_carry_labels():
         show(np.zeros((0, 8, 8, 3), np.float32))
 
 
+def test_pictures_however_they_are_given():
+    """A batch, one picture, a list of them, bytes, PIL pictures, grey ones: the same grid."""
+    levels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
+    floats = levels.astype(np.float32) / 127.5 - 1
+    wanted = np.asarray(show(floats, columns=2).image)
+    for given in (levels, list(floats), [Image.fromarray(one) for one in levels]):
+        np.testing.assert_array_equal(show(given, columns=2).image, wanted)
+    one = show(floats[:1]).image
+    for given in (floats[0], levels[0], Image.fromarray(levels[0]), [floats[:1]]):
+        np.testing.assert_array_equal(show(given).image, one)
+    grey = np.asarray(show(floats[..., :1], columns=2).image)
+    assert (grey == grey[..., :1]).all()
+    with pytest.raises(ValueError, match="columns=0, expected a number of at least 1"):
+        show(floats, columns=0)
+    with pytest.raises(ValueError, match="not finite"):
+        show(np.full((1, 8, 8, 3), np.nan))
+
+
 def test_it_displays_itself_and_saves(tmp_path):
     grid = show(np.zeros((4, 96, 96, 3), np.float32))
     assert isinstance(grid, Grid)
