@@ -4,6 +4,7 @@ A tokenizer is loaded from a folder (`tokenizer.json`, or `vocab.json` and `merg
 on the captions of a data set. What a row looks like: start mark, the text, end mark, padding.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -126,6 +127,11 @@ class Tokenizer:
             rows[i, : len(ids)] = ids
             counts[i] = len(ids)
         return rows, counts
+
+    @property
+    def silent(self) -> "Tokenizer":
+        """The same without warnings of unknown words: for captions that are learned from."""
+        return dataclasses.replace(self, vocabulary=None)
 
     def _warn_of_unknown(self, texts: Sequence[str]) -> None:
         """Of words that the captions it was learned from did not have, where those are known."""

@@ -133,7 +133,7 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
     frozen: Params = {"text": text_tower}
     if "embedding" not in first:
         frozen["image"] = image_tower
-    transform = _Transform(model.image_size, config.flip, clip.tokenizer)
+    transform = _Transform(model.image_size, config.flip, clip.tokenizer.silent)
     shown = first_examples(source, transform, config.preview_count)
 
     def embeddings(frozen: Params, batch: Batch) -> Array:

@@ -97,7 +97,7 @@ def open_prior_inputs(data: EmbeddingsData, clip: str) -> PriorInputs:
     mean, std = moments(source)
     return PriorInputs(
         source=source,
-        transform=Transform(model.tokenizer),
+        transform=Transform(model.tokenizer.silent),
         clip=model,
         clip_fingerprint=found,
         empty=model.tokenizer([""])[0],
@@ -164,7 +164,7 @@ def outline_inputs(clip: str, network: Network, dtype: DType) -> PriorInputs:
     model, width = outline_clip(clip, fits, dtype), network.embedding_width
     return PriorInputs(
         source=Blank(embedding=width),
-        transform=Transform(model.tokenizer),
+        transform=Transform(model.tokenizer.silent),
         clip=model,
         clip_fingerprint="",
         empty=model.tokenizer([""])[0],
