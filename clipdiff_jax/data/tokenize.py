@@ -23,6 +23,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from clipdiff_jax.core.files import json_bytes
+from clipdiff_jax.core.json_files import MAX_BYTES, read_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 TOKENIZER_NAME = "tokenizer.json"
@@ -234,6 +235,10 @@ def load_tokenizer(folder: str | Path, context_length: int | None = None) -> Tok
         raise
     except Exception as error:  # tokenizers raises bare Exception for a file it cannot read
         raise TokenizerError(f"cannot read the tokenizer in '{folder}': {error}") from error
+    except BaseException as error:  # and what is none where it panics
+        if type(error).__name__ != "PanicException":
+            raise
+        raise TokenizerError(f"cannot read the tokenizer in '{folder}': {error}") from error
     _add_tokens(backend, folder, settings)
     length = context_length or settings.get("model_max_length") or DEFAULT_CONTEXT
     if isinstance(length, bool) or not isinstance(length, int | float) or not length >= 3:
@@ -249,17 +254,23 @@ def load_tokenizer(folder: str | Path, context_length: int | None = None) -> Tok
 
 
 def _read_backend(folder: Path) -> Backend:
-    if (folder / TOKENIZER_NAME).is_file():
-        backend = Backend.from_file(str(folder / TOKENIZER_NAME))
+    file = folder / TOKENIZER_NAME
+    if file.is_file():
+        if file.stat().st_size > MAX_BYTES:
+            raise TokenizerError(f"'{file}' is larger than {MAX_BYTES:,} bytes")
+        backend = Backend.from_file(str(file))
         backend.no_padding()
         backend.no_truncation()
         return backend
     vocab, merges = folder / "vocab.json", folder / "merges.txt"
     if vocab.is_file() and merges.is_file():
+        for one in (vocab, merges):
+            if one.stat().st_size > MAX_BYTES:
+                raise TokenizerError(f"'{one}' is larger than {MAX_BYTES:,} bytes")
         lines = merges.read_text(encoding="utf-8").splitlines()
         lines = lines[1:] if lines and lines[0].startswith("#version") else lines
         pairs: list[Any] = [tuple(line.split()) for line in lines if line.strip()]
-        ids = json.loads(vocab.read_text(encoding="utf-8"))
+        ids = _read_object(vocab)
         if lacking := [mark for mark in (START, END) if mark not in ids]:
             raise TokenizerError(f"not CLIP's vocabulary: '{vocab}' lacks '{lacking[0]}'")
         return _backend(ids, pairs)
@@ -273,9 +284,9 @@ def _read_object(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise TokenizerError(f"'{file}' is not JSON: {error}") from error
+        found = read_json(file)
+    except ValueError as error:
+        raise TokenizerError(str(error)) from error
     if not isinstance(found, dict):
         raise TokenizerError(f"'{file}' holds a {type(found).__name__}, expected an object")
     return found
@@ -288,6 +299,8 @@ def _add_tokens(backend: Backend, folder: Path, settings: Mapping[str, Any]) -> 
     Raises `TokenizerError` for a token whose id is another's or leaves a gap.
     """
     decoder = settings.get("added_tokens_decoder") or {}
+    if not isinstance(decoder, dict):
+        raise TokenizerError(f"the added tokens in '{folder}' are a {type(decoder).__name__}")
     added: dict[int, AddedToken] = {}
     try:
         for token, number in _read_object(folder / "added_tokens.json").items():
@@ -295,7 +308,7 @@ def _add_tokens(backend: Backend, folder: Path, settings: Mapping[str, Any]) -> 
         for number, options in decoder.items():
             known = {k: bool(options[k]) for k in _TOKEN_OPTIONS if k in options}
             added[int(number)] = AddedToken(options["content"], **known)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise TokenizerError(f"the added tokens in '{folder}' are damaged: {error!r}") from error
     for number in sorted(added):
         one = added[number]

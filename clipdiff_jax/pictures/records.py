@@ -21,12 +21,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from clipdiff_jax.core.files import read_text, write_whole
+from clipdiff_jax.core.json_files import parse_json
 from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.core.request import Request
 from clipdiff_jax.data.transforms import to_uint8
 
 PNG_KEY = "clipdiff_jax"
 MANIFEST = "manifest.jsonl"
+MAX_RECORD = 2**20  # bytes
 
 Record = dict[str, Any]
 R = TypeVar("R", bound=Request)
@@ -63,26 +65,45 @@ def read_records(path: Path) -> list[Record]:
     path = path / MANIFEST if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(f"there is no '{path}'")
-    if path.suffix.lower() == ".png":
-        with Image.open(path) as picture:
-            text = picture.info.get(PNG_KEY)
-        if text is None:
-            raise RecordError(f"the picture '{path}' does not say how it was made")
-        lines: Sequence[str] = [text]
-    else:
-        lines = read_text(path).splitlines()
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise RecordError(f"'{path}', line {number}, is no record: {error}") from error
-        if not isinstance(record, dict) or "command" not in record or "file" not in record:
-            raise RecordError(f"'{path}', line {number}, is no record: it names no command or file")
-        records.append(record)
+    if not path.is_file():
+        raise RecordError(f"'{path}' is no file")
+    lines = [_text_inside(path)] if path.suffix.lower() == ".png" else _lines(path)
+    records = [_record(line, f"'{path}', line {number},") for number, line in enumerate(lines, 1)]
     if not records:
         raise RecordError(f"'{path}' holds no records")
     return records
+
+
+def _text_inside(path: Path) -> str:
+    """What a picture says of how it was made; its pixels are not looked at."""
+    try:
+        with Image.open(path) as picture:
+            text = picture.info.get(PNG_KEY)
+    except (OSError, SyntaxError, ValueError, LookupError, Image.DecompressionBombError) as error:
+        raise RecordError(f"'{path}' is no picture that can be read: {error}") from error
+    if not isinstance(text, str):
+        raise RecordError(f"the picture '{path}' does not say how it was made")
+    return text
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = read_text(path)
+    except ValueError as error:
+        raise RecordError(str(error)) from error
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _record(line: str, name: str) -> Record:
+    try:
+        record = parse_json(line, f"{name} is no record: it", MAX_RECORD)
+    except ValueError as error:
+        raise RecordError(str(error)) from error
+    if not isinstance(record, dict):
+        raise RecordError(f"{name} is no record: it is a {type(record).__name__}")
+    if not all(isinstance(record.get(word), str) for word in ("command", "file")):
+        raise RecordError(f"{name} is no record: it names no command or file")
+    return record
 
 
 def request_of(cls: type[R], record: Record) -> R:

@@ -11,6 +11,8 @@ from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.weights.errors import WeightsError
 
+_MAX_TEXT = 2000  # characters of another's message
+
 
 def check_class(document: Mapping[str, Any], name: str) -> None:
     """Raises `WeightsError` where the document describes another class than `name`."""
@@ -81,6 +83,23 @@ def log_guess(logger: logging.Logger, path: Path, config: DiffusionConfig) -> No
         "px, as in the published models; give `flags` (GuidedFlags) for others",
         path, config.schedule, config.prediction, config.image_size,
     )  # fmt: skip
+
+
+@contextmanager
+def untrusted(path: Path) -> Iterator[None]:
+    """The last line where files of others are read: whatever a reader stumbles over becomes a
+    `WeightsError` that names `path`. What is known to go wrong is said by who reads it."""
+    try:
+        yield
+    except (WeightsError, OSError):
+        raise
+    except ValueError as error:
+        said = str(error)[:_MAX_TEXT]
+        where = "" if str(path) in said else f"in '{path}': "
+        raise WeightsError(f"{where}{said}") from error
+    except Exception as error:
+        kind = type(error).__name__
+        raise WeightsError(f"'{path}' cannot be read: {kind} {str(error)[:_MAX_TEXT]}") from error
 
 
 @contextmanager

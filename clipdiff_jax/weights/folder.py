@@ -5,8 +5,9 @@ library trains or converts is written so, and every `load_*` reads it. Reading i
 are views of the memory-mapped file until something computes with them.
 """
 
-import json
+import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from safetensors.numpy import save_file
 
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.files import json_bytes, writing
+from clipdiff_jax.core.json_files import read_json
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.params import cast, flatten, unflatten
@@ -29,6 +31,13 @@ from clipdiff_jax.weights.safetensors_file import read_safetensors
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 FORMAT_VERSION = 1
+MAX_CONFIG = 2**22  # bytes of a config.json
+# Numbers of layers, and of times, by the words in their names; and any other number.
+_COUNTS = {
+    re.compile("layer|block(?!_out_channels)|depth|level"): 1000,
+    re.compile("timesteps|num_steps"): 10**6,
+}
+_MAX_NUMBER = 10**31  # transformers writes 1e30 for "without limit"
 _LISTED = 6  # faults in a message
 # Whatever the layouts that can write put into a model folder.
 MODEL_FILES = (
@@ -188,12 +197,30 @@ def read_config(path: str | Path, name: str = CONFIG_NAME) -> dict[str, Any]:
         hint = nearest(Path(path).name, [p.name for p in Path(path).parent.glob("*") if p.is_dir()])
         raise WeightsError(f"no '{name}' in '{path}': not a model folder.{hint}")
     try:
-        config = json.loads(file.read_text())
-    except (ValueError, RecursionError) as error:  # ValueError: for a number of 5,000 digits too
-        raise WeightsError(f"'{file}' is not JSON: {error}") from error
+        config = read_json(file, MAX_CONFIG)
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
     if not isinstance(config, dict):
         raise WeightsError(f"'{file}' holds a {type(config).__name__}, expected an object")
+    _check_counts(config, file)
     return config
+
+
+def _check_counts(document: Mapping[str, Any], file: Path) -> None:
+    """Raises `WeightsError` for a network of more layers, or a schedule of more times, than any
+    has: whoever reads the document loops over them."""
+    pending: list[tuple[str, object]] = list(document.items())
+    while pending:
+        name, value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.items()
+        elif isinstance(value, list):
+            pending += ((name, one) for one in value)
+        elif isinstance(value, int | float):
+            of = next((most for words, most in _COUNTS.items() if words.search(name)), _MAX_NUMBER)
+            if not -of <= value <= of and value not in (math.inf, -math.inf):
+                shown = f"{value:.3g}" if abs(value) < 1e300 else "a number of many digits"
+                raise WeightsError(f"'{file}' has {name} {shown}, expected at most {of:,}")
 
 
 def is_our_folder(path: str | Path) -> bool:

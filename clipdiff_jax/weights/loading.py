@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clipdiff_jax.weights.documents import untrusted
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import CONFIG_NAME, demo_folder, model_folder, read_config
 from clipdiff_jax.weights.hub import DEMO as DEMO
@@ -44,7 +45,8 @@ def check_part(path: Path, part: str | None) -> None:
 
 def read_first(layouts: Sequence[Layout[Any, Weights]], path: Path, reading: Reading) -> Weights:
     """Reads `path` by the first layout that matches it; raises what `first_match` and it raise."""
-    return first_match(layouts, path).read(path, reading)
+    with untrusted(path):
+        return first_match(layouts, path).read(path, reading)
 
 
 def first_match(layouts: Sequence[Layout[Any, Weights]], path: Path) -> Layout[Any, Weights]:

@@ -4,12 +4,12 @@ safetensors, single or sharded, and torch's `.pt`, `.pth`, `.th`, `.ckpt`, `.bin
 format), the latter without torch and without executing anything they contain (see `torch_file`).
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.json_files import read_json
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.safetensors_file import read_safetensors
 from clipdiff_jax.weights.state_dicts import SeveralPartsError, choose
@@ -119,15 +119,17 @@ def find_lora(path: Path) -> Path:
 
 def _read_shards(index: Path) -> Tensors:
     try:
-        files: Mapping[str, str] = json.loads(index.read_text())["weight_map"]
+        files: Mapping[str, str] = read_json(index)["weight_map"]
         if not all(isinstance(file, str) for file in files.values()):
             raise TypeError("a tensor is in no named file")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"'{index}' is no index of shards: {error!r}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"'{index}' is no index of shards: {error}") from error
     shards = {}
     for file in sorted(set(files.values())):
         if Path(file).name != file or not (index.parent / file).is_file():
             raise WeightsError(f"'{index}' names the shard '{file}', which is not beside it")
+        if file.endswith(".json"):  # it may be itself
+            raise WeightsError(f"'{index}' names the shard '{file}', which holds no tensors")
         shards[file] = open_tensors(index.parent / file)
     lacking = [name for name, file in files.items() if name not in shards[file]]
     if lacking:

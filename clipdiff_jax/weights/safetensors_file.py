@@ -1,6 +1,5 @@
 """Reads `.safetensors` files without copying: arrays are views of the memory-mapped file."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from clipdiff_jax.core.json_files import parse_json
 from clipdiff_jax.weights.errors import WeightsError
 
 SAFETENSORS_DTYPES = {
@@ -27,7 +27,8 @@ SAFETENSORS_DTYPES = {
 }
 
 
-_MAX_DIMENSIONS = 32
+_MAX_DIMENSIONS, _MAX_NAME = 32, 1000
+_MAX_HEADER = 2**24  # bytes; it says name, type and place of each tensor
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -60,30 +61,39 @@ def _header(path: Path) -> tuple[Path, dict[str, Any], int]:
         header_size = int.from_bytes(file.read(8), "little")
         if size < 8 or header_size > size - 8:
             raise WeightsError(f"'{path}' ({size} bytes) is not a complete safetensors file")
-        try:
-            header = json.loads(file.read(header_size))
-        except (ValueError, RecursionError) as error:
-            raise WeightsError(f"'{path}' has no safetensors header: {error}") from error
+        if header_size > _MAX_HEADER:
+            raise WeightsError(f"'{path}' has a safetensors header of {header_size:,} bytes")
+        text = file.read(header_size)
+    try:
+        header = parse_json(text, "its header")
+    except ValueError as error:
+        raise WeightsError(f"'{path}' has no safetensors header: {error}") from error
     if not isinstance(header, dict):
         raise WeightsError(f"'{path}' has a {type(header).__name__} for a safetensors header")
-    return path, header, 8 + header_size
+    header.pop("__metadata__", None)
+    data = np.memmap(path, mode="r", offset=8 + header_size) if size > 8 + header_size else b""
+    return {name: _view(data, entry, name, path) for name, entry in header.items()}
 
 
 def _view(data: Any, entry: object, name: str, path: Path) -> np.ndarray:
+    if len(name) > _MAX_NAME:
+        raise WeightsError(f"'{path}' has a name of {len(name)} characters: '{name[:100]}...'")
     if not isinstance(entry, dict):
         raise WeightsError(f"'{path}' describes '{name}' by a {type(entry).__name__}")
     try:
         kind, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"'{path}' describes '{name}' wrongly: {entry!r}") from error
+        wanted = "expected dtype, shape and data_offsets"
+        raise WeightsError(f"'{path}' describes '{name}' wrongly: {wanted}") from error
     numbers = (*shape, begin, end)
     if len(shape) > _MAX_DIMENSIONS or not all(type(n) is int and 0 <= n < 2**62 for n in numbers):
         raise WeightsError(f"'{path}' gives '{name}' an impossible shape or place")
     if not isinstance(kind, str) or kind not in SAFETENSORS_DTYPES:
-        raise WeightsError(f"'{name}' in '{path}' has type '{kind}', which this library lacks")
+        said = kind[:20] if isinstance(kind, str) else type(kind).__name__
+        raise WeightsError(f"'{name}' in '{path}' has type '{said}', which this library lacks")
     dtype = SAFETENSORS_DTYPES[kind]
     if end > len(data):
         raise WeightsError(f"'{path}' is cut short: '{name}' ends at {end} of {len(data)} bytes")
-    if begin < 0 or end - begin != math.prod(shape) * dtype.itemsize:
+    if end - begin != math.prod(shape) * dtype.itemsize:
         raise WeightsError(f"'{name}' in '{path}' has {end - begin} bytes for {kind}{shape}")
     return np.frombuffer(data, dtype, count=math.prod(shape), offset=begin).reshape(shape)

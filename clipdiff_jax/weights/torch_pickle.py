@@ -6,6 +6,11 @@ No global is ever imported, so there is nothing for a hostile file to call: any 
 the reading with an error that gives the name. A few names that training leaves beside the weights
 (callbacks of Lightning, numbers of numpy) stand for themselves: what they are applied to is kept
 as an inert `Record`.
+
+A pickle may refer to what it has built before, so a small one can describe a tree without end.
+Therefore nothing that it built is ever hashed, compared, printed or copied before its kind and its
+length are known, and the work is bounded: by a number of instructions, and of items that are taken
+over from one container into another.
 """
 
 import math
@@ -41,6 +46,9 @@ _INERT = (
     "numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "_codecs encode",
 )  # fmt: skip
 _MAX_DIMENSIONS = 32
+_MAX_INSTRUCTIONS = 1_500_000  # a model of 10,000 tensors takes a fifth of it
+_MAX_COPIED = 1_000_000  # items
+_SHOWN = 100  # characters of a name in a message
 
 
 @dataclass(frozen=True)
@@ -108,21 +116,25 @@ def read_pickle(file: Any) -> Any:
     """
     machine = _Machine()
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
             if opcode.name == "STOP":
                 return machine.pop()
+            if number >= _MAX_INSTRUCTIONS:
+                raise WeightsError(f"the pickle has more than {_MAX_INSTRUCTIONS:,} instructions")
             machine.step(opcode.name, argument)
     except WeightsError:
         raise
     except (ValueError, LookupError, TypeError, EOFError, ArithmeticError, RecursionError) as error:
-        raise WeightsError(f"damaged pickle: {error}") from error
+        raise WeightsError(f"damaged pickle: {str(error)[:_SHOWN]}") from error
     raise WeightsError("damaged pickle: it has no end")
 
 
 class _Machine:
     def __init__(self) -> None:
         self.stack: list[Any] = []
+        self.marks: list[int] = []  # where in the stack
         self.memo: dict[int, Any] = {}
+        self.copied = 0
 
     def pop(self) -> Any:
         value = self.stack.pop()
@@ -130,11 +142,25 @@ class _Machine:
             raise ValueError("unexpected mark")
         return value
 
+    def mark(self) -> None:
+        self.marks.append(len(self.stack))
+        self.stack.append(_MARK)
+
+    def drop(self) -> None:
+        if self.stack.pop() is _MARK:
+            self.marks.pop()
+
     def pop_to_mark(self) -> list[Any]:
-        at = max(i for i, value in enumerate(self.stack) if value is _MARK)
+        at = self.marks.pop()
         items = self.stack[at + 1 :]
         del self.stack[at:]
         return items
+
+    def count(self, items: int) -> None:
+        """Items that are taken over from what may have been built once and is used often."""
+        self.copied += items
+        if self.copied > _MAX_COPIED:
+            raise WeightsError("the pickle copies its containers without end")
 
     def step(self, name: str, argument: Any) -> None:
         if name in _CONSTANTS:
@@ -172,7 +198,8 @@ class _Machine:
         )
         if not allowed:
             raise WeightsError(
-                f"the pickle refers to '{name.replace(' ', '.')}'; only tensors are read from it"
+                f"the pickle refers to '{name.replace(' ', '.')[:_SHOWN]}'; only tensors are read "
+                "from it"
             )
         self.stack.append(Global(name))
 
@@ -193,30 +220,37 @@ class _Machine:
         elif target.name == _DICTIONARY:
             self.stack.append({})
             for pairs in arguments:  # Python 2 passes the items here
+                self.count(len(pairs))
+                if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+                    raise TypeError("a dictionary is made of something else than pairs")
                 self.set_items([item for pair in pairs for item in pair])
         elif target.name == _SIZE:
             (sizes,) = arguments
+            _check_sizes("size", tuple(sizes[: _MAX_DIMENSIONS + 1]))
             self.stack.append(tuple(sizes))
         elif target.name.startswith((_SCRIPT_CLASS, *_INERT)):
             self.stack.append(Record())
         else:
-            raise TypeError(f"'{target.name}' is called")
+            raise TypeError(f"'{target.name[:_SHOWN]}' is called")
 
     def build(self, given: Any) -> None:
         target = self.stack[-1]
         if isinstance(target, Record) and isinstance(given, dict):
+            self.count(len(given))
             target.attributes.update(given)
         elif not isinstance(target, (dict, Record)):  # a state dict's `_metadata` is of no use
             raise TypeError("a state is set on something that has none")
 
     def storage(self, identity: Any) -> None:
         kind, storage, key, _, count = identity[:5]
-        if kind != "storage" or not isinstance(storage, Global):
-            raise TypeError(f"unknown reference {kind!r}")
+        if not isinstance(kind, str) or kind != "storage" or not isinstance(storage, Global):
+            raise TypeError("a reference to something that is no storage")
         dtype = _STORAGES.get(storage.name.removeprefix("torch "))
-        if dtype is None or not isinstance(count, int):
-            raise TypeError(f"unknown storage '{storage.name}'")
-        self.stack.append(StorageRef(str(key), dtype, count))
+        if dtype is None or type(count) is not int or not 0 <= count < 2**62:
+            raise TypeError(f"unknown storage '{storage.name[:_SHOWN]}'")
+        if not isinstance(key, str):
+            raise TypeError(f"the name of a storage is a {type(key).__name__}")
+        self.stack.append(StorageRef(key, dtype, count))
 
 
 def _check_sizes(name: str, numbers: Any) -> None:
@@ -240,7 +274,6 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_LIST": list,
     "EMPTY_DICT": dict,
-    "MARK": lambda: _MARK,
 }
 _LITERALS = (
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE",
@@ -249,7 +282,8 @@ _LITERALS = (
 _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "PROTO": lambda m, a: None,
     "FRAME": lambda m, a: None,
-    "POP": lambda m, a: m.stack.pop() and None,
+    "MARK": lambda m, a: m.mark(),
+    "POP": lambda m, a: m.drop(),
     "BINPUT": lambda m, a: m.memo.__setitem__(a, m.stack[-1]),
     "LONG_BINPUT": lambda m, a: m.memo.__setitem__(a, m.stack[-1]),
     "MEMOIZE": lambda m, a: m.memo.__setitem__(len(m.memo), m.stack[-1]),
