@@ -70,9 +70,7 @@ def _header(path: Path) -> tuple[Path, dict[str, Any], int]:
         raise WeightsError(f"'{path}' has no safetensors header: {error}") from error
     if not isinstance(header, dict):
         raise WeightsError(f"'{path}' has a {type(header).__name__} for a safetensors header")
-    header.pop("__metadata__", None)
-    data = np.memmap(path, mode="r", offset=8 + header_size) if size > 8 + header_size else b""
-    return {name: _view(data, entry, name, path) for name, entry in header.items()}
+    return path, header, 8 + header_size
 
 
 def _view(data: Any, entry: object, name: str, path: Path) -> np.ndarray:

@@ -176,7 +176,7 @@ def test_a_target_that_diffusers_lacks_is_refused():
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"beta_schedule": "scaled_linear"}, "beta_schedule 'scaled_linear', expected one of"),
+        ({"beta_schedule": "sigmoid"}, "beta_schedule 'sigmoid', expected one of"),
         ({"prediction_type": "v_predictoin"}, "Did you mean 'v_prediction'"),
         ({"trained_betas": [0.1]}, "trained_betas"),
         ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
