@@ -69,6 +69,14 @@ def read_torch(path: Path, part: str | None = None) -> TorchState:
         raise WeightsError(f"'{path}' is damaged: {error}") from error
 
 
+def read_number(path: Path, name: str) -> int | None:
+    """A whole number beside the state dict of torch's file, such as "global_step".
+
+    None where there is none, and for a file that is not torch's. Raises as `read_torch` does.
+    """
+    return read_torch(path).numbers.get(name) if path.suffix in TORCH_SUFFIXES else None
+
+
 def _read_zip(path: Path, part: str | None) -> TorchState:
     _check_directory(path)
     with zipfile.ZipFile(path) as archive:  # its directory alone; zipfile reads no member
