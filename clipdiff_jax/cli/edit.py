@@ -1,12 +1,13 @@
-"""`clipdiff edit`: pictures edited with what the edit stage learned."""
+"""`clipdiff edit`: pictures edited with what the edit stage learned, or by a latent model."""
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
+from typing import get_args
 
 import jax
 import numpy as np
 
+from clipdiff_jax.cli import latent_pictures
 from clipdiff_jax.cli.arguments import (
     add_images,
     add_model,
@@ -16,11 +17,11 @@ from clipdiff_jax.cli.arguments import (
     name_of,
     results_of,
 )
+from clipdiff_jax.cli.beside import save_beside_sources
 from clipdiff_jax.cli.make import Job, Maker, make
-from clipdiff_jax.cli.options import add_options, from_args
+from clipdiff_jax.cli.options import add_options, from_args, given, option_name
 from clipdiff_jax.cli.sources import (
     DIGEST,
-    Source,
     Sources,
     by_digest,
     described_source,
@@ -28,16 +29,17 @@ from clipdiff_jax.cli.sources import (
 )
 from clipdiff_jax.cli.unconditional import load_base
 from clipdiff_jax.edit.api import edit
-from clipdiff_jax.edit.editing import Editing
+from clipdiff_jax.edit.editing import Editing, Method
 from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.edit.run import check_editable
-from clipdiff_jax.pictures.pages import Group, cell, save_columns
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.params import fingerprint
 
 COMMAND = "edit"
 DEFAULT = Editing()
+_ONLY_LEARNED = ("ratios", "t0", "fixed_point", "random_inversion", "purify")
+_FIELDS = ("steps", "sampler", *_ONLY_LEARNED)
 _OWN = ("file", "source", DIGEST, "index", "strength")
 
 
@@ -45,10 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The pictures, the edits, and the fields of `Editing`."""
     add_images(parser)
     parser.add_argument(
-        "--edit", action="append", required=True, metavar="FOLDER",
+        "--edit", action="append", metavar="FOLDER",
         help="what `clipdiff train` wrote; repeat it for several edits at once",
     )  # fmt: skip
-    add_options(parser, DEFAULT, several=("strength",))
+    add_options(parser, DEFAULT, (*_FIELDS, "strength"), several=("strength",))
+    parser.add_argument(
+        "--method", choices=(*get_args(Method), *latent_pictures.METHODS),
+        default=argparse.SUPPRESS,
+        help="how to invert (default: fixed_point where iterations are given, else ddim); or, by a "
+        "latent model and a --prompt: img2img, inpaint, instruct",
+    )  # fmt: skip
+    latent_pictures.add_edit_arguments(parser)
     add_model(parser)
     add_results(parser)
 
@@ -56,6 +65,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Edits every picture with every strength that is given."""
     check_results(args)
+    if getattr(args, "method", None) in latent_pictures.METHODS:
+        if args.edit or (options := given(args, _ONLY_LEARNED)):
+            name = "--edit" if args.edit else option_name(options[0])
+            raise ValueError(f"{name} is not of --method {args.method}")
+        return latent_pictures.edit(args, results_of(args, COMMAND))
+    if options := latent_pictures.of_edit(args):
+        methods = ", ".join(latent_pictures.METHODS)
+        raise ValueError(f"{option_name(options[0])} is of latent models: give --method {methods}")
+    if not args.edit:
+        raise ValueError("give --edit, what `clipdiff train` wrote")
     editing = from_args(DEFAULT, args, leave_out=("strength",))
     strengths = [editing.replace(strength=one) for one in getattr(args, "strength", [1.0])]
     if editing.ratios is not None and len(editing.ratios) != len(args.edit):
@@ -95,22 +114,10 @@ def run(args: argparse.Namespace) -> None:
 
 def maker_of(record: Record) -> Maker:
     """Loads what makes a record again."""
+    if record.get("system") == latent_pictures.SYSTEM:
+        return latent_pictures.maker_of(record)
     base = load_base(record["model"], record["dtype"])
     return _maker(base, [load_edit(path) for path in record["edits"]])
-
-
-def save_beside_sources(
-    folder: Path, records: Sequence[Record], sources: Sequence[Source], labels: Sequence[str]
-) -> None:
-    """A column for each source: itself above what was made of it.
-
-    records: all sources' for the first of `labels`, then all for the next.
-    """
-    groups = []
-    for i, source in enumerate(sources):
-        made = [cell(folder / record["file"]) for record in records[i :: len(sources)]]
-        groups.append(Group(source.path.stem, [source.cell, *made]))
-    save_columns(folder, groups, ["original", *labels])
 
 
 def _maker(base: Diffusion, edits: Sequence[Edit]) -> Maker:

@@ -1,9 +1,9 @@
-"""`clipdiff generate`: new pictures, of prompts by an unCLIP, or of none by a diffusion model."""
+"""`clipdiff generate`: new pictures, of prompts by an unCLIP or a latent model, or of none."""
 
 import argparse
 from typing import Any
 
-from clipdiff_jax.cli import prompts, unconditional
+from clipdiff_jax.cli import latent_pictures, prompts, unconditional
 from clipdiff_jax.cli.arguments import (
     DEMO,
     add_model,
@@ -15,6 +15,7 @@ from clipdiff_jax.cli.arguments import (
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
+from clipdiff_jax.latent.load import is_latent
 from clipdiff_jax.pictures.records import Record
 from clipdiff_jax.unclip.load import is_unclip
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to draw, by a model that has classes; several take turns",
     )  # fmt: skip
     prompts.add_arguments(parser)
+    latent_pictures.add_generate_arguments(parser)
     add_model(parser)
     add_results(parser)
     parser.add_argument(
@@ -61,9 +63,19 @@ def run(args: argparse.Namespace) -> None:
     if texts := prompts.read_prompts(args):
         if args.classes is not None:
             raise ValueError("--class is of models without texts: leave out --prompt")
+        if is_latent(args.model):
+            if options := given(args, prompts.OF_UNCLIP):
+                raise ValueError(
+                    f"{option_name(options[0])} is of an unCLIP, not of a latent model"
+                )
+            return latent_pictures.generate(args, texts, results)
+        if options := latent_pictures.of_generate(args):
+            raise ValueError(
+                f"{option_name(options[0])} is of latent models, '{args.model}' is none"
+            )
         return prompts.generate(args, texts, results)
-    options = given(args, prompts.OPTIONS)
-    if options or (args.model != DEMO and is_unclip(args.model)):
+    options = [*given(args, prompts.OPTIONS), *latent_pictures.of_generate(args)]
+    if options or (args.model != DEMO and (is_unclip(args.model) or is_latent(args.model))):
         reason = option_name(options[0]) if options else f"the model '{args.model}'"
         raise ValueError(f"{reason} is for pictures from texts: give --prompt")
     unconditional.generate(args, results)
@@ -83,4 +95,6 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
 
 def maker_of(record: Record) -> Maker:
     """Loads what makes a record again."""
+    if record.get("system") == latent_pictures.SYSTEM:
+        return latent_pictures.maker_of(record)
     return (prompts if "prompt" in record else unconditional).maker_of(record)

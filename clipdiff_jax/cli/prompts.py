@@ -31,7 +31,8 @@ _HAS = {
     "direct_prior": (),
 }
 _EMBEDDINGS = {"prior": "prior", "text": "text embedding", "none": "caption alone"}
-OPTIONS = ("guidance", *_PRIOR, "upsample_steps", "embedding")  # for pictures of prompts only
+OF_UNCLIP = (*_PRIOR, "upsample_steps", "embedding")
+OPTIONS = ("guidance", *OF_UNCLIP)  # for pictures of prompts only
 _OWN = ("file", "index", "prompt")
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from clipdiff_jax.cli import latent_pictures
 from clipdiff_jax.cli.arguments import DTYPES
 from clipdiff_jax.cli.paths import SECOND
 from clipdiff_jax.cli.sources import DIGEST
@@ -45,6 +46,8 @@ def check_record(record: Record) -> None:
             f"{nearest(str(command), COMMANDS)}"
         )
     needed, request = _MADE_BY[command]
+    if record.get("system") == latent_pictures.SYSTEM:
+        needed, request = _of_latent(record)
     check_name(file)
     missing = [name for name in (*_NEEDED, *needed) if name not in record]
     if missing:
@@ -57,11 +60,26 @@ def check_record(record: Record) -> None:
             raise RecordError(f"the record of {file!r} has {name}={shown}, expected {expected}")
     if len(record.get("edits", ())) != len(record.get("edit_fingerprints", ())):
         raise RecordError(f"the record of {file!r} has not one fingerprint for each edit")
-    if command == "generate" and "prompt" in record:
+    if request is Sampling and "prompt" in record:
         request = Drawing
     if command not in ("generate", "edit"):  # of the rest these commands have their own
         record = {name: record[name] for name in (*DECODED, "file")}
     request_of(request, record)
+
+
+def _of_latent(record: Record) -> tuple[tuple[str, ...], type[Request]]:
+    """What a record of a latent model needs, and the request that it holds."""
+    command, method = record["command"], record.get("method")
+    if command not in ("generate", "edit"):
+        raise RecordError(f"{record['file']!r} was made by {command!r}, which no latent model does")
+    if command == "edit" and method not in latent_pictures.METHODS:
+        raise RecordError(
+            f"the record of {record['file']!r} has method={method!r}, expected one of "
+            f"{', '.join(latent_pictures.METHODS)}"
+        )
+    texts = ("prompt", "negative")
+    sources = () if command == "generate" else (*_SOURCE, *(_SECOND if method == "inpaint" else ()))
+    return (*texts, *sources), latent_pictures.request_type(record)
 
 
 def _is_whole(low: int, high: int) -> Callable[[Any], bool]:
@@ -97,6 +115,8 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "eta": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "seed": ("a whole number from 0 to 2^63 - 1", _is_whole(0, 2**63 - 1)),
     "index": ("a whole number from 0 to 2^31 - 1", _is_whole(0, 2**31 - 1)),
+    "negative": ("a text or none", lambda value: value is None or _is_text(value)),
+    "system": _one_of((latent_pictures.SYSTEM,)),
     "class": ("a whole number of at least 0", _is_whole(0, 2**31 - 1)),
     "dims": ("a whole number of at least 0", _is_whole(0, 2**31 - 1)),
     "dtype": _one_of(DTYPES),

@@ -16,7 +16,7 @@ from clipdiff_jax.cli.arguments import (
     free_name,
     results_of,
 )
-from clipdiff_jax.cli.edit import save_beside_sources
+from clipdiff_jax.cli.beside import save_beside_sources
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.options import add_options, from_args
 from clipdiff_jax.cli.sources import DIGEST, Sources, by_digest, described_source, read_sources

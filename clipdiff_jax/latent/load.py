@@ -14,6 +14,7 @@ from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer
 from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.models.latent import LatentConfig
 from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.folder import model_folder
 from clipdiff_jax.weights.hub import locate, locate_files
 from clipdiff_jax.weights.latent_reading import LatentReading, Lora
 from clipdiff_jax.weights.layout import LatentWeights, Layout, Reading
@@ -108,6 +109,13 @@ def load_latent(
         params.get("preview"),
         dtype,
     )
+
+
+def is_latent(source: str | Path) -> bool:
+    """Whether `source` is a file or folder here that holds a latent diffusion model; nothing is
+    downloaded."""
+    path = model_folder(Path(source).expanduser())
+    return path.exists() and any(layout.matches(path) for layout in LAYOUTS)
 
 
 def save_latent(path: str | Path, model: LatentDiffusion, *, dtype: DType | None = None) -> None:

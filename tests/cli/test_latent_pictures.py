@@ -1,0 +1,123 @@
+"""Latent models on the command line: records that say it all, the same pictures again, no wrong
+options."""
+
+import numpy as np
+import pytest
+from helpers import tiny_latent
+from helpers.tiny_latent import SIZE
+from helpers.tiny_models import pictures
+from PIL import Image
+
+from clipdiff_jax.cli.main import main
+from clipdiff_jax.data.transforms import to_uint8
+from clipdiff_jax.latent.load import is_latent, save_latent
+from clipdiff_jax.pictures.records import read_records
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("latent")
+    save_latent(root / "tiny", tiny_latent.model())
+    save_latent(root / "instructed", tiny_latent.model(task="instruct"))
+    for i, image in enumerate(pictures(2, SIZE)):
+        (root / "faces").mkdir(exist_ok=True)
+        Image.fromarray(to_uint8(image)).save(root / "faces" / f"face{i}.png")
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[:8] = 255
+    Image.fromarray(mask).save(root / "mask.png")
+    return root
+
+
+def run(*words) -> int:
+    return main([str(word) for word in words])
+
+
+def image(path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def same(first, second) -> None:
+    names = [record["file"] for record in read_records(first)]
+    assert names == [record["file"] for record in read_records(second)]
+    for name in names:
+        np.testing.assert_array_equal(image(first / name), image(second / name))
+
+
+def test_pictures_of_prompts_and_the_same_again(folder, tmp_path):
+    assert is_latent(folder / "tiny")
+    assert not is_latent("clipdiff_jax/assets/base")
+    assert not is_latent(folder / "nothing")
+    words = ("generate", "--model", folder / "tiny", "--prompt", "a red cube", "--count", 2)
+    more = ("--steps", 2, "--guidance", 3, "--negative", "two dogs", "--seed", 5, "--rescale", 0.5)
+    assert run(*words, *more, "--out", tmp_path / "out") == 0
+    first, second = read_records(tmp_path / "out")
+    expected = {"system": "latent", "prompt": "a red cube", "negative": "two dogs", "rescale": 0.5}
+    assert expected.items() <= first.items()
+    assert (first["guidance"], first["steps"], first["seed"], second["index"]) == (3.0, 2, 5, 1)
+    again = ("remake", tmp_path / "out", "--model", folder / "tiny", "--out", tmp_path / "again")
+    assert run(*again) == 0
+    same(tmp_path / "out", tmp_path / "again")
+
+
+def test_pictures_are_changed_and_painted_and_the_same_again(folder, tmp_path):
+    words = ("edit", folder / "faces", "--model", folder / "tiny", "--prompt", "a red cube")
+    more = ("--method", "inpaint", "--mask", folder / "mask.png", "--steps", 4)
+    assert run(*words, *more, "--strength", 0.5, 1, "--out", tmp_path / "out") == 0
+    records = read_records(tmp_path / "out")
+    assert [record["strength"] for record in records] == [0.5, 0.5, 1, 1]
+    assert records[0]["second_source"] == "mask.png"
+    sources = ("--sources", folder / "faces", folder / "mask.png")
+    again = ("remake", tmp_path / "out", "--model", folder / "tiny", *sources)
+    assert run(*again, "--out", tmp_path / "again") == 0
+    same(tmp_path / "out", tmp_path / "again")
+    assert run(*words, "--method", "img2img", "--steps", 2, "--out", tmp_path / "img2img") == 0
+    assert read_records(tmp_path / "img2img")[0]["strength"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--method", "img2img"), "--method img2img needs --prompt"),
+        (("--method", "inpaint", "--prompt", "a"), "--method inpaint needs --mask"),
+        (
+            ("--method", "img2img", "--prompt", "a", "--mask", "m.png"),
+            "--mask is of --method inpaint",
+        ),
+        (("--method", "img2img", "--prompt", "a", "--t0", 5), "--t0 is not of --method img2img"),
+        (("--method", "instruct", "--prompt", "a", "--strength", 1), "--strength is of --method"),
+        (
+            ("--method", "img2img", "--prompt", "a", "--image-guidance", 1),
+            "--image-guidance is of --method instruct",
+        ),
+        (("--prompt", "a"), "--prompt is of latent models"),
+        ((), "give --edit"),
+        (("--method", "img2img", "--prompt", "a", "--strength", 0.0), "strength=0"),
+        (("--method", "img2img", "--prompt", "a", "--strength", 0.01), "leaves no step"),
+        (("--method", "instruct", "--prompt", "a"), "the model's task is 'text'"),
+    ],
+)
+def test_edits_that_cannot_be_are_refused(folder, tmp_path, capsys, words, message):
+    command = ("edit", folder / "faces", "--model", folder / "tiny", "--out", tmp_path / "out")
+    assert run(*command, *words) != 0
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--prompt", "a", "--candidates", 2), "--candidates is of an unCLIP"),
+        (("--prompt", "a", "--threshold", 99), "--threshold is of pictures"),
+        (("--prompt", "a", "--height", 15), "multiples of 2"),
+        ((), "give --prompt"),
+    ],
+)
+def test_prompts_that_cannot_be_are_refused(folder, tmp_path, capsys, words, message):
+    command = ("generate", "--model", folder / "tiny", "--out", tmp_path / "out")
+    assert run(*command, *words) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_options_of_latent_models_are_of_no_other(tmp_path, capsys):
+    words = ("generate", "--prompt", "a face", "--negative", "a hat", "--out", tmp_path / "out")
+    assert run(*words) != 0
+    assert "--negative is of latent models" in capsys.readouterr().err
