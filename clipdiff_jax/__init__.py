@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from clipdiff_jax.edit.finetune import finetune_edit as finetune_edit
     from clipdiff_jax.edit.model import Edit as Edit
     from clipdiff_jax.edit.model import load_edit as load_edit
+    from clipdiff_jax.guided.api import clip_guided as clip_guided
+    from clipdiff_jax.guided.guiding import Guiding as Guiding
     from clipdiff_jax.latent.load import load_latent as load_latent
     from clipdiff_jax.latent.model import LatentDiffusion as LatentDiffusion
     from clipdiff_jax.pictures.files import load_images as load_images
@@ -42,8 +44,10 @@ _HOMES = {
     "Edit": "clipdiff_jax.edit.model",
     "Editing": "clipdiff_jax.edit.editing",
     "LatentDiffusion": "clipdiff_jax.latent.model",
+    "Guiding": "clipdiff_jax.guided.guiding",
     "Sampling": "clipdiff_jax.diffusion.sampling",
     "UnClip": "clipdiff_jax.unclip.model",
+    "clip_guided": "clipdiff_jax.guided.api",
     "demo_faces": "clipdiff_jax.data.avatars.demo",
     "edit": "clipdiff_jax.edit.api",
     "finetune_edit": "clipdiff_jax.edit.finetune",
@@ -64,9 +68,11 @@ __all__ = [
     "Drawing",
     "Edit",
     "Editing",
+    "Guiding",
     "LatentDiffusion",
     "Sampling",
     "UnClip",
+    "clip_guided",
     "demo_faces",
     "edit",
     "finetune_edit",

@@ -23,7 +23,7 @@ LAYERS = (
     ("models",),
     ("perceptual", "data", "weights", "training"),
     ("clip", "pixel", "latent"),
-    ("edit", "unclip", "reassembly"),
+    ("edit", "guided", "unclip", "reassembly"),
     ("metrics", "pictures"),
     ("cli",),
 )
