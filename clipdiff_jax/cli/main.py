@@ -38,6 +38,7 @@ class Group:
 PICTURES: dict[str, Command | Group] = {
     "generate": Command("generate", "make new pictures, with or without prompts"),
     "edit": Command("edit", "edit pictures with a learned edit"),
+    "guide": Command("guide", "make pictures of texts with an unconditional model, by CLIP"),
     "vary": Command("vary", "make variations of pictures with an unCLIP"),
     "interpolate": Command(
         "interpolate", "interpolate from each picture to the next with an unCLIP"

@@ -17,6 +17,7 @@ from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.request import Request
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.edit.editing import Editing
+from clipdiff_jax.guided.guiding import Guiding
 from clipdiff_jax.pictures.records import Record, RecordError, request_of
 from clipdiff_jax.pictures.results import check_name
 from clipdiff_jax.unclip.drawing import Drawing
@@ -28,6 +29,7 @@ _SECOND = tuple(f"{SECOND}{name}" for name in _SOURCE)
 _MADE_BY: dict[str, tuple[tuple[str, ...], type[Request]]] = {
     "generate": ((), Sampling),
     "edit": (("edits", "edit_fingerprints", "strength", *_SOURCE), Editing),
+    "guide": (("prompts", "clips", "clip_fingerprints"), Guiding),
     "vary": ((*DECODED, *_SOURCE), Drawing),
     "interpolate": (("theta", "latents", *DECODED, *_SOURCE, *_SECOND), Drawing),
     "textdiff": (("theta", "source_text", "target_text", *DECODED, *_SOURCE), Drawing),
@@ -58,11 +60,12 @@ def check_record(record: Record) -> None:
             shown = repr(value)
             shown = shown if len(shown) < 80 else f"{shown[:80]}..."
             raise RecordError(f"the record of {file!r} has {name}={shown}, expected {expected}")
-    if len(record.get("edits", ())) != len(record.get("edit_fingerprints", ())):
-        raise RecordError(f"the record of {file!r} has not one fingerprint for each edit")
+    for one in ("edit", "clip"):
+        if len(record.get(f"{one}s", ())) != len(record.get(f"{one}_fingerprints", ())):
+            raise RecordError(f"the record of {file!r} has not one fingerprint for each {one}")
     if request is Sampling and "prompt" in record:
         request = Drawing
-    if command not in ("generate", "edit"):  # of the rest these commands have their own
+    if command not in ("generate", "edit", "guide"):  # of the rest these commands have their own
         record = {name: record[name] for name in (*DECODED, "file")}
     request_of(request, record)
 
@@ -110,7 +113,10 @@ _NUMBER = ("a finite number", _is_number)
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("model", "model_fingerprint", "prompt", "source_text", "target_text"), _TEXT),
     **dict.fromkeys((*_SOURCE, *_SECOND), _TEXT),
-    **dict.fromkeys(("edits", "edit_fingerprints"), ("a list of texts", _are_texts)),
+    **dict.fromkeys(
+        ("prompts", "edits", "edit_fingerprints", "clips", "clip_fingerprints"),
+        ("a list of texts", _are_texts),
+    ),
     **dict.fromkeys(("theta", "strength"), _NUMBER),
     "eta": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "seed": ("a whole number from 0 to 2^63 - 1", _is_whole(0, 2**63 - 1)),

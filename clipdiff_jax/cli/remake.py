@@ -22,6 +22,7 @@ from clipdiff_jax.pictures.records import Record, RecordError, read_records
 
 COMMAND = "remake"
 _ALLOW = "--allow-sources"
+_LISTS = ("edits", "clips")  # fields of records that may name several models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--edit", action="append", default=[], metavar="FOLDER", help="the edit; the same"
+    )
+    group.add_argument(
+        "--clip", action="append", default=[], metavar="CLIP", help="the CLIP that guided; the same"
     )
     group.add_argument(
         "--sources", nargs="+", type=Path, default=[], metavar="PATH",
@@ -52,7 +56,8 @@ def run(args: argparse.Namespace) -> None:
     records = read_records(args.records)
     for record in records:
         check_record(record)
-    named = Named(args.model, args.edit, _by_content(args.sources), args.allow_sources)
+    lists = {"edits": args.edit, "clips": args.clip}
+    named = Named(args.model, lists, _by_content(args.sources), args.allow_sources)
     opened = [named.opened(record) for record in records]
     files = [named.files(record) for record in records]
     jobs = list(_jobs(records, opened, files))
@@ -64,27 +69,29 @@ class Named:
     """What the command line names.
 
     Attributes:
-      models, edits: as they are loaded.
+      models: as they are loaded.
+      lists: the same of edits and CLIPs, of which a record may name several, by that field.
       sources: pictures by their digest.
       anything: whether what records name may be opened as well.
     """
 
     models: Sequence[str]
-    edits: Sequence[str]
+    lists: Mapping[str, Sequence[str]]
     sources: Mapping[str, Path]
     anything: bool
 
     def opened(self, record: Record) -> Record:
         """A record with the places of its models and edits. Raises `RecordError` for others."""
-        edits = record.get("edits", [])
         places: dict[str, Any] = {
             "model": self._place(record, [record["model"]], 0, self.models, "--model")
         }
-        if edits:
-            places["edits"] = [
-                self._place(record, edits, index, self.edits, "--edit")
-                for index in range(len(edits))
-            ]
+        for field in _LISTS:
+            given = self.lists.get(field, ())
+            if names := record.get(field, []):
+                option = f"--{field.removesuffix('s')}"
+                places[field] = [
+                    self._place(record, names, index, given, option) for index in range(len(names))
+                ]
         return {**record, **places}
 
     def files(self, record: Record) -> dict[str, Path]:
@@ -158,8 +165,8 @@ def _jobs(
 
 def _models(record: Record) -> tuple[Any, ...]:
     """What makes a record."""
-    edits = tuple(record.get("edits", ()))
-    return record["command"], "prompt" in record, record["model"], record["dtype"], edits
+    lists = (tuple(record.get(field, ())) for field in _LISTS)
+    return record["command"], "prompt" in record, record["model"], record["dtype"], *lists
 
 
 def _maker_of(record: Record) -> Callable[[Record], Maker]:
@@ -184,14 +191,19 @@ def _without_paths(record: Record) -> Record:
 
     places = {name: shown(record[name]) for name in ("source", f"{SECOND}source", "model")
               if name in record}  # fmt: skip
-    if "edits" in record:
-        places["edits"] = [shown(one) for one in record["edits"]]
+    for field in _LISTS:
+        if field in record:
+            places[field] = [shown(one) for one in record[field]]
     return {**record, **places}
 
 
 def _check_models(record: Record, maker: Maker) -> None:
     """Raises `ValueError` where a model that a record names is not what it was."""
-    places = {"model_fingerprint": [record["model"]], "edit_fingerprints": record.get("edits", [])}
+    places = {
+        "model_fingerprint": [record["model"]],
+        "edit_fingerprints": record.get("edits", []),
+        "clip_fingerprints": record.get("clips", []),
+    }
     for name, now in maker.fingerprints.items():
         both = ([one] if isinstance(one, str) else one for one in (now, record[name]))
         for path, found, then in zip(places[name], *both, strict=True):

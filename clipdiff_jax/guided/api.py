@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 from tqdm.auto import tqdm
 
@@ -93,7 +94,7 @@ def clip_guided(
     request, lpips = given.pop("guiding", None), given.pop("lpips", None)
     guiding = fill(DEFAULT, request, given)
     pairs = weighted(prompts)
-    _check(base, guiding, init is not None)
+    check_guidable(base, guiding, init is not None)
     start = None if init is None else as_squares(init, base.config.image_size)
     if start is not None and count not in (1, len(start)):
         raise ValueError(f"count={count}, but init has {len(start)} pictures")
@@ -186,7 +187,7 @@ def _loss(guide: Guide, count: int, shown: Array, x0: Array, keys: Key[Array, " 
     return total
 
 
-def _check(base: Diffusion, guiding: Guiding, has_start: bool) -> None:
+def check_guidable(base: Diffusion, guiding: Guiding, has_start: bool) -> None:
     """Raises `ValueError` for what the model cannot do, and for options without a start picture."""
     unet = base.config.unet
     if unet.in_channels != 3:
@@ -194,7 +195,10 @@ def _check(base: Diffusion, guiding: Guiding, has_start: bool) -> None:
     for name in ("skip", "init_scale"):
         if getattr(guiding, name) and not has_start:
             raise ValueError(f"{name}={getattr(guiding, name):g} is of a start picture: give init")
-    if guiding.classes == "random" and unet.num_classes is None:
+    if guiding.classes != "random":
+        chosen = np.size(guiding.classes) if guiding.classes is not None else 1
+        base.check_classes(guiding.classes, chosen)
+    elif unet.num_classes is None:
         raise ValueError("classes='random', but this model takes no classes")
 
 

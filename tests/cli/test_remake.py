@@ -22,13 +22,17 @@ EDITED = {
     **GENERATED, **SOURCE, "command": "edit", "edits": ["smile"], "edit_fingerprints": ["45"],
     "strength": 1.0,
 }  # fmt: skip
+GUIDED = {
+    **GENERATED, "command": "guide", "prompts": ["a face"], "clips": ["demo"],
+    "clip_fingerprints": ["67"], "scale": 10.0,
+}  # fmt: skip
 VARIED = {**GENERATED, **SOURCE, "command": "vary", "guidance": 1.0, "upsample_steps": 2}
 
 INVERTED = {k: v for k, v in VARIED.items() if k != "sampler"} | {"inverted": True, "eta": 0.5}
 
 
 @pytest.mark.parametrize(
-    "record", [GENERATED, {**GENERATED, "prompt": "a"}, EDITED, VARIED, INVERTED]
+    "record", [GENERATED, {**GENERATED, "prompt": "a"}, EDITED, GUIDED, VARIED, INVERTED]
 )
 def test_good_records_pass(record):
     check_record(record)
@@ -60,6 +64,10 @@ def test_good_records_pass(record):
         ({**GENERATED, "file": "/tmp/a.png"}, "file is '/tmp/a.png', expected a plain name"),
         ({**EDITED, "edits": "smile"}, "edits='smile', expected a list of texts"),
         ({**EDITED, "edits": ["a", "b"]}, "not one fingerprint for each edit"),
+        ({**GUIDED, "clips": []}, "not one fingerprint for each clip"),
+        ({**GUIDED, "prompts": "a face"}, "prompts='a face', expected a list of texts"),
+        ({**GUIDED, "cutouts": 0}, "cutouts=0"),
+        ({k: v for k, v in GUIDED.items() if k != "prompts"}, "lacks prompts"),
         ({**EDITED, "strength": float("inf")}, "strength=inf, expected a finite number"),
         ({**EDITED, "source": 3}, "source=3, expected a text"),
         ({**EDITED, "method": "edct"}, "edct"),
@@ -95,15 +103,15 @@ def test_nothing_is_opened_that_was_not_named(record, name, option, tmp_path, ca
 
 
 def test_models_and_edits_are_found_by_name_or_place():
-    named = Named(["runs/base", "runs/other"], ["x/smile", "y/grin"], {}, False)
+    named = Named(["runs/base", "runs/other"], {"edits": ["x/smile", "y/grin"]}, {}, False)
     record = {**EDITED, "model": "base", "edits": ["grin", "smile"]}
     opened = named.opened(record)
     assert (opened["model"], opened["edits"]) == ("runs/base", ["y/grin", "x/smile"])
-    moved = Named(["new"], ["a", "b"], {}, False).opened(record)
+    moved = Named(["new"], {"edits": ["a", "b"]}, {}, False).opened(record)
     assert (moved["model"], moved["edits"]) == ("new", ["a", "b"])
     with pytest.raises(RecordError, match="'smile': give it by --edit"):
-        Named(["base"], ["grin"], {}, False).opened(record)
-    anything = Named([], [], {}, True).opened({**record, "model": "org/name"})
+        Named(["base"], {"edits": ["grin"]}, {}, False).opened(record)
+    anything = Named([], {}, {}, True).opened({**record, "model": "org/name"})
     assert (anything["model"], anything["edits"]) == ("org/name", ["grin", "smile"])
 
 
@@ -112,11 +120,11 @@ def test_pictures_are_found_by_what_is_in_them(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save("renamed.png")
     path = tmp_path / "renamed.png"
     record = {**EDITED, "source_sha256": digest(path)}
-    given = Named([], [], {digest(path): path}, False)
+    given = Named([], {}, {digest(path): path}, False)
     assert given.files(record) == {digest(path): path}
     with pytest.raises(RecordError, match=r"made of the picture 'face.png': give it by --sources"):
-        Named([], [], {}, False).files(record)
+        Named([], {}, {}, False).files(record)
     path.rename("face.png")
-    assert Named([], [], {}, True).files(record)[digest(tmp_path / "face.png")].name == "face.png"
+    assert Named([], {}, {}, True).files(record)[digest(tmp_path / "face.png")].name == "face.png"
     with pytest.raises(ValueError, match=r"'face.png' has changed since 'a.png' was made"):
-        Named([], [], {}, True).files({**record, "source_sha256": "cd"})
+        Named([], {}, {}, True).files({**record, "source_sha256": "cd"})

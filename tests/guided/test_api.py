@@ -105,8 +105,6 @@ def test_what_cannot_be_asked_for_is_refused():
     for name, value in (("cutouts", 0), ("power", -1.0), ("clamp", 0.0), ("steps", 0)):
         with pytest.raises(ValueError, match=f"{name}="):
             Guiding(**{name: value})
-    with pytest.raises(ValueError, match="see='x_0'"):
-        Guiding(see="x_0")
     with pytest.raises(TypeError, match=r"no option 'cutuots'. Did you mean 'cutouts'"):
         drawn(cutuots=3)
     with pytest.raises(ValueError, match="takes no classes"):
