@@ -36,6 +36,7 @@ PAGES: dict[str, dict[str, str]] = {
         'TfdsData("avatars/64")': "TfdsData('avatars/tiny', data_dir='.')",
     },
     "docs/inputs.md": {},
+    "docs/latent.md": {},
     "docs/weights.md": {},
 }
 SLOW = ("README.md",)
