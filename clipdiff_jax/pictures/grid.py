@@ -79,7 +79,7 @@ def show(
     """
     if columns is not None:
         whole_number("columns", columns, low=1)
-    single = [images] if _is_picture(images) else images
+    single: Any = [images] if _is_picture(images) else images
     if isinstance(single, (list, tuple)) and not all(map(_is_picture, single)):
         batches = [list(batch) for batch in single]
         lengths = {len(batch) for batch in batches}

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from clipdiff_jax.core.config import ConfigError, from_dict, to_dict
-from clipdiff_jax.core.files import json_bytes, write_whole
+from clipdiff_jax.core.files import json_bytes, read_text, write_whole
 from clipdiff_jax.training.config import RunConfig
 
 CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
@@ -83,7 +83,13 @@ def check_workdir(config: RunConfig, fingerprint: str, workdir: Path) -> None:
             note,
         )
     if stored.is_file():
-        of = json.loads(stored.read_text()).get("fingerprint")
+        known = _read_object(stored)
+        of, devices = known.get("fingerprint"), known.get("devices", jax.device_count())
+        if devices != jax.device_count():
+            logger.warning(
+                "'%s' was trained on %s device(s), now on %d: sums are in another order (no longer "
+                "bit for bit the unbroken run)", workdir, devices, jax.device_count(),
+            )  # fmt: skip
         if of != fingerprint:
             raise ConfigError(
                 f"'{workdir}' was started with other data (fingerprint {of}, now {fingerprint}): "
@@ -97,7 +103,9 @@ def describe_workdir(config: RunConfig, fingerprint: str, workdir: Path) -> None
         return
     if not (workdir / CONFIG).is_file() or list(_changes(config, workdir)):
         write_whole(workdir / CONFIG, json_bytes(to_dict(config)))
-    write_whole(workdir / DATA, json_bytes({"fingerprint": fingerprint}))
+    write_whole(
+        workdir / DATA, json_bytes({"fingerprint": fingerprint, "devices": jax.device_count()})
+    )
 
 
 def _changes(config: RunConfig, workdir: Path) -> list[tuple[str, object, object]]:
@@ -105,14 +113,21 @@ def _changes(config: RunConfig, workdir: Path) -> list[tuple[str, object, object
     path = workdir / CONFIG
     if not path.is_file():
         return []
-    try:
-        stored = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"'{path}' is not JSON: {error}") from error
-    before = _leaves(_in_todays_words(stored))
+    before = _leaves(_in_todays_words(_read_object(path)))
     now = _leaves(to_dict(config))
     names = sorted(before.keys() | now.keys())
     return [(n, before.get(n), now.get(n)) for n in names if before.get(n) != now.get(n)]
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """What a JSON file says. Raises `ConfigError` that names one that is no object."""
+    try:
+        stored = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"'{path}' is not JSON: {error}") from error
+    if not isinstance(stored, dict):
+        raise ConfigError(f"'{path}' holds a {type(stored).__name__}, expected an object")
+    return stored
 
 
 def _in_todays_words(stored: Any) -> Any:

@@ -57,6 +57,21 @@ def test_how_it_is_trained_may_change_and_is_said(begun, caplog):
     assert "bit for bit" not in lines["train.steps"]
 
 
+def test_another_number_of_devices_is_said(begun, caplog):
+    data = json.loads((begun / "data.json").read_text())
+    (begun / "data.json").write_text(json.dumps(data | {"devices": 8}))
+    check_workdir(RUN, "of-data", begun)
+    assert "was trained on 8 device(s), now on 1" in caplog.text
+    assert "no longer bit for bit" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "content"), [("config.json", "[1]"), ("data.json", "3")])
+def test_what_is_no_description_is_named(begun, name, content):
+    (begun / name).write_text(content)
+    with pytest.raises(ConfigError, match=rf"{name}' holds a (list|int), expected an object"):
+        check_workdir(RUN, "of-data", begun)
+
+
 def test_a_folder_is_described_anew_only_where_it_says_something_else(begun):
     before = (begun / "config.json").read_text()
     old = json.loads(before)
