@@ -7,6 +7,7 @@ compiled program.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Unpack
 
 import jax.numpy as jnp
@@ -133,7 +134,13 @@ def _filled(editing: Editing | None, strength: Scale | None, options: EditingOpt
 
 
 def _listed(edit: Edits) -> list[Edit]:
-    edits = [edit] if isinstance(edit, Edit) else list(edit)
+    given = [edit] if isinstance(edit, (Edit, str, Path)) else list(edit)
+    edits = [one for one in given if isinstance(one, Edit)]
+    for one in given:
+        if not isinstance(one, Edit):
+            raise TypeError(
+                f"edit is {one!r}, expected what load_edit returns: clipdiff_jax.load_edit({one!r})"
+            )
     if not edits:
         raise ValueError("no edit given; reconstruct() generates without one")
     return edits

@@ -71,7 +71,11 @@ class Walk(NamedTuple):
 
 def check_editable(base: Diffusion) -> None:
     """Raises `ValueError` for a model that editing cannot use: of other pictures than RGB, or with
-    classes, which pictures to be edited do not have."""
+    classes, which pictures to be edited do not have; `TypeError` for another kind of model."""
+    if not isinstance(base, Diffusion):
+        raise TypeError(
+            f"base is a {type(base).__name__}, expected a Diffusion, which load_diffusion returns"
+        )
     unet = base.config.unet
     if unet.in_channels != 3:
         raise ValueError(

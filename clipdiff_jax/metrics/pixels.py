@@ -88,10 +88,10 @@ def _blurred(x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
     weights = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / SIGMA) ** 2)
     taps = [float(weight) for weight in weights / weights.sum()]
     height, width = (side - 2 * RADIUS for side in x.shape[1:3])
-    rows = jnp.zeros((x.shape[0], height, *x.shape[2:]))
+    rows = jnp.zeros((x.shape[0], height, *x.shape[2:]), x.dtype)
     for k, tap in enumerate(taps):
         rows = rows + tap * x[:, k : k + height]
-    windows = jnp.zeros((x.shape[0], height, width, x.shape[3]))
+    windows = jnp.zeros((x.shape[0], height, width, x.shape[3]), x.dtype)
     for k, tap in enumerate(taps):
         windows = windows + tap * rows[:, :, k : k + width]
     return windows

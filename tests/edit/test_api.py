@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import warnings
 
 import jax
@@ -14,11 +15,11 @@ from clipdiff_jax.diffusion.guidance import mix, strength
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
-from clipdiff_jax.edit.api import _squares, edit, reconstruct
+from clipdiff_jax.edit.api import _listed, _squares, edit, reconstruct
 from clipdiff_jax.edit.finetune import finetune_edit
 from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.edit.presets import DEFAULT
-from clipdiff_jax.edit.run import _edit
+from clipdiff_jax.edit.run import _edit, check_editable
 from clipdiff_jax.edit.stage import EditObjective
 from clipdiff_jax.pixel.load import is_demo
 from clipdiff_jax.weights.errors import WeightsError
@@ -208,3 +209,11 @@ def test_the_demo_says_that_it_knows_no_photographs():
         warnings.simplefilter("error")
         _squares(np.zeros((64, 64, 3), np.float32), base)
         _squares(photograph, tiny_base())
+
+
+def test_what_is_no_edit_or_no_base():
+    """Outside of tests, where types are not checked."""
+    with pytest.raises(TypeError, match=r"edit is 'smile', .* clipdiff_jax\.load_edit\('smile'\)"):
+        inspect.unwrap(_listed)("smile")
+    with pytest.raises(TypeError, match="base is a Clip, expected a Diffusion"):
+        inspect.unwrap(check_editable)(tiny_clip())

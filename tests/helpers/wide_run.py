@@ -36,7 +36,7 @@ def finetuned(images, **options):
 
 def calls():
     """A function for each."""
-    base, clip, images = tiny_base(), tiny_clip(), pictures(2)
+    base, clip, images = tiny_base(), tiny_clip(), pictures(2).astype(np.float32)
     objective = EditObjective(
         source_text="a", target_text="b", t0=300, invert_steps=3, train_steps=2
     )
