@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from clipdiff_jax.cli.arguments import add_data, with_data
 from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
 from clipdiff_jax.core.config import apply_overrides
+from clipdiff_jax.core.devices import join_hosts
 from clipdiff_jax.core.recipes import load_config, recipe_names, recipes_folder
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
@@ -51,8 +50,7 @@ def run(args: argparse.Namespace) -> None:
         asked = {"config": args.config, "data": args.data, "overrides": args.overrides}
         report_on(targets, {"command": "train", **asked})
         return
-    if config.train.mesh.distributed:
-        jax.distributed.initialize()
+    join_hosts(config.train.mesh)
     stage = config.stage.build(only_shapes=args.dry_run)
     if args.dry_run:
         print(dry_run(stage, config.train))

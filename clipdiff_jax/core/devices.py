@@ -5,6 +5,7 @@ optimiser state and moving averages. XLA derives every collective from these pla
 successor of pmap/pjit), so the same jitted step runs on one device and on a pod.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 
 from clipdiff_jax.core.config import ConfigError
 
+_HOSTS = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 DATA, FSDP = "data", "fsdp"
 AnyMesh = Mesh | AbstractMesh  # an abstract one says how many devices there are, and not which
 
@@ -28,13 +30,38 @@ class MeshConfig:
       data: devices along the data axis; -1 for all that `fsdp` leaves.
       fsdp: devices over which each parameter is split.
       min_split: parameters with fewer elements stay replicated: not worth a collective.
-      distributed: call `jax.distributed.initialize()` first (several hosts).
+      distributed: one process of several, see `join_hosts`.
     """
 
     data: int = -1
     fsdp: int = 1
     min_split: int = 2**14
     distributed: bool = False
+
+
+def join_hosts(config: MeshConfig) -> None:
+    """Joins this process with those on the other hosts, if `distributed` says that there are such.
+
+    jax knows by itself who the others are under SLURM, Open MPI and on TPU pods. Elsewhere each
+    process is told by JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID. To be called before anything else of jax is. Raises `ConfigError` where only
+    some of the three are set or one is no number, and `RuntimeError` where the others do not come.
+    """
+    if not config.distributed:
+        return
+    told = {name: os.environ.get(name) for name in _HOSTS}
+    missing = [name for name, value in told.items() if not value]
+    if missing[-2:] == list(_HOSTS[1:]):
+        jax.distributed.initialize()
+        return
+    if missing:
+        raise ConfigError(f"{' and '.join(missing)} must be set too: {', '.join(_HOSTS)}")
+    address, count, index = (value or "" for value in told.values())
+    if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
+        raise ConfigError(
+            f"JAX_PROCESS_ID={index} of JAX_NUM_PROCESSES={count}: expected a number below another"
+        )
+    jax.distributed.initialize(address, int(count), int(index))
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
