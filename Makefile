@@ -29,7 +29,7 @@ test-all: test
 # The compilers have an environment of their own, so that jax finds no plugin anywhere else.
 test-targets:
 	$(MAKE) $(TARGETS_VENV)/.targets$(if $(CUDA),-cuda) VENV=$(TARGETS_VENV)
-	JAX_PLATFORMS=cpu $(TARGETS_VENV)/bin/python -m pytest -m target tests/targets
+	JAX_PLATFORMS=cpu $(TARGETS_VENV)/bin/python -m pytest -m target tests/training/targets
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
