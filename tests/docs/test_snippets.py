@@ -25,6 +25,7 @@ PAGES: dict[str, dict[str, str]] = {
         "interpolate(faces[0], faces[1]": f"interpolate(faces[0], faces[1], 2, {QUICK}",
         '"a smiling face"))': f'"a smiling face", thetas=(0.1, 0.2), {QUICK}))',
     },
+    "docs/clip-guided.md": {},
     "docs/your-own-sampler.md": {},
     "docs/your-own-stage.md": {},
     "docs/your-own-weight-layout.md": {},
