@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.types import DType, DTypeName, Params, as_dtype
+from clipdiff_jax.data.blank import Blank
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import first_examples, prepare
 from clipdiff_jax.models.autoencoder import Autoencoder, AutoencoderConfig, Posterior, init_params
@@ -81,6 +82,9 @@ class AutoencoderStage(StageConfig):
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return build(self)
+
+    def outline(self) -> Stage:
+        return make_stage(replace(self, start=None), Blank(self.image_size))
 
 
 def build(config: AutoencoderStage) -> Stage:

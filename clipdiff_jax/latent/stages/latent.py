@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from clipdiff_jax.clip.model import load_clip
+from clipdiff_jax.clip.model import Clip, load_clip
+from clipdiff_jax.clip.outline import outline_clip
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
+from clipdiff_jax.data.blank import Blank
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption, prepare
@@ -27,11 +29,14 @@ from clipdiff_jax.latent.load import load_latent, save_latent
 from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.latent.stages.latents import stored_latents
 from clipdiff_jax.latent.texts import Embedded, encode
+from clipdiff_jax.models import autoencoder
+from clipdiff_jax.models.autoencoder import AutoencoderConfig
 from clipdiff_jax.models.latent import SCALED_LINEAR, WALK, LatentConfig, TextTower, init_unet
 from clipdiff_jax.models.pixel import OwnSampling
 from clipdiff_jax.models.unet_config import UNetConfig
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.weights.layouts.latent_ours import read_autoencoder
+from clipdiff_jax.weights.params import blank_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,16 @@ class LatentStage(StageConfig):
         stored = stored_latents(self.latents, source, model.codec, model.config.image_size)
         return make_stage(self, stored, model)
 
+    def outline(self) -> Stage:
+        if self.start is not None:
+            return self.build(only_shapes=True)
+        model = _outlined(self)
+        blank: DataSource = Blank(self.image_size)
+        if self.latents is not None:
+            side, channels = model.config.latent_size, model.config.autoencoder.latent_channels
+            blank = _BlankLatents((side, side, channels))
+        return make_stage(self, blank, model)
+
 
 def initial_model(config: LatentStage) -> LatentDiffusion:
     """What is trained, before it is; `unet` is None where it starts from random parameters.
@@ -99,10 +114,30 @@ def initial_model(config: LatentStage) -> LatentDiffusion:
     dtype = as_dtype(config.dtype)
     if config.start is not None:
         return load_latent(config.start, dtype=dtype, param_dtype=jnp.float32)
-    assert config.unet is not None
     assert config.autoencoder is not None
-    clip = load_clip(config.clip)
     network, params = read_autoencoder(config.autoencoder)
+    return _described(config, network, params, load_clip(config.clip))
+
+
+def _outlined(config: LatentStage) -> LatentDiffusion:
+    """`initial_model` where neither CLIP nor the autoencoder need be here; of one that is not, the
+    published shape with as many channels is taken. Parameters are shapes."""
+    assert config.unet is not None
+    wanted = config.unet.context_width
+    clip = outline_clip(config.clip, lambda one: one.text.width == wanted, as_dtype(config.dtype))
+    if config.autoencoder is not None and Path(config.autoencoder).exists():
+        network = read_autoencoder(config.autoencoder)[0]
+    else:
+        network = AutoencoderConfig(latent_channels=config.unet.out_channels)
+    shapes = jax.eval_shape(partial(autoencoder.init_params, network), jax.random.key(0))
+    return _described(config, network, blank_of(shapes), clip)
+
+
+def _described(
+    config: LatentStage, network: AutoencoderConfig, params: Params, clip: Clip
+) -> LatentDiffusion:
+    """The model that a config describes, of these parts."""
+    assert config.unet is not None
     tower = TextTower(clip.config.text, clip.config.projection_dim)
     described = LatentConfig(
         unet=config.unet,
@@ -114,9 +149,9 @@ def initial_model(config: LatentStage) -> LatentDiffusion:
         guidance=config.guidance,
         sampling=config.sampling,
     )
-    return LatentDiffusion(
-        described, None, params, (clip.params["text"],), (clip.tokenizer,), dtype=dtype
-    )
+    texts, tokenizers = (clip.params["text"],), (clip.tokenizer,)
+    dtype = as_dtype(config.dtype)
+    return LatentDiffusion(described, None, params, texts, tokenizers, dtype=dtype)
 
 
 def make_stage(config: LatentStage, source: DataSource, model: LatentDiffusion) -> Stage:
@@ -193,6 +228,21 @@ def make_stage(config: LatentStage, source: DataSource, model: LatentDiffusion) 
         preview=preview,
         export=export,
     )
+
+
+class _BlankLatents:
+    """A `DataSource` of latents of zeros, all with one caption."""
+
+    fingerprint = "blank"
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._example = {"latent": np.zeros(shape, np.float32), "captions": ["a face"]}
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._example
 
 
 class _Transform:

@@ -11,12 +11,13 @@ from helpers.tiny_latent import CAPTIONS, SIZE
 from helpers.tiny_models import pictures
 
 import clipdiff_jax as cd
+from clipdiff_jax.core.recipes import load_config
 from clipdiff_jax.data.avatars.source import AvatarsData
 from clipdiff_jax.latent.load import save_latent
 from clipdiff_jax.latent.stages.latent import LatentStage, make_stage
 from clipdiff_jax.latent.stages.latents import stored_latents
 from clipdiff_jax.models.unet_config import UNetConfig
-from clipdiff_jax.training.config import TrainConfig
+from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
 from clipdiff_jax.weights.params import flatten
@@ -105,6 +106,17 @@ def test_a_folder_of_a_latent_model_is_read_as_it_was(model, tmp_path):
     assert loaded.tokenizers == model.tokenizers
     for part in ("unet", "autoencoder", "texts"):
         jax.tree.map(np.testing.assert_array_equal, getattr(loaded, part), getattr(model, part))
+
+
+def test_the_recipe_needs_neither_data_nor_models_to_be_compiled():
+    stage = load_config("avatars/latent", RunConfig).stage.outline()
+    params = jax.eval_shape(stage.init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 8_724_004
+    row = stage.transform(stage.source[0], np.random.default_rng(0))
+    batch = {name: jnp.asarray(value)[None] for name, value in row.items()}
+    assert batch["latent"].shape == (1, 16, 16, 4)
+    loss, _ = jax.eval_shape(stage.loss, params, stage.frozen, batch, jax.random.key(0))
+    assert loss.shape == ()
 
 
 @pytest.mark.parametrize(
