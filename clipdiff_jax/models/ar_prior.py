@@ -92,7 +92,7 @@ class ARPrior(nn.Module):
         self.hidden_in, self.embedding_in = dense(c.width), dense(c.width)
         self.dot_embedding, self.code_embedding = table(c.dot_buckets), table(c.buckets)
         self.position_embedding = self.param(
-            "position_embedding", normal, (c.context_length, c.width)
+            "position_embedding", normal, (c.context_length, c.width), jnp.float32
         )
         self.transformer = Transformer(
             c.depth, c.heads, 4 * c.width, "gelu", causal=True, remat=self.remat, dtype=self.dtype

@@ -52,7 +52,7 @@ class PReLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],))
+        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],), jnp.float32)
         return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
 
 

@@ -102,11 +102,13 @@ class VisionTransformer(nn.Module):
             c.width, size, size, "VALID", use_bias=False, dtype=self.dtype, name="patch_embedding"
         )(pixels)
         x = patches.reshape(patches.shape[0], -1, c.width)
-        token = self.param("class_embedding", nn.initializers.normal(std), (c.width,))
+        token = self.param("class_embedding", nn.initializers.normal(std), (c.width,), jnp.float32)
         token = jnp.broadcast_to(token, (x.shape[0], 1, c.width)).astype(x.dtype)
         x = jnp.concatenate([token, x], axis=1)
         length = (c.image_size // c.patch_size) ** 2 + 1
-        position = self.param("position_embedding", nn.initializers.normal(std), (length, c.width))
+        position = self.param(
+            "position_embedding", nn.initializers.normal(std), (length, c.width), jnp.float32
+        )
         x = x + position.astype(x.dtype)
         x = nn.LayerNorm(epsilon=c.eps, dtype=self.dtype, name="pre_norm")(x)
         x = Transformer(
@@ -142,7 +144,9 @@ class TextTransformer(nn.Module):
             c.vocab_size, c.width, embedding_init=normal(0.02), dtype=self.dtype,
             name="token_embedding",
         )(ids)  # fmt: skip
-        position = self.param("position_embedding", normal(0.01), (c.context_length, c.width))
+        position = self.param(
+            "position_embedding", normal(0.01), (c.context_length, c.width), jnp.float32
+        )
         x = x + position[: ids.shape[1]].astype(x.dtype)
         if not 0 <= self.skip < c.depth:
             raise ValueError(
@@ -201,7 +205,7 @@ class CLIP(nn.Module):
             self.vision = VisionTransformer(c.vision, c.projection_dim, self.remat, self.dtype)
         self.text = TextTransformer(c.text, c.projection_dim, self.remat, self.dtype)
         init = nn.initializers.constant(c.logit_scale_init)
-        self.logit_scale = self.param("logit_scale", init, ())
+        self.logit_scale = self.param("logit_scale", init, (), jnp.float32)
 
     def embed_images(self, pixels: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
         """Normalised pixels of the tower's size -> projected embeddings, not L2-normalised."""

@@ -72,7 +72,7 @@ class DecoderConditioning(nn.Module):
         self.hidden_in = dense(c.context_width)
         self.hidden_norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)
         zeros = nn.initializers.zeros_init()
-        self.null_embedding = self.param("null_embedding", zeros, (c.embedding_width,))
+        self.null_embedding = self.param("null_embedding", zeros, (c.embedding_width,), jnp.float32)
         if c.text_encoder is not None:
             self.text = TextTransformer(c.text_encoder, c.embedding_width, dtype=self.dtype)
 

@@ -71,17 +71,25 @@ class DiffusionPrior(nn.Module):
         dtype = jnp.float32 if self.dtype is None else self.dtype
         self.time = TimeEmbedding(c.width, c.width, "cos_sin", 0.0, dtype)
         self.image_in, self.embedding_in, self.hidden_in = (dense(c.width) for _ in range(3))
-        self.query = self.param("query", nn.initializers.normal(c.width**-0.5), (c.width,))
+        self.query = self.param(
+            "query", nn.initializers.normal(c.width**-0.5), (c.width,), jnp.float32
+        )
         length = c.text_length + ADDED_TOKENS
         normal = nn.initializers.normal(0.01)
-        self.position_embedding = self.param("position_embedding", normal, (length, c.width))
+        self.position_embedding = self.param(
+            "position_embedding", normal, (length, c.width), jnp.float32
+        )
         self.transformer = Transformer(
             c.depth, c.heads, 4 * c.width, "gelu", causal=True, remat=self.remat, dtype=self.dtype
         )
         self.norm_out, self.out = norm(), dense(c.embedding_width)
         width = (c.embedding_width,)
-        self.embedding_mean = self.param("embedding_mean", nn.initializers.zeros_init(), width)
-        self.embedding_std = self.param("embedding_std", nn.initializers.ones_init(), width)
+        self.embedding_mean = self.param(
+            "embedding_mean", nn.initializers.zeros_init(), width, jnp.float32
+        )
+        self.embedding_std = self.param(
+            "embedding_std", nn.initializers.ones_init(), width, jnp.float32
+        )
 
     def __call__(
         self, z_t: Float[Array, "b d"], t: Num[Array, " b"], cond: dict[str, Array]

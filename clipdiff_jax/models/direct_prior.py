@@ -65,16 +65,22 @@ class DirectPrior(nn.Module):
         dense = lambda width: nn.Dense(width, dtype=self.dtype)
         self.hidden_in, self.embedding_in = dense(c.width), dense(c.width)
         length = c.text_length + ADDED_TOKENS
-        self.position_embedding = self.param("position_embedding", normal, (length, c.width))
-        self.query = self.param("query", normal, (c.width,))
+        self.position_embedding = self.param(
+            "position_embedding", normal, (length, c.width), jnp.float32
+        )
+        self.query = self.param("query", normal, (c.width,), jnp.float32)
         self.transformer = Transformer(
             c.depth, c.heads, 4 * c.width, "gelu", remat=self.remat, dtype=self.dtype
         )
         self.norm_out = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)
         self.out = dense(c.embedding_width)
         width = (c.embedding_width,)
-        self.embedding_mean = self.param("embedding_mean", nn.initializers.zeros_init(), width)
-        self.embedding_std = self.param("embedding_std", nn.initializers.ones_init(), width)
+        self.embedding_mean = self.param(
+            "embedding_mean", nn.initializers.zeros_init(), width, jnp.float32
+        )
+        self.embedding_std = self.param(
+            "embedding_std", nn.initializers.ones_init(), width, jnp.float32
+        )
 
     def __call__(
         self,

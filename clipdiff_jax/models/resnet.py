@@ -79,10 +79,10 @@ class FrozenBatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         shape = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        mean = jax.lax.stop_gradient(self.param("mean", nn.initializers.zeros, shape))
-        var = jax.lax.stop_gradient(self.param("var", nn.initializers.ones, shape))
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        mean = jax.lax.stop_gradient(self.param("mean", nn.initializers.zeros, shape, jnp.float32))
+        var = jax.lax.stop_gradient(self.param("var", nn.initializers.ones, shape, jnp.float32))
         factor = scale * jax.lax.rsqrt(var + self.eps)
         return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)
 
@@ -149,7 +149,7 @@ class AttentionPool(nn.Module):
         init = nn.initializers.normal(c**-0.5)
         x = x.reshape(b, h * w, c)
         x = jnp.concatenate([x.mean(axis=1, keepdims=True), x], axis=1)
-        x = x + self.param("position_embedding", init, (h * w + 1, c)).astype(x.dtype)
+        x = x + self.param("position_embedding", init, (h * w + 1, c), jnp.float32).astype(x.dtype)
 
         def project(name: str, y: Array) -> Array:
             y = nn.Dense(c, kernel_init=init, dtype=self.dtype, name=name)(y)
