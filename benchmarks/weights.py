@@ -16,8 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from clipdiff_jax.models import arcface, clip, presets, unclip
+from clipdiff_jax.models import arcface, autoencoder, clip, latent, presets, taesd, unclip
 from clipdiff_jax.models.arcface import ArcFaceConfig
+from clipdiff_jax.models.latent import TextTower
 from clipdiff_jax.models.unet import UNet
 from clipdiff_jax.models.unet_size import num_params
 
@@ -44,6 +45,15 @@ PARTS = {
     "Karlo, prior": presets.KARLO_PRIOR,
     "Karlo, decoder": presets.KARLO_DECODER,
     "Karlo, upsampler (two networks)": presets.KARLO_UPSAMPLER,
+}
+LATENT_UNETS = {
+    "Stable Diffusion 1, UNet": presets.SD1_UNET,
+    "Stable Diffusion 2, UNet": presets.SD2_UNET,
+    "SDXL, UNet": presets.SDXL_UNET,
+}
+LATENT_TEXTS = {
+    "Stable Diffusion 2, text tower": TextTower(presets.SD2_TEXT),
+    "SDXL, second text tower": TextTower(presets.SDXL_SECOND_TEXT, 1280),
 }
 DECODER, UPSAMPLER = presets.KARLO_DECODER.network, presets.KARLO_UPSAMPLER.network
 TOKENS = 81  # of the decoder's context
@@ -86,6 +96,14 @@ def main() -> None:
     counts = {name: count(functools.partial(clip.init_params, c)) for name, c in CLIPS.items()}
     counts |= {name: num_params(config, config.stride) for name, config in UNETS.items()}
     counts["ArcFace IR-SE50"] = count(functools.partial(arcface.init_params, ArcFaceConfig()))
+    counts |= {name: num_params(config, config.stride) for name, config in LATENT_UNETS.items()}
+    vae, tiny = autoencoder.AutoencoderConfig(), taesd.TinyAutoencoderConfig()
+    counts["Stable Diffusion's autoencoder"] = count(
+        functools.partial(autoencoder.init_params, vae)
+    )
+    counts["TAESD"] = count(functools.partial(taesd.init_params, tiny))
+    for name, tower in LATENT_TEXTS.items():
+        counts[name] = count(functools.partial(latent.init_text, tower))
     for name, part in PARTS.items():
         counts[name] = count(functools.partial(unclip.init_params, part))
     print("| model | parameters | float32 | bfloat16 |\n|---|--:|--:|--:|")

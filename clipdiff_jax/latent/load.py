@@ -1,6 +1,7 @@
 """Loads and saves latent diffusion models, from and into whichever layout they lie in."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -37,6 +38,7 @@ class LatentOptions(TypedDict, total=False):
     autoencoder: str | Path | None
     preview: str | Path | None
     loras: AnyLora | Sequence[AnyLora]
+    clip_skip: int
     mesh: AnyMesh | None
     revision: str | None
     part: str | None
@@ -71,12 +73,14 @@ def load_latent(
         two files.
       loras: files or folders of LoRAs (kohya's or peft's), each alone or with its strength. Several
         add up.
+      clip_skip: how many blocks earlier than the model was trained with the text states are taken.
       mesh: devices over whose axis `fsdp` parameters are split as they are read.
       revision: of a repository on the Hub.
       part: which of several state dicts a file holds, see `load_diffusion`.
 
     Parameters are read one at a time and placed at once. Raises `WeightsError` if there is no such
-    model, it is incomplete, of another kind, or its parts or LoRAs do not fit each other.
+    model, it is incomplete, of another kind, or its parts or LoRAs do not fit each other;
+    `ValueError` for an option that the model cannot have.
     """
     if unknown := sorted(options.keys() - LatentOptions.__annotations__.keys()):
         raise TypeError(
@@ -100,6 +104,9 @@ def load_latent(
     kept = dtype if param_dtype is None else param_dtype
     reading = Reading(param_dtype=kept, part=part, latent=asked)
     config, params, tokenizers, _ = read_first(layouts, path, reading)
+    if skip := options.get("clip_skip", 0):
+        texts = tuple(replace(tower, skip=tower.skip + skip) for tower in config.texts)
+        config = replace(config, texts=texts)
     return LatentDiffusion(
         config,
         params["unet"],

@@ -4,6 +4,7 @@ An array's path, `"vision/stem/kernel"`, is its name in files, in tables and in 
 """
 
 import hashlib
+import mmap
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,6 +79,18 @@ def cast(array: Any, dtype: DType | None) -> np.ndarray:
     array = np.asarray(array)
     floating = array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
     return array.astype(dtype, copy=False) if dtype is not None and floating else array
+
+
+def release(array: np.ndarray) -> None:
+    """Lets go of the memory that holds what was read of a mapped file; it is read again if need be.
+
+    Its pages would count as the process's until the system wants them back.
+    """
+    owner: Any = array
+    while owner is not None and not isinstance(owner, mmap.mmap):
+        owner = owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)
+    if owner is not None and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def on_device(path: str, array: np.ndarray) -> Array:

@@ -23,11 +23,12 @@ import numpy as np
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.types import DType
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.params import cast, flatten, unflatten
+from clipdiff_jax.weights.params import cast, flatten, release, unflatten
 
 Shape = tuple[int, ...]
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _LISTED = 12
+_RELEASED = 2**20  # bytes of a parameter from which what was read of the file is let go
 
 
 class ConvertError(WeightsError):
@@ -217,6 +218,9 @@ def import_params(
         else:
             array = _gather(sources[path], tensors, path, flat[path], dtype)
         result[path] = array if place is None else place(path, array)
+        if array.nbytes >= _RELEASED:
+            for _, name in sources[path]:
+                release(tensors[name])
         del array
     return unflatten(result)
 

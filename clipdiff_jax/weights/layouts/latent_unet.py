@@ -6,7 +6,7 @@ spatial transformer its names are diffusers'. What a file of the original names 
 its shapes, see `latent_unet_shapes`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from clipdiff_jax.models.unet_config import UNetConfig
@@ -182,6 +182,8 @@ def read_config(document: Mapping[str, Any], pooled_width: int | None) -> UNetCo
     check_class(document, UNET)
     if document.get("act_fn") == "swish":  # another word for it
         document = {**document, "act_fn": "silu"}
+    if not any(_each(document.get("only_cross_attention", False))):  # one for all, or for each
+        document = {**document, "only_cross_attention": False}
     down = document.get("down_block_types", (*3 * ("CrossAttnDownBlock2D",), "DownBlock2D"))
     up = document.get("up_block_types", ("UpBlock2D", *3 * ("CrossAttnUpBlock2D",)))
     check_blocks(down, up, _DOWN, _UP)
@@ -292,9 +294,13 @@ def _added(document: Mapping[str, Any], pooled_width: int | None) -> tuple[int |
     )
 
 
+def _each(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
+
+
 def _context_width(document: Mapping[str, Any]) -> int:
     width = document.get("cross_attention_dim", 1280)
-    found = set(width) if isinstance(width, list | tuple) else {width}
+    found = set(_each(width))
     if len(found) != 1 or not isinstance(one := found.pop(), int):
         raise WeightsError(f"config.json has cross_attention_dim {width!r}, expected one number")
     return one
@@ -303,7 +309,6 @@ def _context_width(document: Mapping[str, Any]) -> int:
 def _per_level(document: Mapping[str, Any], name: str, default: int) -> int | tuple[int, ...]:
     """A number for all levels, or one for each; lists of lists (asymmetric ones) are refused."""
     value = document.get(name, default)
-    several = isinstance(value, list | tuple)
-    if not all(isinstance(one, int) and one > 0 for one in (value if several else [value])):
+    if not all(isinstance(one, int) and one > 0 for one in _each(value)):
         raise WeightsError(f"config.json has {name} {value!r}, expected numbers above 0")
-    return tuple(value) if several else value
+    return tuple(value) if isinstance(value, list | tuple) else value
