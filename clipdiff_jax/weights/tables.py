@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 
 from clipdiff_jax.core.config import nearest
@@ -28,7 +29,7 @@ from clipdiff_jax.weights.params import cast, flatten, release, unflatten
 Shape = tuple[int, ...]
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _LISTED = 12
-_RELEASED = 2**20  # bytes of a parameter from which what was read of the file is let go
+_RELEASED = 2**20  # bytes of a tensor from which what was read of the file is let go
 
 
 class ConvertError(WeightsError):
@@ -218,10 +219,9 @@ def import_params(
         else:
             array = _gather(sources[path], tensors, path, flat[path], dtype)
         result[path] = array if place is None else place(path, array)
-        if array.nbytes >= _RELEASED:
-            for _, name in sources[path]:
-                release(tensors[name])
         del array
+        # A transfer that is under way holds the host's array too.
+        jax.block_until_ready(result[path])
     return unflatten(result)
 
 
@@ -236,6 +236,8 @@ def _gather(
     array = np.empty(shape, _kind(tensors[sources[0][1]], dtype))
     for entry, name in sources:
         array[entry.index] = entry.part(tensors[name], path)
+        if tensors[name].nbytes >= _RELEASED:
+            release(tensors[name])
     return array
 
 
