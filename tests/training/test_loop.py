@@ -21,6 +21,7 @@ from clipdiff_jax.training.checkpoint import Checkpoints
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import NotFinite, fit
+from clipdiff_jax.training.termination import Termination
 
 
 def assert_equal(a, b):
@@ -32,38 +33,42 @@ def assert_equal(a, b):
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
     whole = fit(toy_stage(), CONFIG)
     # The schedule needs the final number of steps, so the first part is stopped, not shortened.
-    for told in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        assert_equal(stopped_and_resumed(tmp_path / told.name, 7, told), whole)
+    stop(tmp_path, 7, signal.SIGTERM)
+    assert_equal(fit(toy_stage(), CONFIG, tmp_path), whole)
 
 
-def test_without_a_folder_ctrl_c_stops_at_once():
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_closed_terminal_save_too(tmp_path, told):
+    stop(tmp_path, 5, told)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", CONFIG.checkpoint)
+    assert checkpoints.latest is not None
+    assert checkpoints.latest % CONFIG.checkpoint.every  # not one of those that are due anyway
+    checkpoints.close()
+
+
+def test_without_somewhere_to_save_ctrl_c_stops_at_once():
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)]
+    with Termination(saves=False) as termination:
+        assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGHUP)] == before[:2]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert termination.requested(1)
+        assert termination.signal is signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before[2]
+
+
+def stop(folder: Path, after: int, told: signal.Signals) -> None:
+    """Trains, and sends a signal while batch `after` is drawn."""
     stage, seen = toy_stage(), []
 
     def transform(example, rng):
         seen.append(1)
-        if len(seen) == 1:  # batches are read ahead, also after the run
-            os.kill(os.getpid(), signal.SIGINT)
-        return stage.transform(example, rng)
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(replace(stage, transform=transform), CONFIG)
-
-
-def stopped_and_resumed(folder: Path, stop_after: int, told: signal.Signals):
-    """Sends a signal while batch `stop_after` is drawn, then runs again."""
-    stage = toy_stage()
-    seen = []
-
-    def transform(example, rng):
-        seen.append(1)
-        if len(seen) == stop_after * CONFIG.batch_size:
+        if len(seen) == after * CONFIG.batch_size:
             os.kill(os.getpid(), told)
         return stage.transform(example, rng)
 
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit) as stopped:
         fit(replace(stage, transform=transform), CONFIG, folder)
-    assert stop.value.code == 128 + told
-    return fit(stage, CONFIG, folder)
+    assert stopped.value.code == 128 + told
 
 
 def test_log_and_checkpoints_on_disk(tmp_path):
