@@ -19,6 +19,18 @@ def test_linear_betas_and_their_product():
     np.testing.assert_allclose(schedule.sigma(t) ** 2, 1 - np.cumprod(1 - beta), rtol=1e-6)
 
 
+def test_scaled_linear_betas_have_linear_square_roots():
+    schedule = DiscreteSchedule("scaled_linear", 1000, 0.00085, 0.012)
+    beta = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    t = jnp.arange(1000)
+    np.testing.assert_allclose(schedule.beta(t), beta, rtol=1e-6)
+    np.testing.assert_allclose(schedule.alpha_bar(t), np.cumprod(1 - beta), rtol=1e-6)
+    # The published end: Stable Diffusion's last alpha_bar.
+    assert float(schedule.alpha_bar(jnp.array(999))) == pytest.approx(0.0046600, abs=1e-6)
+    with pytest.raises(ValueError, match="scaled_linear schedule needs 0 < beta_start"):
+        DiscreteSchedule("scaled_linear", 1000, 0.02, 0.01)
+
+
 def test_time_minus_one_is_the_clean_image():
     schedule = DiscreteSchedule()
     t = jnp.array(-1)

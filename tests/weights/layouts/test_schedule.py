@@ -110,6 +110,27 @@ def test_what_a_file_says_of_the_walk():
     assert read_own_sampling({"_class_name": "UniPCMultistepScheduler"}) == (
         OwnSampling(None, "linspace")
     )
+    # A class that walks in sigmas ends at the clean image, whatever its file says (SDXL's does).
+    euler = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}
+    assert read_own_sampling(euler | {"steps_offset": 1, "set_alpha_to_one": False}) == (
+        OwnSampling(None, "leading", 1, True)
+    )
+
+
+def test_walks_of_stable_diffusion():
+    """Spec: 4 steps of SD 1 and 2 end at time 0, of SDXL at the clean latents; strides that divide
+    and that do not; a single step."""
+    schedule = DiscreteSchedule("scaled_linear", 1000, 0.00085, 0.012)
+    ends_noisy = OwnSampling(None, "leading", 1, False)
+    walk = lambda own, steps: own.times(cd.Sampling(steps=steps), schedule).tolist()
+    assert walk(ends_noisy, 4) == [751, 501, 251, 1, 0]
+    assert walk(OwnSampling(None, "leading", 1, True), 4) == [751, 501, 251, 1, -1]
+    assert walk(ends_noisy, 50)[:2] + walk(ends_noisy, 50)[-3:] == [981, 961, 21, 1, 0]
+    assert walk(ends_noisy, 7) == [853, 711, 569, 427, 285, 143, 1, 0]
+    assert walk(ends_noisy, 1) == [1, 0]
+    # A spacing of the call's own ends clean.
+    trailing = ends_noisy.times(cd.Sampling(steps=2, spacing="trailing"), schedule)
+    assert trailing.tolist() == [999, 499, -1]
 
 
 @pytest.mark.parametrize(
