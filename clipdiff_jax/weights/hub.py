@@ -29,6 +29,8 @@ _WEIGHTS = (
 )
 OTHER_FILES = ("*.json", "*.txt")  # what a model has beside its weights
 _VARIANTS = ("*fp16*", "*non_ema*", "*openvino*", "*onnx*")
+# The same model once more as a single file, beside the folders of a pipeline; and what is not run.
+_AGAIN = ("*pruned*", "*nonema*", "*-v-ema.*", "*-base-ema.*", "sd_xl_*", "safety_checker/*")
 
 
 def locate(
@@ -82,7 +84,10 @@ def _download(name: str, patterns: list[str], revision: str | None) -> Path:
     try:
         return Path(
             snapshot_download(
-                name, revision=revision, allow_patterns=patterns, ignore_patterns=list(_VARIANTS)
+                name,
+                revision=revision,
+                allow_patterns=patterns,
+                ignore_patterns=[*_VARIANTS, *_AGAIN],
             )
         )
     except GatedRepoError as error:

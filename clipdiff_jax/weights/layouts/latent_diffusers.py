@@ -95,7 +95,7 @@ def read_configs(folder: Path, reading: Reading) -> tuple[LatentConfig, dict[str
         )
     _check_task(folder, kind, config)
     for name in ("safety_checker", "image_encoder"):
-        if (folder / name).is_dir():
+        if (index.get(name) or [None])[0] is not None:
             logger.warning("'%s' has a %s, which is not run", folder, name)
     sources |= {UNET: Source(folder / "unet", {}, latent_unet.table(unet, "diffusers"))}
     for i, name in enumerate(_TEXTS[: len(texts)]):

@@ -25,6 +25,7 @@ from clipdiff_jax.weights.layouts import (
     latent_autoencoder,
     latent_diffusers,
     latent_original,
+    latent_ours,
     latent_preview,
 )
 from clipdiff_jax.weights.tables import export_params
@@ -213,6 +214,29 @@ def test_the_two_files_of_taesd(tmp_path):
         latent_preview.read(tmp_path, jnp.float32)
 
 
+def test_what_is_asked_of_a_folder_beside_its_weights(root, tmp_path, caplog):
+    """A LoRA by its strength, earlier text states, other heads; a safety checker is named."""
+    rng, name = np.random.default_rng(0), "unet.down_blocks.0.attentions.0.proj_in"
+    down, up = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 32), (32, 2)))
+    file = tmp_path / "lora.safetensors"
+    save_file({f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}, file)
+    folder = copied(root, "sd1", tmp_path)
+    change(folder / "model_index.json", safety_checker=["stable_diffusion", "SafetyChecker"])
+    change(folder / "unet/config.json", only_cross_attention=[False, False])
+    latent_ours.write(tmp_path / "ours", tiny.weights("sd1"))
+    for source in (folder, tmp_path / "ours"):
+        model = cd.load_latent(source, loras=(file, 0.5), clip_skip=1)
+        assert model.config.texts[0].skip == 1
+        before = tiny.weights("sd1").params["unet"]["down_0_attn_0"]["proj_in"]["kernel"]
+        found = model.unet["down_0_attn_0"]["proj_in"]["kernel"]
+        np.testing.assert_allclose(found, before + 0.5 * (up @ down).T, rtol=1e-5, atol=1e-6)
+    assert "has a safety_checker, which is not run" in caplog.text
+    refused(folder, "skip is 3, expected 0 to 2", clip_skip=3)
+    refused(folder, "the strength of .* is inf", loras=[(file, np.inf)])
+    with pytest.raises(ValueError, match="no tokenizer"):
+        cd.load_latent(root / "sd1.safetensors", text_heads=2).embed_texts("a cube")
+
+
 def test_older_names_of_the_autoencoder(root, tmp_path):
     folder = copied(root, "sd1", tmp_path)
     file = folder / "vae/diffusion_pytorch_model.safetensors"
@@ -243,6 +267,7 @@ def test_the_scheduler_s_words(root, tmp_path):
     refused(folder, "rescale_betas_zero_snr True")
 
 
+@pytest.mark.slow
 def test_convert_goes_round(root, tmp_path, capsys):
     """From a folder to a single file, to ours, and to a folder again: the same bytes."""
     steps = [

@@ -212,7 +212,14 @@ def test_other_autoencoders_are_refused(changes, said):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", ["SD1", "SD2", "XL"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SD2",
+        pytest.param("SD1", marks=pytest.mark.slow),
+        pytest.param("XL", marks=pytest.mark.slow),
+    ],
+)
 def test_unets_of_diffusers(name):
     """Another seed, even sides, and diffusers' own converter of the original names."""
     import make_latent
