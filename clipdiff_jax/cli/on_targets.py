@@ -81,7 +81,8 @@ def ask(target: Target, request: Request) -> dict[str, Any]:
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         said = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
-        raise ConfigError(f"the compiler failed: {said[-1]}")
+        errors = [line for line in said if "Error" in line or "FATAL" in line]
+        raise ConfigError(f"the compiler failed: {(errors or said)[-1][:500]}")
     reply = json.loads(lines[-1])
     if "error" in reply:
         raise ConfigError(reply["error"])
@@ -113,6 +114,8 @@ def main() -> None:
         reply = _STUDIES[request["command"]](request, target)
     except (ValueError, OSError) as error:
         reply = {"error": " ".join(str(error).split())}
+    except RuntimeError as error:  # XLA's, whose message goes on with where it was
+        reply = {"error": f"the compiler failed: {str(error).strip().splitlines()[0]}"}
     print(json.dumps(reply))
 
 
