@@ -297,6 +297,7 @@ def edit(sizes: Sizes) -> dict[str, Any]:
         text = TextConfig(520, 12, width=16, depth=1, heads=2, mlp_width=32)
         judge = CLIPConfig(vision, text, projection_dim=8)
     tokenizer = train_tokenizer(["a face", "a smiling face"], 520, judge.text.context_length)
+    judge = replace(judge, text=replace(judge.text, eos_token_id=tokenizer.end_id))
     base = cd.Diffusion(config, jax.jit(lambda key: init_params(config, key))(jax.random.key(0)))
     base = replace(base, dtype=jax.numpy.bfloat16)
     params = jax.jit(lambda key: init_clip(judge, key))(jax.random.key(1))

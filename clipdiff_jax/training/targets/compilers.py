@@ -66,6 +66,7 @@ def environment(target: Target) -> dict[str, str]:
             "JAX_PLATFORMS": "",
             "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
             "CUDA_VISIBLE_DEVICES": "-1",
+            "TPU_SKIP_MDS_QUERY": "1",  # where libtpu is beside it
         }
     flags = re.sub(rf"{_SIMULATED}\d+", "", os.environ.get("XLA_FLAGS", "")).strip()
     return {
@@ -110,8 +111,13 @@ def devices_of(target: Target) -> list[jax.Device]:
 
 
 def compiler_options(target: Target) -> dict[str, Any]:
-    """What the compiler is told: kernels cannot be timed where there is no device to try them."""
-    return {"xla_gpu_autotune_level": 0} if target.platform == "gpu" else {}
+    """What the compiler is told.
+
+    Kernels cannot be timed where there is no device to try them. Untried, XLA would give all
+    products to Triton, also those in full float32 for which that has no kernel; cuBLAS has all.
+    """
+    untimed = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+    return untimed if target.platform == "gpu" else {}
 
 
 def _topology(target: Target) -> topologies.TopologyDescription:
