@@ -5,7 +5,6 @@ A folder holds `embeddings.array_record`, one record per example in the data's o
 folder that has one is whole.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +16,9 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from jaxtyping import Float32
 
+from clipdiff_jax.core.config import from_dict
 from clipdiff_jax.core.files import json_bytes
+from clipdiff_jax.core.json_files import read_json
 
 RECORDS, INFO = "embeddings.array_record", "info.json"
 
@@ -60,7 +61,7 @@ class Embeddings:
                 f"no embeddings in '{self._path}': '{INFO}' is missing. Make them by "
                 "`clipdiff embed`"
             )
-        self.info = EmbeddingsInfo(**json.loads(info.read_text()))
+        self.info = from_dict(EmbeddingsInfo, read_json(info), f"'{info}'")
         self.fingerprint = f"{self.info.data}-{self.info.clip}"
         self._open()
 

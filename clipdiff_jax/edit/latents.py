@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import logging
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.config import to_dict
 from clipdiff_jax.core.devices import data_mesh, replicated, split_batch
 from clipdiff_jax.core.files import cache_dir, write_whole
+from clipdiff_jax.core.npz_files import read_npz
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.pixel.model import Diffusion
@@ -121,9 +121,8 @@ def _read(path: Path, shape: tuple[int, ...]) -> Images | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path) as stored:
-            latents = stored["latents"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        latents = read_npz(path, ("latents",))["latents"]
+    except (OSError, ValueError) as error:
         logger.warning("ignoring the unreadable cache '%s': %s", path, error)
         return None
     return latents if latents.shape == shape and latents.dtype == np.float32 else None

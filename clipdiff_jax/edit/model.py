@@ -16,7 +16,7 @@ from clipdiff_jax.core.types import Params
 from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
-from clipdiff_jax.weights.documents import named
+from clipdiff_jax.weights.documents import untrusted
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import check_params, load_folder, model_folder, save_folder
 from clipdiff_jax.weights.hub import locate
@@ -63,12 +63,12 @@ def load_edit(path: str | Path) -> Edit:
     config, params = load_folder(path, jnp.float32)
     if config["kind"] != KIND:
         raise WeightsError(f"'{path}' holds a model of kind '{config['kind']}', not '{KIND}'")
-    with named(Path(path)):
+    with untrusted(Path(path)):
         model = from_dict(DiffusionConfig, config.get("model"))
         objective = from_dict(EditObjective, config.get("objective"))
         base = config.get("base_fingerprint")
         if not isinstance(base, str):
-            raise WeightsError(f"base_fingerprint is {base!r}, expected a text")
-    of = init_h_space if objective.mode == "h_space" else init_params
-    check_params(path, params, functools.partial(of, model))
+            raise WeightsError(f"base_fingerprint is a {type(base).__name__}, expected a text")
+        of = init_h_space if objective.mode == "h_space" else init_params
+        check_params(path, params, functools.partial(of, model))
     return Edit(model, jax.tree.map(jnp.asarray, params), objective, base)

@@ -14,7 +14,6 @@ Everything here is float64 on the host.
 
 import io
 import warnings
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.core.npz_files import read_npz
 from clipdiff_jax.metrics.features import Features, check_widths
 from clipdiff_jax.metrics.halves import FEWEST, halves
 from clipdiff_jax.metrics.uncertainty import Measured
@@ -133,11 +133,10 @@ def load_statistics(path: Path) -> Statistics:
     if not path.is_file():
         raise FileNotFoundError(f"no statistics at '{path}'")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            mean, covariance = (np.asarray(file[name], np.float64) for name in ("mu", "sigma"))
-            count = int(file["count"]) if "count" in file else -1
-            network = str(file["network"]) if "network" in file else ""
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        found = read_npz(path, ("mu", "sigma"), ("count", "network"))
+        mean, covariance = (np.asarray(found[name], np.float64) for name in ("mu", "sigma"))
+        count, network = int(found.get("count", -1)), str(found.get("network", ""))
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         raise ValueError(
             f"'{path}' holds no statistics, expected an .npz of 'mu' and 'sigma': {error}"
         ) from error

@@ -17,11 +17,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from clipdiff_jax.core.types import DType
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.transformer import Cache, Transformer
 
 ADDED_TOKENS = 2  # text embedding, dot product
+NETWORK = "network"  # whose parameters these are, in a model folder
 
 
 @dataclass(frozen=True)
@@ -154,3 +155,12 @@ class ARPrior(nn.Module):
         """What may be looked at: all but the padding of the text."""
         added = self.config.context_length - mask.shape[1]
         return jnp.pad(mask, ((0, 0), (0, added)), constant_values=True)[:, None, None, :]
+
+
+def init_params(config: ARPriorConfig, key: Array) -> Params:
+    """New parameters (float32) of the network; those it is fitted to are `fitted_params`."""
+    c = config
+    text = jnp.zeros((1, c.embedding_width)), jnp.zeros((1, c.text_length, c.hidden_width))
+    mask, dot = jnp.ones((1, c.text_length), bool), jnp.zeros((1,), jnp.int32)
+    codes = jnp.zeros((1, c.dims), jnp.int32)
+    return {NETWORK: ARPrior(c).init(key, *text, mask, dot, codes)["params"]}

@@ -15,11 +15,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from clipdiff_jax.core.types import DType
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.transformer import Transformer
 
 ADDED_TOKENS = 2  # text embedding, query
+NETWORK = "direct_prior"  # whose parameters these are, in a model folder
 
 
 @dataclass(frozen=True)
@@ -102,3 +103,10 @@ class DirectPrior(nn.Module):
     def restore(self, z: Float[Array, "b d"]) -> Float[Array, "b d"]:
         """The CLIP image embeddings, not L2-normalised, that normalised ones stand for."""
         return z * self.embedding_std + self.embedding_mean
+
+
+def init_params(config: DirectPriorConfig, key: Array) -> Params:
+    """New parameters (float32)."""
+    c = config
+    text = jnp.zeros((1, c.embedding_width)), jnp.zeros((1, c.text_length, c.hidden_width))
+    return {NETWORK: DirectPrior(c).init(key, *text, jnp.ones((1, c.text_length), bool))["params"]}

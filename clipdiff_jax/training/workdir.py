@@ -6,7 +6,6 @@ may change, and is said.
 """
 
 import fcntl
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -17,7 +16,8 @@ from typing import Any
 import jax
 
 from clipdiff_jax.core.config import ConfigError, from_dict, to_dict
-from clipdiff_jax.core.files import json_bytes, read_text, write_whole
+from clipdiff_jax.core.files import json_bytes, write_whole
+from clipdiff_jax.core.json_files import read_json
 from clipdiff_jax.training.config import RunConfig
 
 CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
@@ -122,9 +122,9 @@ def _changes(config: RunConfig, workdir: Path) -> list[tuple[str, object, object
 def _read_object(path: Path) -> dict[str, Any]:
     """What a JSON file says. Raises `ConfigError` that names one that is no object."""
     try:
-        stored = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"'{path}' is not JSON: {error}") from error
+        stored = read_json(path)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(stored, dict):
         raise ConfigError(f"'{path}' holds a {type(stored).__name__}, expected an object")
     return stored

@@ -91,7 +91,11 @@ def untrusted(path: Path) -> Iterator[None]:
     `WeightsError` that names `path`. What is known to go wrong is said by who reads it."""
     try:
         yield
-    except (WeightsError, OSError):
+    except OSError:
+        raise
+    except WeightsError as error:
+        if str(path) not in str(error):
+            error.args = (f"in '{path}': {error}",)
         raise
     except ValueError as error:
         said = str(error)[:_MAX_TEXT]

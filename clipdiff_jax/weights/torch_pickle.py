@@ -46,7 +46,7 @@ _INERT = (
     "numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "_codecs encode",
 )  # fmt: skip
 _MAX_DIMENSIONS = 32
-_MAX_INSTRUCTIONS = 1_500_000  # a model of 10,000 tensors takes a fifth of it
+_MAX_INSTRUCTIONS = 600_000  # those of 15,000 tensors
 _MAX_COPIED = 1_000_000  # items
 _SHOWN = 100  # characters of a name in a message
 

@@ -10,7 +10,7 @@ import numpy as np
 from clipdiff_jax.clip.model import Clip, save_clip
 from clipdiff_jax.data.tokenize import Tokenizer, train_tokenizer
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
-from clipdiff_jax.models import arcface, pca, pixel
+from clipdiff_jax.models import ar_prior, arcface, direct_prior, pca, pixel
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.arcface import ArcFaceConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerConfig
@@ -25,7 +25,7 @@ from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.perceptual.identity import FaceEncoder
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.unclip.load import save_part
-from clipdiff_jax.unclip.priors import autoregressive, direct
+from clipdiff_jax.unclip.priors import autoregressive
 from clipdiff_jax.weights.params import fingerprint
 
 SIZE = 16
@@ -93,10 +93,10 @@ def write_unclip(folder: Path, seed: int = 0) -> Path:
         params = drawn(functools.partial(init_part, config), seed)
         save_part(folder / name, config, params, clip="" if name == "upsampler" else of)
     without = DirectPriorConfig(8, **text, **transformer)
-    params = drawn(functools.partial(direct.init_params, without), seed)
+    params = drawn(functools.partial(direct_prior.init_params, without), seed)
     save_part(folder / "direct_prior", without, params, clip=of)
     ar = ARPriorConfig(8, **text, dims=5, buckets=7, dot_buckets=4, **transformer)
-    params = drawn(functools.partial(autoregressive.init_params, ar), seed)
+    params = drawn(functools.partial(ar_prior.init_params, ar), seed)
     embeddings = np.random.default_rng(seed).normal(size=(200, 8)) * 0.7 ** np.arange(8)
     dots = np.random.default_rng(seed).uniform(-1, 1, 200).astype(np.float32)
     fitted = autoregressive.fitted_params(ar, pca.fit([embeddings.astype(np.float32)]), dots, 3.0)

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
-from clipdiff_jax.unclip.priors.autoregressive import init_params
+from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig, init_params
 
 CONFIG = ARPriorConfig(
     6, 10, text_length=4, dims=5, buckets=7, dot_buckets=4, width=16, depth=2, heads=2

@@ -18,12 +18,12 @@ from jaxtyping import Array, Float, Int, Key
 from clipdiff_jax.core.request import Number
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models import pca, quantiser
-from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
+from clipdiff_jax.models.ar_prior import NETWORK, ARPrior, ARPriorConfig
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.pca import PCA
 from clipdiff_jax.models.unclip import TextFeatures
 
-NETWORK, COMPONENTS, QUANTISER = "network", "pca", "quantiser"
+COMPONENTS, QUANTISER = "pca", "quantiser"
 
 
 @jax.tree_util.register_dataclass
@@ -129,15 +129,6 @@ class ARPriorModel:
 
     def _network(self) -> Any:
         return ARPrior(self.config, remat=self.remat, dtype=self.dtype)
-
-
-def init_params(config: ARPriorConfig, key: Array) -> Params:
-    """New parameters (float32) of the network; those it is fitted to are `fitted_params`."""
-    c = config
-    text = jnp.zeros((1, c.embedding_width)), jnp.zeros((1, c.text_length, c.hidden_width))
-    mask, dot = jnp.ones((1, c.text_length), bool), jnp.zeros((1,), jnp.int32)
-    codes = jnp.zeros((1, c.dims), jnp.int32)
-    return {NETWORK: ARPrior(c).init(key, *text, mask, dot, codes)["params"]}
 
 
 def fitted_params(

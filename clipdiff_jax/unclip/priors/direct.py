@@ -11,10 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from clipdiff_jax.core.types import DType, Params
-from clipdiff_jax.models.direct_prior import DirectPrior, DirectPriorConfig
+from clipdiff_jax.models.direct_prior import NETWORK, DirectPrior, DirectPriorConfig
 from clipdiff_jax.models.unclip import TextFeatures
-
-NETWORK = "direct_prior"
 
 
 @jax.tree_util.register_dataclass
@@ -49,13 +47,6 @@ class DirectPriorModel:
 
     def _network(self) -> Any:
         return DirectPrior(self.config, remat=self.remat, dtype=self.dtype)
-
-
-def init_params(config: DirectPriorConfig, key: Array) -> Params:
-    """New parameters (float32)."""
-    c = config
-    text = jnp.zeros((1, c.embedding_width)), jnp.zeros((1, c.text_length, c.hidden_width))
-    return {NETWORK: DirectPrior(c).init(key, *text, jnp.ones((1, c.text_length), bool))["params"]}
 
 
 @jax.jit

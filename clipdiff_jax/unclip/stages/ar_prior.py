@@ -26,16 +26,14 @@ from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models import pca
-from clipdiff_jax.models.ar_prior import ARPriorConfig
+from clipdiff_jax.models.ar_prior import NETWORK, ARPriorConfig, init_params
 from clipdiff_jax.models.pca import PCA
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.priors.autoregressive import (
-    NETWORK,
     ARPriorModel,
     dot_products,
     fitted_params,
-    init_params,
 )
 from clipdiff_jax.unclip.stages.left_out import check_share, leave_out
 from clipdiff_jax.unclip.stages.prior_inputs import (

@@ -20,11 +20,11 @@ from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.clip import unit
-from clipdiff_jax.models.direct_prior import DirectPriorConfig
+from clipdiff_jax.models.direct_prior import NETWORK, DirectPriorConfig, init_params
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.priors.autoregressive import dot_products
-from clipdiff_jax.unclip.priors.direct import NETWORK, DirectPriorModel, init_params
+from clipdiff_jax.unclip.priors.direct import DirectPriorModel
 from clipdiff_jax.unclip.stages.prior_inputs import (
     UNITS,
     PriorInputs,

@@ -13,9 +13,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
 
 from clipdiff_jax.core.config import from_dict, nearest, to_dict
 from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.models import ar_prior, direct_prior
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
@@ -28,7 +31,7 @@ from clipdiff_jax.models.unclip import (
     Upsampler,
     init_params,
 )
-from clipdiff_jax.weights.documents import named
+from clipdiff_jax.weights.documents import untrusted
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import (
     check_params,
@@ -88,12 +91,37 @@ def read_part_folder(
         raise WeightsError(
             f"'{folder}' holds a model of kind '{document['kind']}', not '{_KINDS[wanted]}'"
         )
-    with named(folder):
+    of = document.get(CLIP, "")
+    if not isinstance(of, str):
+        raise WeightsError(f"in '{folder}': {CLIP} is a {type(of).__name__}, expected a text")
+    with untrusted(folder):
         config: AnyPart = from_dict(wanted, document.get(_STORED))
-    if isinstance(config, Prior | Decoder | Upsampler):
         networks = {key: value for key, value in params.items() if key not in _BESIDE}
-        check_params(folder, networks, functools.partial(init_params, config))
-    return config, jax.tree.map(jnp.asarray, params), document.get(CLIP, "")
+        check_params(folder, networks, functools.partial(_init_part, config, _components(params)))
+    return config, jax.tree.map(jnp.asarray, params), of
+
+
+def _init_part(config: AnyPart, components: int, key: Array) -> Params:
+    """What the folder of a part holds beside `_BESIDE`; components: of the PCA of an AR prior."""
+    if isinstance(config, DirectPriorConfig):
+        return direct_prior.init_params(config, key)
+    if not isinstance(config, ARPriorConfig):
+        return init_params(config, key)
+    width, dims = config.embedding_width, config.dims
+    if components < dims:
+        raise WeightsError(f"the PCA has {components} components, the config {dims} of them")
+    fitted: dict[str, dict[str, Any]] = {
+        "pca": {"mean": width, "directions": (components, width), "variances": components},
+        "quantiser": {"low": dims, "high": dims, "dot_edges": config.dot_buckets - 1},
+    }
+    zeros = {of: {name: jnp.zeros(n) for name, n in fitted[of].items()} for of in fitted}
+    return ar_prior.init_params(config, key) | zeros
+
+
+def _components(params: Params) -> int:
+    found = params.get("pca")
+    variances = found.get("variances") if isinstance(found, dict) else None
+    return len(variances) if isinstance(variances, np.ndarray) and variances.ndim == 1 else 0
 
 
 def is_part_folder(path: str | Path) -> bool:

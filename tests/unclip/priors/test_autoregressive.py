@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clipdiff_jax.models import pca
+from clipdiff_jax.models import ar_prior, pca
 from clipdiff_jax.models.ar_prior import ARPrior, ARPriorConfig
 from clipdiff_jax.models.unclip import TextFeatures
 from clipdiff_jax.unclip.priors import autoregressive
@@ -21,7 +21,7 @@ TEXTS = jnp.asarray(RNG.normal(size=(400, 6)) + 1, jnp.float32)
 
 @pytest.fixture(scope="module")
 def params():
-    network = jax.jit(lambda key: autoregressive.init_params(CONFIG, key))(jax.random.key(0))
+    network = jax.jit(lambda key: ar_prior.init_params(CONFIG, key))(jax.random.key(0))
     noisy = lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape)
     dots = np.asarray(autoregressive.dot_products(IMAGES, TEXTS))
     fitted = autoregressive.fitted_params(CONFIG, pca.fit([np.asarray(IMAGES)]), dots, 3.0)
