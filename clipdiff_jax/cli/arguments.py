@@ -1,9 +1,8 @@
 """Arguments that several commands share, and what they mean."""
 
 import argparse
-import dataclasses
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 from clipdiff_jax.core.config import ConfigError, from_dict, to_dict
 from clipdiff_jax.core.keys import HIGHEST_SEED
@@ -54,8 +53,8 @@ def with_data(config: D, name: str) -> D:
     """A config with other data. Raises `ConfigError` for one that has none."""
     if not hasattr(config, "data"):
         raise ConfigError(f"{type(config).__name__} has no data: leave out --data")
-    changed: Any = dataclasses.replace(config, data=data_of(name, config.data))  # type: ignore
-    return from_dict(type(config), to_dict(changed))  # which checks the kind of data
+    tree = to_dict(config) | {"data": to_dict(data_of(name, config.data))}
+    return from_dict(type(config), tree)  # which checks the kind of data
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:

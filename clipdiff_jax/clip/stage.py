@@ -280,7 +280,7 @@ def _start(config: ClipStage, init: Callable[[Array], Any]) -> Any:
 
 def _tokenizer(config: ClipStage, source: DataSource) -> Tokenizer:
     text: TextConfig = config.clip.text
-    require_captions(source, "train CLIP on")
+    require_captions(source, "train CLIP on", type(config.data).__name__)
     if config.tokenizer:
         folder = locate_files(config.tokenizer, TOKENIZER_FILES)
         tokenizer = load_tokenizer(folder, text.context_length)

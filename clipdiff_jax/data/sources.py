@@ -42,11 +42,11 @@ def open_source(config: DataConfig) -> DataSource:
     assert_never(config)
 
 
-def require_captions(source: DataSource, purpose: str) -> None:
+def require_captions(source: DataSource, purpose: str, name: str = "the data") -> None:
     """Raises `ValueError` where the data has no captions, or some of its images have none.
 
-    purpose: what they are needed for. Where examples can be described without reading the image
-    all are looked at; of other data the first.
+    purpose: what they are needed for. name: of the data, for a message. Where examples can be
+    described without reading the image all are looked at; of other data the first.
     """
     if isinstance(source, (Folder, Embeddings)):
         examples = [source.describe(index) for index in range(len(source))]
@@ -56,7 +56,7 @@ def require_captions(source: DataSource, purpose: str) -> None:
     if not without:
         return
     if len(without) == len(examples):
-        raise ValueError(f"the data has no captions to {purpose}")
+        raise ValueError(f"{name} has no captions to {purpose}")
     raise ValueError(
         f"{len(without)} of {len(examples)} images have no caption to {purpose}: {named(without)}"
     )

@@ -1,10 +1,15 @@
 """`train.py` as a user meets it: overrides, dry run, and one clear line for each mistake."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from clipdiff_jax.cli.main import train as main
+from clipdiff_jax.cli.train import _config
+from clipdiff_jax.core.config import ConfigError
+from clipdiff_jax.data.folder import FolderData
+from clipdiff_jax.data.tfds_source import TfdsData
 
 RECIPE = """
 from clipdiff_jax.data.folder import FolderData
@@ -80,3 +85,18 @@ def test_an_empty_folder_is_an_error(recipe, tmp_path, capsys):
     extra = f"--config.stage.data.path={tmp_path / 'empty'}"
     assert main(["--config", recipe, "--workdir", str(tmp_path / "run"), extra]) == 2
     assert "empty" in capsys.readouterr().err
+
+
+def test_data_by_name_comes_before_the_overrides(tmp_path):
+    name = str(tmp_path)
+    found = _config("avatars/base", name, ["stage.data.on_error=skip", "train.steps=3"])
+    assert found.stage.data == FolderData(name, on_error="skip")
+    assert found.train.steps == 3
+    tfds = _config("avatars/base", "mnist:test", ["stage.data.image=picture"])
+    assert tfds.stage.data == TfdsData("mnist", split="test", image="picture")
+    kept = _config("avatars/base", "avatars:valid", [])
+    assert kept.stage.data == replace(_config("avatars/base", None, []).stage.data, split="valid")
+    other = _config("avatars/base", None, ["stage.data.type=FolderData", "stage.data.path=x"])
+    assert other.stage.data == FolderData("x")
+    with pytest.raises(ConfigError, match="is a FolderData, expected a EmbeddingsData"):
+        _config("unclip/avatars/prior", name, [])

@@ -51,8 +51,10 @@ def write(folder, stored, scheduler=SCHEDULER, network="", schedule="", **change
 def test_a_diffusers_folder_gives_diffusers_numbers(tmp_path, stored, parts):
     model = cd.load_diffusion(write(tmp_path, stored, **parts))
     x, t, out = stored[2]
-    ours = np.asarray(model.predict(x, t))
+    ours = np.asarray(model.apply(jnp.asarray(x), jnp.asarray(t)))  # also beyond its 500 times
     assert np.linalg.norm(ours - out) / np.linalg.norm(out) < 1e-4
+    with pytest.raises(ValueError, match="whole numbers from 0 to 499"):
+        model.predict(x, t)
     assert model.config.schedule == DiscreteSchedule(num_steps=500, beta_end=0.01)
     assert model.config.image_size == stored[0]["sample_size"]
     assert model.generate(1, key=jax.random.key(0), steps=2).shape[0] == 1

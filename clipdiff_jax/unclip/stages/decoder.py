@@ -110,7 +110,7 @@ def build(config: DecoderStage) -> Stage:
     the data and loading the models raises.
     """
     source = open_source(config.data)
-    require_captions(source, "train a decoder on")
+    require_captions(source, "train a decoder on", type(config.data).__name__)
     clip = load_clip(config.clip)
     if config.embeddings:
         stored = open_embeddings(EmbeddingsData(config.embeddings))
@@ -125,7 +125,7 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
     """
     model, dtype = config.model, as_dtype(config.dtype)
     first = source[0]
-    require_captions(source, "train a decoder on")
+    require_captions(source, "train a decoder on", type(config.data).__name__)
     _check_widths(model, clip)
     empty = clip.tokenizer([""])[0]
     start = _start(config)

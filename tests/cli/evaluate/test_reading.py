@@ -95,3 +95,15 @@ def test_a_mean_is_of_what_is_finite():
     whole = mean_of([np.inf, np.inf])
     assert whole.value == np.inf
     assert np.isnan(whole.uncertainty)
+
+
+@pytest.mark.slow
+def test_what_a_clip_of_avatars_knows(tmp_path, monkeypatch):
+    pytest.importorskip("dicebear")
+    monkeypatch.setenv("CLIPDIFF_JAX_CACHE", str(tmp_path / "cache"))
+    words = ("zero-shot", "--count", 8, "--batch-size", 8, "--out", tmp_path / "out")
+    assert run(*words) == 0
+    results = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert results["faces"] == 8
+    assert results["scores"]["hair_color"] > 0.8
+    assert "retrieval of 8" in results["scores"]
