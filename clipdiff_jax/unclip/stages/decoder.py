@@ -109,12 +109,12 @@ def build(config: DecoderStage) -> Stage:
     embeddings are of other data or another CLIP, or `start` holds another network, and what opening
     the data and loading the models raises.
     """
-    source = open_source(config.data)
-    require_captions(source, "train a decoder on", type(config.data).__name__)
+    source = data = open_source(config.data)
     clip = load_clip(config.clip)
     if config.embeddings:
         stored = open_embeddings(EmbeddingsData(config.embeddings))
-        source = _WithEmbeddings(source, stored, fingerprint(clip.params))
+        source = _WithEmbeddings(data, stored, fingerprint(clip.params))
+    require_captions(data, "train a decoder on", type(config.data).__name__)
     return make_stage(config, source, clip)
 
 
