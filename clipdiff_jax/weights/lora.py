@@ -58,16 +58,15 @@ _ENDINGS = {
 }
 # diffusers' first: "attn1.processor.to_q_lora.down.weight".
 _PROCESSOR = re.compile(r"(.*)\.processor\.(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight")
+# By the last parts of a key.
 _OTHER_KINDS = {
-    "hada_": "LoHa",
-    "lokr_": "LoKr",
-    "lora_mid": "a LoRA with a Tucker core",
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    ".diff": "a full difference of weights",
-    ".on_input": "IA3",
-    "oft_": "OFT",
-    "boft_": "BOFT",
+    r"\.hada_\w+": "LoHa",
+    r"\.lokr_\w+": "LoKr",
+    r"\.lora_mid\.weight": "a LoRA with a Tucker core",
+    r"\.(dora_scale|lora_magnitude_vector.*)": "DoRA",
+    r"\.diff(_b)?": "a full difference of weights",
+    r"\.on_input": "IA3",
+    r"\.b?oft_\w+": "OFT",
 }
 _WIDTHS = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 
@@ -136,7 +135,7 @@ def _read(
 
 def _check_kind(file: Path, tensors: Mapping[str, np.ndarray]) -> None:
     for mark, kind in _OTHER_KINDS.items():
-        if found := sorted(name for name in tensors if mark in name):
+        if found := sorted(name for name in tensors if re.search(f"{mark}$", name)):
             raise WeightsError(
                 f"'{file}' is {kind}, and LoRA is supported: it has {_listed(found)}"
             )

@@ -186,6 +186,8 @@ def test_no_strength_changes_no_bit_and_two_halves_are_one(file):
         ({"lora_unet_a.lora_mid.weight": 1}, "Tucker"),
         ({"lora_unet_a.dora_scale": 1}, "DoRA"),
         ({"lora_unet_a.diff": 1}, "full difference"),
+        ({"lora_unet_a.diff_b": 1}, "full difference"),
+        ({"lora_unet_a.oft_blocks": 1}, "OFT"),
         ({"lora_unet_a.on_input": 1}, "IA3"),
         ({"bundle_emb.a": 1}, "keys that are no LoRA's: 'bundle_emb.a'"),
         ({"lora_unet_a.lora_up.weight": (3, 2)}, "no down matrix for 'a'"),
