@@ -43,6 +43,7 @@ class Instruction:
     Attributes:
       bytes: of its result, as far as it is in the device's memory. size: of all of it.
       operands: their names. text: what follows the opcode's bracket.
+      paired: whether the result has the operand beside it, as asynchronous collectives do.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Instruction:
     size: int
     operands: tuple[str, ...]
     text: str
+    paired: bool
 
     @property
     def called(self) -> list[tuple[str, str]]:
@@ -118,7 +120,8 @@ def _instruction(name: str, rest: str) -> Instruction | None:
     close = _closing(after, opcode.end() - 1)
     operands = tuple(_OPERAND.findall(after[opcode.end() : close]))
     bytes_, size = _sizes(shape)
-    return Instruction(name, opcode[1], bytes_, size, operands, after[opcode.end() :])
+    paired = opcode[1].endswith("-start") and shape.startswith("(")
+    return Instruction(name, opcode[1], bytes_, size, operands, after[opcode.end() :], paired)
 
 
 def _closing(text: str, start: int) -> int:
@@ -194,10 +197,9 @@ def _collectives_of(
 def _move(one: Instruction, kind: str, times: int, devices: int, program: Program) -> None:
     """A collective, by the bytes of the whole that it joins."""
     size, group = one.size, _group(one.text, devices)
-    if one.opcode == "all-gather-start":  # a pair: the part beside the whole
-        size = size * group // (group + 1)
-    elif one.opcode == "collective-permute-start":  # a pair of parts
-        size //= 2
+    joined = kind in ("all-gather", "reduce-scatter")
+    if one.paired and kind != "all-reduce":  # the part beside the whole, or two alike
+        size = size * group // (group + 1) if joined else size // 2
     elif kind == "reduce-scatter":
         size *= group
     program.moved.setdefault(kind, Counter())[size, group] += times

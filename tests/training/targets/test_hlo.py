@@ -52,14 +52,16 @@ def test_collectives_by_the_whole_that_they_join_and_who_joins_in():
         "%h = f32[32,16]{1,0} all-gather-done(%g)",
         "%s = f32[4,16]{1,0} reduce-scatter(%h), replica_groups={{0,1,2,3,4,5,6,7}}, to_apply=%add",
         "%p = f32[8,16]{1,0} collective-permute(%s), source_target_pairs={{0,1},{1,0}}",
-        "ROOT %t = f32[8,16]{1,0} all-to-all(%p)",
+        "%t = f32[8,16]{1,0} all-to-all(%p)",
+        "%q = ((f32[8,16]{1,0}), f32[1,16]{1,0}) reduce-scatter-start(%t), replica_groups={}",
+        "%v = ((f32[8,16]{1,0}), f32[8,16]{1,0}) all-to-all-start(%t), replica_groups={{0,1}}",
     )
     assert read_program(text, 8).moved == {
         "all-reduce": {(ONE, 2): 1},
         "all-gather": {(4 * ONE, 4): 1},
-        "reduce-scatter": {(4 * ONE, 8): 1},
+        "reduce-scatter": {(4 * ONE, 8): 1, (ONE, 8): 1},
         "collective-permute": {(ONE, 8): 1},
-        "all-to-all": {(ONE, 8): 1},
+        "all-to-all": {(ONE, 8): 1, (ONE, 2): 1},
     }
 
 
