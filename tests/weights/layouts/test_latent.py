@@ -149,8 +149,9 @@ def test_ckpt_files_are_read_without_torch(root, tmp_path):
         Call(Fake("numpy", "dtype"), "f8", False, True),
         Call(Fake("_codecs", "encode"), "12345678", "latin1"),
     )
-    document = {"epoch": 3, "global_step": 875_000, "state_dict": entries, "callbacks": {}}
-    document["best"] = {"score": number}
+    document = {"epoch": 3, "global_step": 875_000, "state_dict": entries}
+    callback = Fake("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint")
+    document["callbacks"] = {callback: {"score": number}}
     file = tmp_path / "model.ckpt"
     write_zip(file, document, storages)
     model = cd.load_latent(file, heads=(2, 4), text_heads=2)
