@@ -14,6 +14,7 @@ from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.data.tokenize import train_tokenizer
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.edit.stage import EditObjective, make_stage
+from clipdiff_jax.latent.stages import latent
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig
 from clipdiff_jax.models.clip import init_params as init_clip
@@ -27,6 +28,7 @@ from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pixel import stage as base
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.unclip.stages import ar_prior, decoder, diffusion_prior, direct_prior, upsampler
+from helpers import tiny_latent
 from helpers.prior_toy import open_toy
 from helpers.tiny_models import drawn, tiny_clip
 
@@ -125,6 +127,14 @@ def upsampler_stage(dtype="float32"):
     return upsampler.make_stage(config, Noise())
 
 
+def latent_stage(dtype="float32"):
+    model = tiny_latent.model()
+    unet = replace(model.config.unet, heads=1)  # of eight channels, as cuDNN takes them
+    model = replace(model, config=replace(model.config, unet=unet), dtype=jnp.dtype(dtype))
+    config = latent.LatentStage(data=AvatarsData(size=8), start="a model", dtype=dtype)
+    return latent.make_stage(config, Noise(), model)
+
+
 STAGES = {
     "base": base_stage,
     "edit": edit_stage,
@@ -133,4 +143,5 @@ STAGES = {
     "direct_prior": direct_prior_stage,
     "decoder": decoder_stage,
     "upsampler": upsampler_stage,
+    "latent": latent_stage,
 }
