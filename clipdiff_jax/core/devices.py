@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
 from clipdiff_jax.core.config import ConfigError
 
@@ -91,6 +92,19 @@ def replicated(mesh: AnyMesh) -> NamedSharding:
 def batch_sharding(mesh: AnyMesh) -> NamedSharding:
     """The leading axis split over all devices."""
     return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
+
+
+def keep_batch_split(x: Array) -> Array:
+    """The same array, told to have its leading axis split over all devices of the mesh in use.
+
+    Where parameters are split too, XLA may otherwise move activations from device to device in
+    place of the parameters, which are far smaller. Without a mesh of ours, and where the devices
+    do not divide the axis, it is left as it is.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.axis_names != (DATA, FSDP) or x.shape[0] % mesh.size:
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec((DATA, FSDP)))
 
 
 def param_sharding(mesh: AnyMesh, shape: tuple[int, ...], min_split: int) -> NamedSharding:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from clipdiff_jax.core.devices import keep_batch_split
 from clipdiff_jax.core.types import DType
 from clipdiff_jax.models.attention import attend
 
@@ -131,12 +132,14 @@ class Block(nn.Module):
             self.heads, self.causal, in_std, out_std, self.dtype, name="attention"
         )
         cache = None if past is None or length is None else Cache(past, length)
+        x = keep_batch_split(x)
         attended, new = attention(norm("norm1")(x), mask, cache)
-        x = x + attended
+        x = keep_batch_split(x + attended)
         up_init = nn.initializers.normal((2 * width) ** -0.5)
         down_init = nn.initializers.normal(out_std)
         y = norm("norm2")(x)
         y = nn.Dense(self.mlp_width, kernel_init=up_init, dtype=self.dtype, name="mlp_up")(y)
+        y = keep_batch_split(y)
         y = ACTIVATIONS[self.activation](y)
         y = nn.Dense(width, kernel_init=down_init, dtype=self.dtype, name="mlp_down")(y)
         if self.keep_states:

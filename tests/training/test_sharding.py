@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 from helpers.paths import TESTS
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, PartitionSpec
 
 from clipdiff_jax.core.config import ConfigError
-from clipdiff_jax.core.devices import MeshConfig, make_mesh, param_sharding
+from clipdiff_jax.core.devices import MeshConfig, keep_batch_split, make_mesh, param_sharding
 
 SCRIPT = ("-m", "helpers.sharded_run")
 
@@ -98,3 +98,14 @@ def test_meshes_that_do_not_fit_are_errors():
     assert dict(make_mesh(MeshConfig(), jax.devices()[:1]).shape) == {"data": 1, "fsdp": 1}
     with pytest.raises(ConfigError, match="data=3 x fsdp=1 does not fit 1 device"):
         make_mesh(MeshConfig(data=3), jax.devices()[:1])
+
+
+def test_activations_are_told_to_stay_split_under_a_mesh_of_ours():
+    told = lambda x: jax.make_jaxpr(keep_batch_split)(x).eqns
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    assert not told(np.ones((4, 3)))
+    with jax.set_mesh(mesh):
+        (constraint,) = told(np.ones((4, 3)))
+    assert constraint.params["sharding"].spec == PartitionSpec(("data", "fsdp"))
+    with jax.sharding.use_abstract_mesh(AbstractMesh((2, 4), ("data", "fsdp"))):
+        assert not told(np.ones((4, 3)))  # eight devices do not divide it
