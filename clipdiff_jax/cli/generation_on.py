@@ -37,13 +37,14 @@ def study_on(target: Target, request: dict[str, Any]) -> dict[str, Any]:
     if "drawing" in request:
         unclip = outline_unclip(request["model"], dtype=dtype, param_dtype=dtype)
         drawing = request_of(Drawing, request["drawing"])
-        model, programs = unclip, list(_drawing(unclip, drawing, count))
+        model: Diffusion | UnClip = unclip
+        programs = list(_drawing(unclip, drawing, count))
     else:
         base = outline_diffusion(request["model"], dtype=dtype)
         sampling = request_of(Sampling, request["sampling"])
         model, programs = base, [_sampling(base, sampling, count)]
     device = SingleDeviceSharding(devices_of(target)[0])
-    found = {name: _study(target, device, model, *rest) for name, *rest in programs}
+    found = {name: _study(target, device, model, run, given) for name, run, given in programs}
     parameters = sum(leaf.size for leaf in jax.tree.leaves(model))
     lines = [
         f"{target.name}: one batch of {count} pictures on one device",

@@ -134,7 +134,7 @@ def outline(config: EditStage) -> Stage:
     if objective.t0 is None:
         objective = replace(objective, t0=base.config.schedule.num_steps // 2)
     width = clip.config.projection_dim
-    direction = TextDirection(np.zeros(width, np.float32), np.ones((), np.float32))
+    direction = TextDirection(jnp.zeros(width), jnp.ones(()))
     size = base.config.image_size
     images = np.zeros((config.images, size, size, 3), np.float32)
     return _join(objective, base, Frozen(clip, direction, face), images, images)

@@ -103,7 +103,11 @@ KARLO_DECODER = Decoder(
 _NO_ATTENTION = replace(_KARLO, in_channels=6, out_channels=3, head_width=None)
 _NO_ATTENTION = replace(_NO_ATTENTION, attention_levels=(), middle_attention=False)
 KARLO_UPSAMPLER = Upsampler(replace(_NO_ATTENTION, scale_shift=False))
-_KARLO_REST = {"text": KARLO_TEXT, "decoder": KARLO_DECODER, "upsampler": KARLO_UPSAMPLER}
+_KARLO_REST: dict[str, PartConfig] = {
+    "text": KARLO_TEXT,
+    "decoder": KARLO_DECODER,
+    "upsampler": KARLO_UPSAMPLER,
+}
 PUBLISHED_UNCLIPS: dict[str, dict[str, PartConfig]] = {
     "kakaobrain/karlo-v1-alpha": {"prior": KARLO_PRIOR, **_KARLO_REST},
     "kakaobrain/karlo-v1-alpha-image-variations": {"image": KARLO_IMAGE, **_KARLO_REST},

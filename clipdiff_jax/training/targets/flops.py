@@ -75,7 +75,7 @@ def _inner(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
                 yield one
 
 
-def _kind(eqn: core.JaxprEqn) -> str:
+def _kind(eqn: Any) -> str:
     if jnp.dtype(eqn.invars[0].aval.dtype).itemsize <= 2:
         return "half"
     precision = eqn.params.get("precision")
@@ -83,13 +83,13 @@ def _kind(eqn: core.JaxprEqn) -> str:
     return "highest" if jax.lax.Precision.HIGHEST in each else "single"
 
 
-def _dot(eqn: core.JaxprEqn) -> int:
+def _dot(eqn: Any) -> int:
     (contracted, _), _ = eqn.params["dimension_numbers"]
     left = eqn.invars[0].aval.shape
     return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
 
 
-def _convolution(eqn: core.JaxprEqn) -> int:
+def _convolution(eqn: Any) -> int:
     """Products with the zeros between a dilated input's pixels are left out."""
     kernel, dims = eqn.invars[1].aval.shape, eqn.params["dimension_numbers"]
     taps = math.prod(kernel[axis] for axis in dims.rhs_spec[1:])  # channels and window
@@ -97,7 +97,7 @@ def _convolution(eqn: core.JaxprEqn) -> int:
     return 2 * math.prod(eqn.outvars[0].aval.shape) * taps // spread
 
 
-def _attention(eqn: core.JaxprEqn) -> int:
+def _attention(eqn: Any) -> int:
     """Of [B, T, H, D] queries and [B, S, H, D] keys."""
     batch, queries, heads, width = eqn.invars[0].aval.shape
     keys = eqn.invars[1].aval.shape[1]
