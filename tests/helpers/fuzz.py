@@ -38,7 +38,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from PIL import Image
 from safetensors.numpy import save_file
 
 from clipdiff_jax.clip.model import load_clip
@@ -347,8 +346,6 @@ def prepare() -> None:
     """Watches what is executed, and how long it takes."""
     sys.addaudithook(_audit)
     signal.signal(signal.SIGPROF, _stop)
-    logging.getLogger("clipdiff_jax").setLevel(logging.CRITICAL)
-    Image.MAX_IMAGE_PIXELS = 2**26
 
 
 def main() -> int:
@@ -358,6 +355,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first case")
     args = parser.parse_args()
     prepare()
+    logging.getLogger("clipdiff_jax").setLevel(logging.CRITICAL)
     counts: Counter[str] = Counter()
     slowest, begun = 0.0, time.perf_counter()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
