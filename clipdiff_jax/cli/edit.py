@@ -9,6 +9,7 @@ import numpy as np
 
 from clipdiff_jax.cli import latent_pictures
 from clipdiff_jax.cli.arguments import (
+    DEMO,
     add_images,
     add_model,
     add_results,
@@ -82,13 +83,15 @@ def run(args: argparse.Namespace) -> None:
             f"{len(args.edit)} --edit need as many --ratios, got {len(editing.ratios)}"
         )
     edits = [load_edit(path) for path in args.edit]
-    base, results = load_base(args.model, args.dtype), results_of(args, COMMAND)
+    # The model that is taken where none is named: the edit's own, where it says which.
+    model = (args.model == DEMO and edits[0].base_source) or args.model
+    base, results = load_base(model, args.dtype), results_of(args, COMMAND)
     check_editable(base)
     maker = _maker(base, edits)
     sources = read_sources(args.images, base.config.image_size, args.on_error)
     common = {
         "command": COMMAND,
-        "model": name_of(args.model),
+        "model": name_of(model),
         "edits": [name_of(path) for path in args.edit],
         **maker.fingerprints,
         "seed": args.seed,

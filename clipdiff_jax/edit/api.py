@@ -31,8 +31,8 @@ DEFAULT_T0 = 500  # of a reconstruction
 
 def edit(
     images: Pictures,
-    base: Diffusion,
-    edit: Edits,
+    base: Diffusion | None = None,
+    edit: Edits = (),
     strength: Scale | None = None,
     *,
     key: AnyKey = 0,
@@ -44,7 +44,8 @@ def edit(
     Args:
       images: see `data.images.as_images`, of any size: the middle square is brought to the size
         that the model works at.
-      base: the model that the edits were tuned from.
+      base: the model that the edits were tuned from. None loads it from where the first edit says
+        that it is, with every call.
       edit: what was learned.
       strength: eps = g eps_edited + (1 - g) eps_base, or g times the shift of an edit in h-space;
         one number or one for each picture. 0 reconstructs, 1 (the default) is as learned, values
@@ -54,12 +55,13 @@ def edit(
       editing, options: how, see `Editing`. Its t0 is by default the largest of the edits'.
 
     Changing strength, ratios, t0, purify or key compiles nothing new. Returns [B,S,S,3] in
-    [-1, 1]. Raises `ValueError` for edits of another architecture than `base`, times that its
-    schedule does not have, and for an edit in h-space with the method "edict", whose change it
+    [-1, 1]. Raises `ValueError` for edits of another model than `base`, times that its schedule
+    does not have, and for an edit in h-space with the method "edict", whose change it
     would not see, or with a sampler, for it has its own.
     """
     edits = _listed(edit)
     editing = _filled(editing, strength, options)
+    base = edits[0].load_base() if base is None else base
     check_editable(base)
     learned = learned_by(base, edits, editing)
     x0 = _squares(images, base)

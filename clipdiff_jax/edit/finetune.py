@@ -134,7 +134,8 @@ def finetune_edit(
     stage = make_stage(objective, base, clip, pictures, face=face, progress=progress)
     config = finetuning.train_config(base, objective, len(pictures))
     state = fit(stage, config, progress=progress)
-    return Edit(base.config, state.params, objective, fingerprint(base.params))
+    source = "demo" if is_demo(base) else ""
+    return Edit(base.config, state.params, objective, fingerprint(base.params), source)
 
 
 def _objective(source_text: str, target_text: str, options: FinetuneOptions) -> EditObjective:

@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from clipdiff_jax.core.config import from_dict, to_dict
-from clipdiff_jax.core.types import Params
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
+from clipdiff_jax.pixel.load import load_diffusion
+from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.documents import untrusted
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import check_params, load_folder, model_folder, save_folder
@@ -35,12 +37,34 @@ class Edit:
         network that shifts the base model's bottleneck.
       objective: what it learned.
       base_fingerprint: of the base model's parameters it was tuned from.
+      base_source: where that model is, as `load_diffusion` takes it; "" where it is not known.
     """
 
     config: DiffusionConfig = field(metadata={"static": True})
     params: Params = field(repr=False)
     objective: EditObjective = field(metadata={"static": True})
     base_fingerprint: str = field(metadata={"static": True})
+    base_source: str = field(default="", metadata={"static": True})
+
+    def load_base(self, *, dtype: DType = jnp.float32) -> Diffusion:
+        """The model that it was tuned from, from `base_source`.
+
+        Raises `ValueError` where that is not known or is another model by now, and `WeightsError`
+        where there is none.
+        """
+        if not self.base_source:
+            raise ValueError(
+                f"the edit to '{self.objective.target_text}' does not say where the model is that "
+                "it was tuned from: give the base"
+            )
+        base = load_diffusion(self.base_source, dtype=dtype)
+        if self.base_fingerprint and base.fingerprint != self.base_fingerprint:
+            raise ValueError(
+                f"the edit to '{self.objective.target_text}' was tuned from '{self.base_source}' "
+                f"with the fingerprint {self.base_fingerprint!r}, which now has "
+                f"{base.fingerprint!r}: give the base that it was tuned from"
+            )
+        return base
 
     def save(self, path: str | Path) -> None:
         """Writes the folder that `load_edit` reads."""
@@ -50,6 +74,8 @@ class Edit:
             "objective": to_dict(self.objective),
             "base_fingerprint": self.base_fingerprint,
         }
+        if self.base_source:
+            described["base_source"] = self.base_source
         save_folder(path, described, self.params)
 
 
@@ -69,6 +95,9 @@ def load_edit(path: str | Path) -> Edit:
         base = config.get("base_fingerprint")
         if not isinstance(base, str):
             raise WeightsError(f"base_fingerprint is a {type(base).__name__}, expected a text")
+        source = config.get("base_source", "")
+        if not isinstance(source, str):
+            raise WeightsError(f"base_source is a {type(source).__name__}, expected a text")
         of = init_h_space if objective.mode == "h_space" else init_params
         check_params(path, params, functools.partial(of, model))
-    return Edit(model, jax.tree.map(jnp.asarray, params), objective, base)
+    return Edit(model, jax.tree.map(jnp.asarray, params), objective, base, source)

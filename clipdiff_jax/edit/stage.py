@@ -7,10 +7,11 @@ is described by `edit.objective`, how by `edit.loss`.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -96,7 +97,10 @@ def build(config: EditStage, *, invert: bool = True) -> Stage:
     face = None if config.face is None else load_face(config.face, dtype=dtype)
     source = open_source(config.data)
     images = select_images(source, config.images, config.only, base.config.image_size)
-    return make_stage(config.objective, base, clip, images, face=face, invert=invert)
+    check_editable(base)
+    objective = with_t0(config.objective, base, clip, images)
+    stage = make_stage(objective, base, clip, images, face=face, invert=invert)
+    return replace(stage, export=_export(objective, base, config.base))
 
 
 def make_stage(
@@ -152,7 +156,6 @@ def _join(
     beside = objective.mode == "h_space"  # what is trained stands beside the model
     frozen = frozen._replace(base=replace(base, params=start) if beside else None)
     loss = EditLoss(objective, base.config, base.dtype)
-    described = Edit(base.config, None, objective, fingerprint(base.params))
     return Stage(
         init=partial(init_h_space if beside else init_params, base.config),
         loss=loss,
@@ -163,8 +166,16 @@ def _join(
         trainable=objective.trainable,
         rounds=objective.rounds,
         preview=_Preview(loss, images[:PREVIEWED], latents[:PREVIEWED]),
-        export=lambda path, params: replace(described, params=params).save(path),
+        export=_export(objective, base),
     )
+
+
+def _export(
+    objective: EditObjective, base: Diffusion, source: str = ""
+) -> Callable[[Path, Params], None]:
+    """What writes an edit of `base`, which is at `source`."""
+    described = Edit(base.config, None, objective, fingerprint(base.params), source)
+    return lambda path, params: replace(described, params=params).save(path)
 
 
 def select_images(

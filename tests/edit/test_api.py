@@ -21,7 +21,7 @@ from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.edit.presets import DEFAULT
 from clipdiff_jax.edit.run import _edit, check_editable
 from clipdiff_jax.edit.stage import EditObjective
-from clipdiff_jax.pixel.load import is_demo
+from clipdiff_jax.pixel.load import is_demo, save_diffusion
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.params import fingerprint
 
@@ -217,3 +217,19 @@ def test_what_is_no_edit_or_no_base():
         inspect.unwrap(_listed)("smile")
     with pytest.raises(TypeError, match="base is a Clip, expected a Diffusion"):
         inspect.unwrap(check_editable)(tiny_clip())
+
+
+def test_an_edit_loads_the_model_it_was_tuned_from(tmp_path):
+    save_diffusion(tmp_path / "base", BASE.config, BASE.params)
+    known = dataclasses.replace(ONE, base_source=str(tmp_path / "base"))
+    known.save(tmp_path / "edit")
+    found = load_edit(tmp_path / "edit")
+    assert found.base_source == str(tmp_path / "base")
+    expected = edit(IMAGES, BASE, ONE, **STEPS)
+    np.testing.assert_array_equal(edit(IMAGES, None, found, **STEPS), expected)
+    np.testing.assert_array_equal(edit(IMAGES, edit=found, **STEPS), expected)
+    with pytest.raises(ValueError, match="does not say where the model is"):
+        edit(IMAGES, None, ONE, **STEPS)
+    save_diffusion(tmp_path / "base", BASE.config, stirred(BASE.params, 5, 0.1))
+    with pytest.raises(ValueError, match=r"was tuned from '.*base' with the fingerprint"):
+        edit(IMAGES, None, found, **STEPS)
