@@ -107,7 +107,10 @@ def write_table(results: dict[str, Any]) -> None:
     missing = [row for row in rows() if row not in results]
     table = HEAD + "\n".join(lines)
     if missing:
-        table += f"\n\nNot compiled yet: {', '.join(missing)}."
+        table += (
+            f"\n\n{len(lines)} of {len(rows())} rows have been compiled; "
+            "`python benchmarks/targets.py --missing` names the others."
+        )
     text = PAGE.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -129,9 +132,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compile recipes for targets; see the docstring.")
     parser.add_argument("rows", nargs="*", metavar="RECIPE@TARGET", help="compiled again")
     parser.add_argument("--table", action="store_true", help="write the table and compile nothing")
+    parser.add_argument("--missing", action="store_true", help="name the rows left and stop")
     args = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     missing = [row for row in rows() if row not in results]
+    if args.missing:
+        print("\n".join(missing))
+        return
     for row in [] if args.table else args.rows or missing:
         try:
             found = compute(row)

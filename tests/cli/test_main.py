@@ -17,8 +17,8 @@ print("imported:", *slow)
 raise SystemExit(status)
 """
 EVERY = [
-    "train", "generate", "edit", "vary", "interpolate", "textdiff", "reconstruct", "remake",
-    "evaluate", "convert", "embed", "data",
+    "train", "generate", "edit", "guide", "vary", "interpolate", "textdiff", "reconstruct",
+    "remake", "evaluate", "convert", "embed", "data",
 ]  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def assert_one_line(capsys, status: int, message: str) -> None:
         ("generate --prompt a --temperature -1", "--temperature -1, expected"),
         ("generate --prompt a --embedding text --candidates 2", "add 'prior' to --embedding"),
         ("generate --prompts nowhere.txt", "nowhere.txt"),
-        ("edit faces", "required: --edit"),
+        ("edit faces", "give --edit"),
         ("edit faces --edit smile --t0 0", "--t0 0, expected a number of at least 1"),
         ("edit faces --edit smile --strength 1 inf", "strength=inf, expected a finite number"),
         ("edit faces --edit smile --ratios 0", "ratios must have a positive sum"),
