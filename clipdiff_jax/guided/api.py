@@ -125,9 +125,9 @@ def _draw(base: Diffusion, guide: Guide, keys: Key[Array, " n"], guiding: Guidin
     times = times[guiding.skip :]
     if guide.init is not None:
         x = q_sample(config.schedule, guide.init, jnp.int32(times[0]), x)
-    random = guiding.classes == "random"
-    classes = None if random else base.check_classes(guiding.classes, len(keys))
-    how = How(guiding.sampler, guiding.see, guiding.cutouts, random)
+    chosen = guiding.classes
+    classes = None if isinstance(chosen, str) else base.check_classes(chosen, len(keys))
+    how = How(guiding.sampler, guiding.see, guiding.cutouts, isinstance(chosen, str))
     carry = steps_of(base.denoise, make_step(guiding.sampler, config.schedule), times, x).carry
     for index in tqdm(range(len(times) - 1), unit="step", leave=False, disable=None):
         at = jnp.int32(times[index]), jnp.int32(times[index + 1]), jnp.int32(index + guiding.skip)
@@ -154,8 +154,8 @@ def _step(
 ) -> tuple[Any, Array]:
     """One step, and whether all of it is finite."""
     schedule, (t, t_next, index) = base.config.schedule, at
-    if how.random_classes:
-        number = base.config.unet.num_classes
+    number = base.config.unet.num_classes
+    if how.random_classes and number is not None:
         draw = lambda key: jax.random.randint(
             jax.random.fold_in(jax.random.fold_in(key, _CLASSES), t), (), 0, number
         )
@@ -195,9 +195,10 @@ def check_guidable(base: Diffusion, guiding: Guiding, has_start: bool) -> None:
     for name in ("skip", "init_scale"):
         if getattr(guiding, name) and not has_start:
             raise ValueError(f"{name}={getattr(guiding, name):g} is of a start picture: give init")
-    if guiding.classes != "random":
-        chosen = np.size(guiding.classes) if guiding.classes is not None else 1
-        base.check_classes(guiding.classes, chosen)
+    if not isinstance(guiding.classes, str):
+        base.check_classes(
+            guiding.classes, 1 if guiding.classes is None else np.size(guiding.classes)
+        )
     elif unet.num_classes is None:
         raise ValueError("classes='random', but this model takes no classes")
 

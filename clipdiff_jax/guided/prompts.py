@@ -39,7 +39,8 @@ def weighted(prompts: Prompt | Sequence[Prompt]) -> list[Weighted]:
     nothing.
     """
     alone = isinstance(prompts, (str, np.ndarray, jax.Array, Image.Image)) or _is_pair(prompts)
-    listed: Any = [prompts] if alone else list(prompts)
+    several: Any = prompts
+    listed: list[Prompt] = [several] if alone else list(several)
     if not listed:
         raise ValueError("no prompts: give at least one text or picture")
     pairs = [_with_weight(one) for one in listed]

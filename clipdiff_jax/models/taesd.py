@@ -118,7 +118,8 @@ class TinyAutoencoder(nn.Module):
 
         Raises `ValueError` for sides that are no multiples of `config.factor`.
         """
-        check_sides(*images.shape[1:3], self.config.factor)
+        height, width = images.shape[1:3]
+        check_sides(height, width, self.config.factor)
         return self.encoder(images).astype(jnp.float32)
 
     def decode(self, latents: Float[Array, "b i j c"]) -> Float[Array, "b h w 3"]:

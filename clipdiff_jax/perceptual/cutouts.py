@@ -65,6 +65,7 @@ def cutouts(
     """`count` random squares of each picture, which depend on its own key alone."""
 
     def of_one(image: Array, key: Key[Array, ""]) -> Array:
-        return cut(image, cutout_boxes(key, count, image.shape[:2], size, power), size)
+        height, width, _ = image.shape
+        return cut(image, cutout_boxes(key, count, (height, width), size, power), size)
 
     return jax.vmap(of_one)(images, keys)
