@@ -17,6 +17,7 @@ SMALLER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["edit_a_face.ipynb"])
 def test_notebook_runs_and_shows_pictures(name, tmp_path):
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)

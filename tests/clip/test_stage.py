@@ -160,6 +160,7 @@ def test_starting_from_another_model_takes_what_fits(config, tmp_path, caplog):
     assert jax.tree.map(np.shape, stage.start) == jax.tree.map(np.shape, wanted)
 
 
+@pytest.mark.slow
 def test_it_learns_and_exports_what_load_clip_reads(config, tmp_path):
     stage = build(config)
     optim = OptimConfig(learning_rate=1e-2)

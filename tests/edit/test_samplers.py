@@ -44,6 +44,7 @@ def test_generation_takes_a_sampler_by_name_or_of_ones_own():
     np.testing.assert_array_equal(drawn, made("ancestral"))
 
 
+@pytest.mark.slow
 def test_ones_own_samplers_edit_and_converge_with_the_steps():
     made = lambda sampler: edit(IMAGES, BASE, TUNED, 0.5, t0=300, steps=8, sampler=sampler)
     np.testing.assert_allclose(made(euler), made("ddim"), atol=1e-5)

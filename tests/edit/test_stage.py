@@ -99,6 +99,7 @@ def test_noise_loss_of_a_model_that_learned_its_variance():
     assert float(aux.metrics["noise"]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["unrolled", "single_step"])
 def test_fit_learns_the_direction_and_trains_only_what_it_may(mode):
     described = objective(

@@ -60,6 +60,7 @@ def test_other_prompts_weights_and_seeds_compile_nothing():
     assert api._step._cache_size() == compiled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["ancestral", "dpm_solver", "heun", adams, heun])
 def test_every_kind_of_sampler_is_guided(sampler):
     free, led = (drawn(sampler=sampler, scale=s, tv=0.0, range=0.0, steps=6) for s in (0.0, 1000.0))
@@ -75,6 +76,7 @@ def test_a_start_picture_is_kept_the_more_steps_are_skipped():
     assert apart(init_scale=1e3, scale=0.0, clamp=0.5) < apart(scale=0.0, clamp=0.5)
 
 
+@pytest.mark.slow
 def test_several_clips_add_up_and_pictures_are_prompts():
     second = tiny_clip(1)
     one, both = drawn(), cd.clip_guided(BASE, [CLIP, second], "a smiling face", key=0, **FEW)

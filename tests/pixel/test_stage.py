@@ -33,6 +33,7 @@ class Grey:
         return {"image": np.full((8, 8, 3), 8 * index, np.uint8)}
 
 
+@pytest.mark.slow
 def test_loss_falls_and_the_export_is_the_moving_average(tmp_path):
     train = TrainConfig(
         steps=200, batch_size=16, ema=0.9, log_every=200, optim=OptimConfig(learning_rate=3e-3)

@@ -18,6 +18,7 @@ def shapes(stage, train):
     return jax.tree.map(described, (params, batch)), jax.tree.map(described, stage.frozen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["avatars/base", "avatars/clip", "unclip/avatars/upsampler"])
 def test_an_outline_has_the_shapes_of_the_stage(name):
     config = load_config(name, RunConfig)

@@ -50,6 +50,7 @@ def eight(tmp_path_factory):
     return train(8, tmp_path_factory.mktemp("eight"), [f"{s}:{d}:{f}" for s, d, f in MESHES])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "data", "fsdp"), MESHES)
 def test_eight_devices_equal_one(one, eight, stage, data, fsdp):
     _check_equal(one, eight, stage, data, fsdp)
@@ -73,9 +74,8 @@ def _check_equal(one: Path, eight: Path, stage: str, data: int, fsdp: int) -> No
         np.testing.assert_allclose(many[key], expected[key], rtol=1e-4, atol=2e-6, err_msg=key)
 
 
-@pytest.mark.parametrize(
-    ("devices", "data", "fsdp"), [(2, 1, 2), pytest.param(1, 1, 1, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("devices", "data", "fsdp"), [(2, 1, 2), (1, 1, 1)])
 def test_a_checkpoint_of_eight_devices_restores_on_fewer(eight, tmp_path, devices, data, fsdp):
     name = f"base-{data}x{fsdp}"
     shutil.copytree(eight / "base-2x4", tmp_path / name)

@@ -43,6 +43,7 @@ def decoded(model, z, x_t):
     return model.decode(z, guidance=1.0, steps=STEPS, sampler="ddim", noise=noise)
 
 
+@pytest.mark.slow
 def test_inverted_variations_with_eta_0_give_the_image_back_and_with_1_do_not(exact, model):
     images = 0.9 * IMAGES
     vary = lambda model, eta: model.variations(
@@ -57,6 +58,7 @@ def test_inverted_variations_with_eta_0_give_the_image_back_and_with_1_do_not(ex
     np.testing.assert_allclose(vary(model, 0.0)[::2], decoded(model, z, x_t), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_ends_of_interpolations_are_the_decodings_of_the_ends(exact, model):
     # One by one, and all three below by slerp in one batch: the random network magnifies what
     # another arithmetic of the same numbers differs by.

@@ -180,6 +180,7 @@ def test_parts_are_loaded_and_dropped_one_by_one(folder, model):
         cd.load_unclip(folder, parts=("pirior",))
 
 
+@pytest.mark.slow
 def test_bfloat16_networks_give_float32_pictures(folder, model):
     half = cd.load_unclip(folder, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
     made = half.generate(PROMPTS, key=jax.random.key(0), **SCALES, **STEPS)

@@ -26,6 +26,7 @@ def apart(first, second) -> float:
     return float(jnp.median(jnp.abs(first - second)))
 
 
+@pytest.mark.slow
 def test_decoding_takes_ones_own_samplers(model, z):
     made = lambda sampler: model.decode(z, key=0, steps=12, sampler=sampler)
     plain = made("ddim")
@@ -36,6 +37,7 @@ def test_decoding_takes_ones_own_samplers(model, z):
         assert apart(other, plain) > 1e-3
 
 
+@pytest.mark.slow
 def test_every_call_that_draws_takes_one(model, z):
     drawn, named = (
         model.generate(["a cat"], key=0, steps=2, upsample_steps=2, sampler=one)

@@ -88,6 +88,7 @@ def test_dropped_texts_are_the_empty_text_but_keep_their_dot_product(inputs, sta
     assert of_empty == pytest.approx(of_empty_dropped, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     optim = OptimConfig(learning_rate=3e-3)
     train = TrainConfig(steps=150, batch_size=24, ema=0.9, log_every=150, optim=optim)

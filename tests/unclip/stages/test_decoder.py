@@ -88,6 +88,7 @@ def test_what_is_dropped_is_not_seen(clip, stage, params, batch):
     assert abs(same - of_other) > 1e-6
 
 
+@pytest.mark.slow
 def test_it_learns_to_look_at_embeddings(clip, tmp_path):
     save_clip(tmp_path / "clip", clip.config, clip.params, clip.tokenizer)
     # Far apart, as those of a trained CLIP are.
@@ -148,6 +149,7 @@ def test_it_starts_from_karlo_and_goes_on_as_karlo(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, stored, params)
 
 
+@pytest.mark.slow
 def test_a_text_encoder_of_its_own_is_trained(clip, batch):
     text = TextConfig(600, 12, width=16, depth=1, heads=2, mlp_width=32, eos_token_id=1)
     model = replace(MODEL, conditioning=replace(CONDITIONING, text_encoder=text))

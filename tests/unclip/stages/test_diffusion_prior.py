@@ -77,6 +77,7 @@ def test_a_dropped_text_is_the_empty_text(inputs, stage, params):
     assert abs(shown - dropped) > 1e-5
 
 
+@pytest.mark.slow
 def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     optim = OptimConfig(learning_rate=3e-3)
     train = TrainConfig(steps=200, batch_size=24, ema=0.95, log_every=200, optim=optim)

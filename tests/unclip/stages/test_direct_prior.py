@@ -54,6 +54,7 @@ def test_loss_is_in_the_units_of_the_data(inputs):
     assert float(without) == pytest.approx(1.0, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_what_captions_mean(inputs, tmp_path):
     stage = make_stage(replace(CONFIG, contrastive=0.01), inputs)
     optim = OptimConfig(learning_rate=3e-3)

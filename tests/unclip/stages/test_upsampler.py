@@ -109,6 +109,7 @@ def test_a_learned_variance_adds_the_weighted_bound():
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_to_enlarge_whole_pictures_from_crops(tmp_path):
     train = TrainConfig(
         steps=150, batch_size=16, ema=0.9, log_every=150, optim=OptimConfig(learning_rate=5e-3)
