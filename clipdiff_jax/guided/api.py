@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Key
 from tqdm.auto import tqdm
 
 from clipdiff_jax.clip.model import Clip
-from clipdiff_jax.core.keys import AnyKey, as_key, picture_keys
+from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.request import fill
 from clipdiff_jax.data.images import Pictures, as_squares
 from clipdiff_jax.diffusion.gradient_guidance import See, Steered, gradient_guided
@@ -38,7 +38,7 @@ from clipdiff_jax.pixel.model import Diffusion
 
 DEFAULT = Guiding()
 _CLASSES = 0xC1A55  # sets random classes apart from what else is drawn from a picture's key
-_TARGETS = 0x7A26E7  # and the cutouts of picture prompts
+_TARGETS = 0x7A26E7  # the seed of the cutouts of picture prompts
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def clip_guided(
     if start is not None and len(keys) != len(start):
         raise ValueError(f"{len(keys)} keys, but init has {len(start)} pictures")
     clips = [clip] if isinstance(clip, Clip) else list(clip)
-    drawn = jax.random.fold_in(as_key(key) if as_key(key).ndim == 0 else keys[0], _TARGETS)
+    drawn = jax.random.key(_TARGETS)  # a constant: no picture may depend on another's key
     critics = tuple(make_critic(one, pairs, drawn, guiding.cutouts, guiding.power) for one in clips)
     for critic in critics:
         _say_if_small(base.config.image_size, critic.size)

@@ -81,8 +81,11 @@ def test_several_clips_add_up_and_pictures_are_prompts():
     second = tiny_clip(1)
     one, both = drawn(), cd.clip_guided(BASE, [CLIP, second], "a smiling face", key=0, **FEW)
     assert float(jnp.abs(one - both).max()) > 1e-4
-    seen = drawn([pictures(1)[0], "a face:0.5"])
+    keys = jax.random.split(jax.random.key(4), 2)
+    seen = drawn([pictures(1)[0], "a face:0.5"], key=keys)
     assert jnp.isfinite(seen).all()
+    alone = drawn([pictures(1)[0], "a face:0.5"], key=keys[1:])
+    np.testing.assert_allclose(alone[0], seen[1], atol=1e-4)
 
 
 def test_classes_are_given_or_drawn_anew():
