@@ -12,7 +12,6 @@ not fit in the time is left out and named. Needs the extra `[parity]` for the ot
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from device_table import NETWORKS, SIDES, table
+from side_by_side import median
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -50,17 +50,6 @@ class Sizes:
 
 
 TINY = Sizes(64, ((2, 6, 2, 8), (2, 7, 2, 8)), batch=2, steps=2, repeat=2, tiny=True)
-
-
-def median(call: Callable[[], Any], repeat: int) -> float:
-    """Seconds of a call that waits for its result; the first one is not counted."""
-    call()
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
 
 
 def measure(function: Any, *arguments: Any, repeat: int) -> float:

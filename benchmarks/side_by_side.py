@@ -37,6 +37,7 @@ def compare(parser: argparse.ArgumentParser, ours: Side, torch: Side, rows: dict
 
 
 def median(call, repeat: int) -> float:
+    """Seconds of a call that waits for its result; the first one is not counted."""
     call()
     seconds = []
     for _ in range(repeat):

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from clipdiff_jax.cli.arguments import (
@@ -101,7 +100,7 @@ def _maker(base: Diffusion, clips: Sequence[Clip]) -> Maker:
         one, count = records[0], len(records)
         start = sources[one[DIGEST]].image() if DIGEST in one else None
         init = None if start is None else np.stack([start] * count)
-        made = clip_guided(
+        return clip_guided(
             base,
             clips,
             one["prompts"],
@@ -109,7 +108,6 @@ def _maker(base: Diffusion, clips: Sequence[Clip]) -> Maker:
             init=init,
             guiding=request_of(Guiding, one),
         )
-        return jnp.asarray(made)
 
     fingerprints = {
         "model_fingerprint": fingerprint(base.params),

@@ -6,11 +6,11 @@ manifest. The trainer, which has a state to save first, asks its own question
 """
 
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import FrameType
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from clipdiff_jax.core.signals import handled
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -33,21 +33,9 @@ class HungUp(Told):
     status = 128 + signal.SIGHUP
 
 
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Within, the two signals raise; a thread may not catch any, there they do what they did."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard = [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]  # not nohup's
-    before: dict[signal.Signals, Any] = {
-        one: signal.signal(one, _stop) or signal.SIG_DFL for one in heard
-    }
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+def stoppable() -> AbstractContextManager[None]:
+    """Within, the two signals raise, see `core.signals.handled`."""
+    return handled(SIGNALS, _stop)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -77,19 +77,9 @@ def classifier_free(
     """
 
     def guided(x_t: Array, t: Array, cond: Cond) -> Prediction:
-        both = jax.tree.map(lambda c, n: jnp.concatenate([c, n]), cond, null_cond)
-        batch = x_t.shape[0]
-        t = jnp.broadcast_to(t, (batch,))
-        out = denoise(jnp.concatenate([x_t, x_t]), jnp.concatenate([t, t]), both)
-        halves = jax.tree.map(lambda a: (a[:batch], a[batch:]), (out.x0, out.eps))
-        (x0, x0_null), (eps, eps_null) = halves
-        weight = match(jnp.asarray(scale, jnp.float32), x_t)
-        variance = out.log_variance_mix
-        return Prediction(
-            x0_null + weight * (x0 - x0_null),
-            eps_null + weight * (eps - eps_null),
-            None if variance is None else variance[:batch],
-        )
+        texts, nulls = _branches(denoise, x_t, t, (cond, null_cond))
+        out = _towards(nulls, texts, scale, x_t)
+        return out._replace(log_variance_mix=texts.log_variance_mix)
 
     return guided
 
@@ -186,13 +176,13 @@ def _branches(denoise: Denoise, x_t: Array, t: Array, conds: tuple[Cond, ...]) -
     joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *conds)
     out = denoise(jnp.concatenate([x_t] * count), t, joined)
     parts = [slice(i * batch, (i + 1) * batch) for i in range(count)]
-    return [Prediction(out.x0[part], out.eps[part]) for part in parts]
+    return [jax.tree.map(lambda a, part=part: a[part], out) for part in parts]
 
 
 def _towards(
     start: Prediction, end: Prediction, scale: float | Float[Array, "..."], x_t: Array
 ) -> Prediction:
-    """start + scale (end - start)."""
+    """start + scale (end - start), without a learned variance."""
     weight = match(jnp.asarray(scale, jnp.float32), x_t)
     return Prediction(
         start.x0 + weight * (end.x0 - start.x0), start.eps + weight * (end.eps - start.eps)

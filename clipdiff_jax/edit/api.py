@@ -16,12 +16,17 @@ from jaxtyping import Array, Float
 
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.request import Scale, fill
-from clipdiff_jax.data.avatars.photographs import are_photographs, warn_of_photographs
-from clipdiff_jax.data.images import Pictures, as_squares
+from clipdiff_jax.data.images import Pictures
 from clipdiff_jax.edit.editing import Editing, EditingOptions
 from clipdiff_jax.edit.model import Edit
-from clipdiff_jax.edit.run import Learned, check_editable, learned_by, run, run_from_latents
-from clipdiff_jax.pixel.load import is_demo
+from clipdiff_jax.edit.run import (
+    Learned,
+    check_editable,
+    learned_by,
+    run,
+    run_from_latents,
+    squares_for,
+)
 from clipdiff_jax.pixel.model import Diffusion, noisy_images
 
 Edits = Edit | Sequence[Edit]
@@ -64,7 +69,7 @@ def edit(
     base = edits[0].load_base() if base is None else base
     check_editable(base)
     learned = learned_by(base, edits, editing)
-    x0 = _squares(images, base)
+    x0 = squares_for(images, base)
     t0 = max(one.objective.known_t0 for one in edits) if editing.t0 is None else editing.t0
     return run(base, learned, x0, editing, t0, picture_keys(key, jnp.arange(len(x0))))
 
@@ -117,17 +122,9 @@ def reconstruct(
     """
     check_editable(base)
     editing = fill(DEFAULT, editing, options)
-    x0 = _squares(images, base)
+    x0 = squares_for(images, base)
     t0 = DEFAULT_T0 if editing.t0 is None else editing.t0
     return run(base, Learned(), x0, editing, t0, picture_keys(key, jnp.arange(len(x0))))
-
-
-def _squares(images: Pictures, base: Diffusion) -> Float[Array, "b s s 3"]:
-    """Pictures at the model's size; says where the demo is given photographs."""
-    x0 = as_squares(images, base.config.image_size)
-    if are_photographs(x0) and is_demo(base):
-        warn_of_photographs()
-    return x0
 
 
 def _filled(editing: Editing | None, strength: Scale | None, options: EditingOptions) -> Editing:

@@ -16,12 +16,11 @@ from clipdiff_jax.core.checks import checked_options
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.keys import HIGHEST_SEED
 from clipdiff_jax.core.request import Number, Request, fill, option
-from clipdiff_jax.data.avatars.photographs import are_photographs, warn_of_photographs
-from clipdiff_jax.data.images import Pictures, as_squares
+from clipdiff_jax.data.images import Pictures
 from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.edit.objective import EditObjective, ObjectiveOptions
 from clipdiff_jax.edit.presets import DEFAULT, default_rate
-from clipdiff_jax.edit.run import check_editable
+from clipdiff_jax.edit.run import check_editable, squares_for
 from clipdiff_jax.edit.stage import make_stage
 from clipdiff_jax.edit.t0 import with_t0
 from clipdiff_jax.perceptual.identity import FaceEncoder
@@ -126,9 +125,7 @@ def finetune_edit(
     how = {k: v for k, v in options.items() if k in FinetuningOptions.__annotations__}
     finetuning = fill(Finetuning(), None, how)
     check_editable(base)
-    pictures = np.asarray(as_squares(images, base.config.image_size))
-    if are_photographs(pictures) and is_demo(base):
-        warn_of_photographs()
+    pictures = np.asarray(squares_for(images, base))
     objective = with_t0(_objective(source_text, target_text, options), base, clip, pictures)
     progress = finetuning.progress
     stage = make_stage(objective, base, clip, pictures, face=face, progress=progress)

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.core.types import Params
+from clipdiff_jax.data.avatars.photographs import are_photographs, warn_of_photographs
+from clipdiff_jax.data.images import Pictures, as_squares
 from clipdiff_jax.diffusion.asymmetric import asymmetric, boosted
 from clipdiff_jax.diffusion.edict import Pair, invert_coupled, sample_coupled
 from clipdiff_jax.diffusion.grids import ddim_grid
@@ -29,6 +31,7 @@ from clipdiff_jax.edit.editing import Editing, Method
 from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.latents import Inversion
 from clipdiff_jax.edit.model import Edit
+from clipdiff_jax.pixel.load import is_demo
 from clipdiff_jax.pixel.model import Diffusion
 
 PURIFY_STEPS = 6
@@ -85,6 +88,14 @@ def check_editable(base: Diffusion) -> None:
         raise ValueError(
             f"this model has {unet.num_classes} classes, editing takes one without classes"
         )
+
+
+def squares_for(images: Pictures, base: Diffusion) -> Float[Array, "b s s 3"]:
+    """Pictures at the model's size; says where the demo is given photographs."""
+    x0 = as_squares(images, base.config.image_size)
+    if are_photographs(x0) and is_demo(base):
+        warn_of_photographs()
+    return x0
 
 
 def learned_by(base: Diffusion, edits: list[Edit], editing: Editing) -> Learned:

@@ -19,20 +19,17 @@ from PIL import Image
 from clipdiff_jax.core.config import ConfigError
 from clipdiff_jax.core.files import write_whole, writing
 from clipdiff_jax.data.transforms import to_uint8
+from clipdiff_jax.training.targets.chips import CHIPS
 
 logger = logging.getLogger(__name__)
 
-# Dense bfloat16 FLOP/s of one device, from the makers' data sheets, by jax's `device_kind`.
-PEAK_FLOPS = {
-    "NVIDIA A100": 312e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H200": 989e12,
+# Dense bfloat16 FLOP/s of one device by jax's `device_kind`, from the makers' data sheets: of the
+# chips that are compiled for, and of others.
+PEAK_FLOPS = {chip.kind: chip.half for chip in CHIPS.values()} | {
+    "NVIDIA H200": 989.4e12,
     "NVIDIA L4": 121e12,
     "TPU v3": 61.5e12,
     "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
 }
 
 

@@ -4,10 +4,11 @@ SIGTERM comes from schedulers and `kill`, SIGHUP from a terminal that is closed,
 """
 
 import signal
-import threading
 from typing import Any
 
 import jax
+
+from clipdiff_jax.core.signals import handled
 
 
 class Termination:
@@ -19,20 +20,16 @@ class Termination:
     """
 
     def __init__(self, saves: bool = True) -> None:
-        self._signals = [signal.SIGTERM, *([signal.SIGINT, signal.SIGHUP] if saves else [])]
+        signals = [signal.SIGTERM, *([signal.SIGINT, signal.SIGHUP] if saves else [])]
         self._first: signal.Signals | None = None
-        self._previous: dict[signal.Signals, Any] = {}
+        self._handled = handled(signals, self._note)
 
     def __enter__(self) -> "Termination":
-        if threading.current_thread() is threading.main_thread():
-            for one in self._signals:
-                if signal.getsignal(one) is not signal.SIG_IGN:  # as nohup has it
-                    self._previous[one] = signal.signal(one, self._note) or signal.SIG_DFL
+        self._handled.__enter__()
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        for one, handler in self._previous.items():
-            signal.signal(one, handler)
+    def __exit__(self, *error: Any) -> None:
+        self._handled.__exit__(*error)
 
     def requested(self, step: int) -> bool:
         if jax.process_count() > 1:

@@ -15,11 +15,11 @@ from clipdiff_jax.diffusion.guidance import mix, strength
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
-from clipdiff_jax.edit.api import _listed, _squares, edit, reconstruct
+from clipdiff_jax.edit.api import _listed, edit, reconstruct
 from clipdiff_jax.edit.finetune import finetune_edit
 from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.edit.presets import DEFAULT
-from clipdiff_jax.edit.run import _edit, check_editable
+from clipdiff_jax.edit.run import _edit, check_editable, squares_for
 from clipdiff_jax.edit.stage import EditObjective
 from clipdiff_jax.pixel.load import is_demo, save_diffusion
 from clipdiff_jax.weights.errors import WeightsError
@@ -204,11 +204,11 @@ def test_the_demo_says_that_it_knows_no_photographs():
     noise = np.random.default_rng(0).normal(0, 0.03, (64, 64, 3))
     photograph = (0.8 * np.stack([x, y, x * y], -1) + noise).clip(-1, 1).astype(np.float32)
     with pytest.warns(UserWarning, match="look like photographs"):
-        _squares(photograph, base)
+        squares_for(photograph, base)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _squares(np.zeros((64, 64, 3), np.float32), base)
-        _squares(photograph, tiny_base())
+        squares_for(np.zeros((64, 64, 3), np.float32), base)
+        squares_for(photograph, tiny_base())
 
 
 def test_what_is_no_edit_or_no_base():
