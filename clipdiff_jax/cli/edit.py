@@ -137,7 +137,7 @@ def _maker(base: Diffusion, edits: Sequence[Edit]) -> Maker:
         )
 
     fingerprints = {
-        "model_fingerprint": fingerprint(base.params),
+        "model_fingerprint": base.fingerprint,
         "edit_fingerprints": [fingerprint(one.params) for one in edits],
     }
     return Maker(compute, fingerprints, _OWN, base.config.image_size)

@@ -110,7 +110,7 @@ def _maker(base: Diffusion, clips: Sequence[Clip]) -> Maker:
         )
 
     fingerprints = {
-        "model_fingerprint": fingerprint(base.params),
+        "model_fingerprint": base.fingerprint,
         "clip_fingerprints": [fingerprint(one.params) for one in clips],
     }
     return Maker(compute, fingerprints, _OWN, base.config.image_size)

@@ -16,7 +16,6 @@ from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.pictures.results import Results
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.weights.params import fingerprint
 
 DEFAULT = Sampling(steps=40)
 COUNT = 16
@@ -83,4 +82,4 @@ def _maker(base: Diffusion) -> Maker:
         made = base.generate(key=record_keys(records), classes=classes, sampling=sampling)
         return jnp.repeat(made, 3, axis=-1) if made.shape[-1] == 1 else made
 
-    return Maker(compute, {"model_fingerprint": fingerprint(base.params)}, _OWN)
+    return Maker(compute, {"model_fingerprint": base.fingerprint}, _OWN)

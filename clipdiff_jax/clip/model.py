@@ -142,8 +142,8 @@ def load_clip(
         which of several state dicts in it (`part`) is meant.
       layouts: which are tried, in this order; add one of your own, see `weights.layout`.
 
-    Raises `WeightsError` if there is no such model, it is incomplete or of another kind, and
-    `TokenizerError` if there is no tokenizer beside it.
+    Raises `WeightsError` if there is no such model, it is incomplete or of another kind, or there
+    is no tokenizer beside it.
     """
     path = find_model(source, "clip", others=FILES, revision=revision)
     if flags is not None and path.is_dir():

@@ -16,14 +16,23 @@ class Blank:
     fingerprint = "blank"
 
     def __init__(
-        self, size: int = 8, *, embedding: int | None = None, attributes: Sequence[str] = ()
+        self,
+        size: int = 8,
+        *,
+        embedding: int | None = None,
+        latent: tuple[int, int, int] | None = None,
+        attributes: Sequence[str] = (),
     ) -> None:
-        """embedding: of how many numbers there is one beside each picture. attributes: names."""
-        self._example = {
+        """embedding: of how many numbers there is one beside each picture. latent: the shape of
+        what stands in the picture's place, if anything does. attributes: names."""
+        self._example: dict[str, Any] = {
             "image": np.full((size, size, 3), 127, np.uint8),
             "captions": ["a face"],
             "attributes": dict.fromkeys(attributes, "any"),
         }
+        if latent is not None:
+            del self._example["image"]
+            self._example["latent"] = np.zeros(latent, np.float32)
         if embedding is not None:
             self._example["embedding"] = np.zeros(embedding, np.float32)
 

@@ -166,21 +166,21 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", text.replace(START, "").replace(END, "").lower())
 
 
-def as_texts(texts: object) -> list[str]:
-    """Texts as people hand them in: one is a list of one.
+def as_texts(texts: object, name: str = "texts") -> list[str]:
+    """Texts as people hand them in: one is a list of one. name: of the argument, for messages.
 
     Raises `TypeError` for what is no text, `ValueError` for none.
     """
     if isinstance(texts, str):
         return [texts]
     if not isinstance(texts, Iterable):
-        raise TypeError(f"texts are a {type(texts).__name__}, expected strings")
+        raise TypeError(f"{name} are a {type(texts).__name__}, expected strings")
     found = list(texts)
     for one in found:
         if not isinstance(one, str):
-            raise TypeError(f"texts hold {str(one)[:60]!r}, a {type(one).__name__}, not a string")
+            raise TypeError(f"{name} hold {str(one)[:60]!r}, a {type(one).__name__}, not a string")
     if not found:
-        raise ValueError("there are no texts")
+        raise ValueError(f"there are no texts: {name} is empty")
     return found
 
 

@@ -29,7 +29,6 @@ from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.weights.params import fingerprint
 
 
 class FinetuningOptions(TypedDict, total=False):
@@ -132,7 +131,7 @@ def finetune_edit(
     config = finetuning.train_config(base, objective, len(pictures))
     state = fit(stage, config, progress=progress)
     source = "demo" if is_demo(base) else ""
-    return Edit(base.config, state.params, objective, fingerprint(base.params), source)
+    return Edit(base.config, state.params, objective, base.fingerprint, source)
 
 
 def _objective(source_text: str, target_text: str, options: FinetuneOptions) -> EditObjective:

@@ -27,7 +27,6 @@ from clipdiff_jax.core.npz_files import read_npz
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.weights.params import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ def _invert_batch(base: Diffusion, times: Array, x0: Array, *, fixed_point: int)
 def _key(base: Diffusion, images: Images, inversion: Inversion) -> str:
     pixels = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
     parts = {
-        "model": fingerprint(base.params),
+        "model": base.fingerprint,
         "config": to_dict(base.config),
         "dtype": jnp.dtype(base.dtype).name,
         "data": [list(images.shape), pixels],

@@ -45,7 +45,6 @@ from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.pixel.outline import outline_diffusion
 from clipdiff_jax.training.stage import Stage, StageConfig
-from clipdiff_jax.weights.params import fingerprint
 
 PREVIEWED = 8
 
@@ -174,7 +173,7 @@ def _export(
     objective: EditObjective, base: Diffusion, source: str = ""
 ) -> Callable[[Path, Params], None]:
     """What writes an edit of `base`, which is at `source`."""
-    described = Edit(base.config, None, objective, fingerprint(base.params), source)
+    described = Edit(base.config, None, objective, base.fingerprint, source)
     return lambda path, params: replace(described, params=params).save(path)
 
 

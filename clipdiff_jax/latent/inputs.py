@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, Key, Shaped
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.request import Scale
 from clipdiff_jax.data.images import Pictures, as_images
+from clipdiff_jax.data.tokenize import as_texts
 from clipdiff_jax.latent.requests import Painting
-from clipdiff_jax.latent.texts import Texts, as_list
+from clipdiff_jax.latent.texts import Texts
 from clipdiff_jax.models.autoencoder import check_sides
 from clipdiff_jax.models.latent import LatentConfig
 
@@ -52,7 +53,7 @@ def picture_and_text(images: Pictures, prompts: Texts) -> tuple[Float[Array, "n 
 
     Raises `ValueError` where neither is single and their numbers differ.
     """
-    x, texts = as_images(images), as_list(prompts)
+    x, texts = as_images(images), as_texts(prompts, "prompts")
     count = max(len(x), len(texts))
     if len(x) not in (1, count) or len(texts) not in (1, count):
         raise ValueError(f"{len(texts)} prompts and {len(x)} pictures: expected one, or as many")
@@ -67,7 +68,7 @@ def negatives(negative: Texts | None, count: int) -> list[str] | None:
     """
     if negative is None:
         return None
-    texts = as_list(negative, "negative")
+    texts = as_texts(negative, "negative")
     if len(texts) not in (1, count):
         raise ValueError(
             f"{len(texts)} negative prompts for {count} prompts: expected 1 or {count}"

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 from clipdiff_jax.core.keys import AnyKey
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.images import Pictures
-from clipdiff_jax.data.tokenize import Tokenizer
+from clipdiff_jax.data.tokenize import Tokenizer, as_texts
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, q_sample
 from clipdiff_jax.diffusion.sampler import step_noise
 from clipdiff_jax.diffusion.sampling import Sampling
@@ -35,7 +35,7 @@ from clipdiff_jax.latent.requests import (
     RepaintingOptions,
     filled,
 )
-from clipdiff_jax.latent.texts import Embedded, Texts, as_list, encode
+from clipdiff_jax.latent.texts import Embedded, Texts, encode
 from clipdiff_jax.latent.walk import Blend, OnStep, Rows, Walk, in_batches
 from clipdiff_jax.models.latent import LatentConfig
 from clipdiff_jax.models.taesd import TinyAutoencoder, TinyAutoencoderConfig
@@ -96,7 +96,7 @@ class LatentDiffusion:
         A text longer than the towers' length is cut, with a warning that names it. Raises
         `ValueError` for no texts, and by a model that was loaded without tokenizers.
         """
-        prompts = as_list(prompts)
+        prompts = as_texts(prompts, "prompts")
         if not self.tokenizers:
             raise ValueError("this model has no tokenizer: give `tokenizer=` to load_latent")
         ids = tuple(jnp.asarray(tokenizer(prompts)) for tokenizer in self.tokenizers)
@@ -160,7 +160,7 @@ class LatentDiffusion:
         """
         inputs.check_task(self.config, "text")
         request = filled(GENERATION, sampling, options)
-        texts = as_list(prompts)
+        texts = as_texts(prompts, "prompts")
         count = len(texts) * request.count
         size = self.config.image_size
         start = None if latents is None else self.codec.check(latents, count)

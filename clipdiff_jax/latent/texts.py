@@ -43,14 +43,3 @@ def encode(
     has_pooled = towers[-1].projection_dim is not None and embedding is not None
     pooled = embedding.astype(jnp.float32) if has_pooled else None
     return Embedded(jnp.concatenate(states, axis=-1), pooled)
-
-
-def as_list(texts: Texts, name: str = "prompts") -> list[str]:
-    """One text or several as a list. Raises `ValueError` for none, `TypeError` for what is none."""
-    found = [texts] if isinstance(texts, str) else list(texts)
-    if not found:
-        raise ValueError(f"{name} is empty, expected at least one text")
-    for one in found:
-        if not isinstance(one, str):
-            raise TypeError(f"{name} holds {one!r}, expected texts")
-    return found

@@ -34,7 +34,7 @@ def cutout_boxes(
     """
     height, width = shape
     smallest, largest = side_range(height, width, size)
-    draw = jax.random.uniform(key, (count, 3))
+    draw = jax.random.uniform(key, (count, 3), jnp.float32)
     side = smallest + draw[:, 0] ** power * (largest - smallest)
     room = jnp.array([height, width], jnp.float32) - side[:, None]
     return jnp.concatenate([draw[:, 1:] * room, side[:, None]], axis=1)

@@ -18,7 +18,7 @@ from clipdiff_jax.models.unclip import PartConfig
 from clipdiff_jax.unclip.model import PARTS, UnClip
 from clipdiff_jax.weights.folder import ASSETS
 from clipdiff_jax.weights.hub import locate
-from clipdiff_jax.weights.layout import AnyPart, Layout, Reading, UnClipWeights
+from clipdiff_jax.weights.layout import Layout, Reading, UnClipWeights
 from clipdiff_jax.weights.layouts import unclip_ours
 from clipdiff_jax.weights.layouts.unclip import LAYOUTS
 from clipdiff_jax.weights.layouts.unclip_diffusers import is_unclip_folder
@@ -53,8 +53,8 @@ def load_unclip(
       layouts: which are tried, in this order; add one of your own, see `weights.layout`.
       stages: the older name of `parts`.
 
-    Raises `WeightsError` if there is no such model, it is incomplete, of another kind, or its
-    components do not fit each other, and `TokenizerError` if there is no tokenizer beside it.
+    Raises `WeightsError` if there is no such model, it is incomplete, of another kind, its
+    components do not fit each other, or there is no tokenizer beside it.
     """
     if stages is not None:
         if parts is not None:
@@ -67,18 +67,6 @@ def load_unclip(
     built: dict[str, Any] = {name: _kind(name)(*part, dtype) for name, part in read.items()}
     tokenizer = knowing_avatars(tokenizer) if source == DEMO else tokenizer
     return UnClip(tokenizer=tokenizer, **built)
-
-
-def save_part(
-    path: str | Path,
-    config: AnyPart,
-    params: Params,
-    *,
-    clip: str = "",
-    dtype: DType | None = None,
-) -> None:
-    """Writes a part's model folder. clip: the fingerprint of the CLIP it was trained with."""
-    unclip_ours.write_part(path, config, params, clip=clip, dtype=dtype)
 
 
 def read_part(source: str | Path, name: str) -> tuple[Any, Params]:

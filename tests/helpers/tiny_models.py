@@ -24,8 +24,8 @@ from clipdiff_jax.models.unclip import init_params as init_part
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.perceptual.identity import FaceEncoder
 from clipdiff_jax.pixel.model import Diffusion
-from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.priors import autoregressive
+from clipdiff_jax.weights.layouts.unclip_ours import write_part
 from clipdiff_jax.weights.params import fingerprint
 
 SIZE = 16
@@ -91,16 +91,16 @@ def write_unclip(folder: Path, seed: int = 0) -> Path:
     }  # fmt: skip
     for name, config in parts.items():
         params = drawn(functools.partial(init_part, config), seed)
-        save_part(folder / name, config, params, clip="" if name == "upsampler" else of)
+        write_part(folder / name, config, params, clip="" if name == "upsampler" else of)
     without = DirectPriorConfig(8, **text, **transformer)
     params = drawn(functools.partial(direct_prior.init_params, without), seed)
-    save_part(folder / "direct_prior", without, params, clip=of)
+    write_part(folder / "direct_prior", without, params, clip=of)
     ar = ARPriorConfig(8, **text, dims=5, buckets=7, dot_buckets=4, **transformer)
     params = drawn(functools.partial(ar_prior.init_params, ar), seed)
     embeddings = np.random.default_rng(seed).normal(size=(200, 8)) * 0.7 ** np.arange(8)
     dots = np.random.default_rng(seed).uniform(-1, 1, 200).astype(np.float32)
     fitted = autoregressive.fitted_params(ar, pca.fit([embeddings.astype(np.float32)]), dots, 3.0)
-    save_part(folder / "ar_prior", ar, params | fitted, clip=of)
+    write_part(folder / "ar_prior", ar, params | fitted, clip=of)
     return folder
 
 

@@ -107,7 +107,7 @@ def make_stage(config: AutoencoderStage, source: DataSource) -> Stage:
     ) -> tuple[Array, Aux]:
         x = batch["image"]
         posterior = network.apply({"params": params}, x, method="encode")
-        noise = jax.random.normal(key, posterior.mean.shape)
+        noise = jax.random.normal(key, posterior.mean.shape, jnp.float32)
         z = posterior.mean + jnp.exp(0.5 * posterior.logvar) * noise
         decoded = network.apply({"params": params}, z, method="decode")
         error, kl = decoded - x, kl_to_normal(posterior)

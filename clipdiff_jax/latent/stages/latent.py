@@ -18,7 +18,7 @@ from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.clip.outline import outline_clip
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.blank import Blank
-from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
+from clipdiff_jax.data.sources import DataConfig, DataSource, open_source, require_captions
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.transforms import draw_caption, prepare
 from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
@@ -34,6 +34,7 @@ from clipdiff_jax.models.autoencoder import AutoencoderConfig
 from clipdiff_jax.models.latent import SCALED_LINEAR, WALK, LatentConfig, TextTower, init_unet
 from clipdiff_jax.models.pixel import OwnSampling
 from clipdiff_jax.models.unet_config import UNetConfig
+from clipdiff_jax.training.left_out import check_share, leave_out
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.weights.layouts.latent_ours import read_autoencoder
 from clipdiff_jax.weights.params import blank_of
@@ -80,8 +81,7 @@ class LatentStage(StageConfig):
     preview_steps: int = 25
 
     def __post_init__(self) -> None:
-        if not 0 <= self.drop_text <= 1:
-            raise ValueError(f"drop_text must be a share between 0 and 1, got {self.drop_text}")
+        check_share("drop_text", self.drop_text)
         new = [name for name in ("unet", "autoencoder") if getattr(self, name) is not None]
         if self.start is not None and new:
             raise ValueError(f"start '{self.start}' and {new[0]} are both given, expected one")
@@ -99,11 +99,9 @@ class LatentStage(StageConfig):
         if self.start is not None:
             return self.build(only_shapes=True)
         model = _outlined(self)
-        blank: DataSource = Blank(self.image_size)
-        if self.latents is not None:
-            side, channels = model.config.latent_size, model.config.autoencoder.latent_channels
-            blank = _BlankLatents((side, side, channels))
-        return make_stage(self, blank, model)
+        side, channels = model.config.latent_size, model.config.autoencoder.latent_channels
+        latent = None if self.latents is None else (side, side, channels)
+        return make_stage(self, Blank(self.image_size, latent=latent), model)
 
 
 def initial_model(config: LatentStage) -> LatentDiffusion:
@@ -162,11 +160,10 @@ def make_stage(config: LatentStage, source: DataSource, model: LatentDiffusion) 
     """
     described, dtype = model.config, model.dtype
     first = source[0]
-    if not first.get("captions"):
-        raise ValueError(f"{type(config.data).__name__} has no captions to train on")
+    require_captions(source, "train on", type(config.data).__name__)
     if described.task != "text":
         raise ValueError(f"the model's task is '{described.task}', this stage trains on text alone")
-    empty = _tokens(model.tokenizers, [""])
+    empty = tuple(_tokens(model.tokenizers, [""]))
     frozen: Params = {"texts": model.texts}
     if "latent" not in first:
         frozen["codec"] = model.codec
@@ -174,15 +171,12 @@ def make_stage(config: LatentStage, source: DataSource, model: LatentDiffusion) 
     noise_loss = NoiseLoss(described.schedule, described.prediction, config.weighting)
 
     def texts_of(frozen: Params, batch: Batch, left_out: Array) -> Embedded:
-        ids = tuple(
-            jnp.where(left_out[:, None], blank, batch[f"tokens_{i}"])
-            for i, blank in enumerate(empty)
-        )
+        shown = tuple(batch[f"tokens_{i}"] for i in range(len(empty)))
+        ids: Any = leave_out(left_out, shown, empty)
         states = encode(described.texts, frozen["texts"], ids, dtype)
         if not described.zero_null:
             return states
-        mask = lambda a: jnp.where(left_out.reshape(-1, *[1] * (a.ndim - 1)), 0, a)
-        return jax.tree.map(mask, states)
+        return leave_out(left_out, states, jax.tree.map(lambda a: jnp.zeros_like(a[:1]), states))
 
     def loss(
         params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
@@ -228,21 +222,6 @@ def make_stage(config: LatentStage, source: DataSource, model: LatentDiffusion) 
         preview=preview,
         export=export,
     )
-
-
-class _BlankLatents:
-    """A `DataSource` of latents of zeros, all with one caption."""
-
-    fingerprint = "blank"
-
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self._example = {"latent": np.zeros(shape, np.float32), "captions": ["a face"]}
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._example
 
 
 class _Transform:

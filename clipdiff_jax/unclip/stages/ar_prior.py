@@ -28,14 +28,13 @@ from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models import pca
 from clipdiff_jax.models.ar_prior import NETWORK, ARPriorConfig, init_params
 from clipdiff_jax.models.pca import PCA
+from clipdiff_jax.training.left_out import check_share, leave_out
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.priors.autoregressive import (
     ARPriorModel,
     dot_products,
     fitted_params,
 )
-from clipdiff_jax.unclip.stages.left_out import check_share, leave_out
 from clipdiff_jax.unclip.stages.prior_inputs import (
     PriorInputs,
     check_widths,
@@ -43,6 +42,7 @@ from clipdiff_jax.unclip.stages.prior_inputs import (
     outline_inputs,
     read_start,
 )
+from clipdiff_jax.weights.layouts.unclip_ours import write_part
 from clipdiff_jax.weights.params import cast
 
 FITTED_AT_ONCE = 256  # examples in a batch of those that components and buckets are fitted to
@@ -138,7 +138,7 @@ def make_stage(config: ARPriorStage, inputs: PriorInputs, *, fit: bool = True) -
     def export(path: Path, params: Params) -> None:
         # What the network was fitted to stays exact.
         stored = jax.tree.map(lambda p: cast(p, as_dtype(config.export_dtype)), params[NETWORK])
-        save_part(path, model, params | {NETWORK: stored}, clip=inputs.clip_fingerprint)
+        write_part(path, model, params | {NETWORK: stored}, clip=inputs.clip_fingerprint)
 
     return Stage(
         init=init,

@@ -31,12 +31,13 @@ from clipdiff_jax.diffusion.losses import Weighting
 from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.unclip import Decoder, init_params
 from clipdiff_jax.pixel.load import load_diffusion
+from clipdiff_jax.training.left_out import check_share, leave_out
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.unclip.decoder import DecoderModel, Shown
-from clipdiff_jax.unclip.load import read_part, save_part
-from clipdiff_jax.unclip.stages.left_out import check_share, leave_out
+from clipdiff_jax.unclip.load import read_part
 from clipdiff_jax.unclip.stages.noise import noise_loss_of, preview_walk
 from clipdiff_jax.unclip.towers import towers
+from clipdiff_jax.weights.layouts.unclip_ours import write_part
 from clipdiff_jax.weights.params import fingerprint, take_fitting
 
 logger = logging.getLogger(__name__)
@@ -171,7 +172,7 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
 
     def export(path: Path, params: Params) -> None:
         of, stored = fingerprint(clip.params), as_dtype(config.export_dtype)
-        save_part(path, model, params, clip=of, dtype=stored)
+        write_part(path, model, params, clip=of, dtype=stored)
 
     return Stage(
         init=partial(init_params, model),

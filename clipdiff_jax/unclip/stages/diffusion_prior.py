@@ -23,10 +23,9 @@ from clipdiff_jax.diffusion.grids import even_grid
 from clipdiff_jax.diffusion.losses import NoiseLoss, Weighting
 from clipdiff_jax.diffusion.steps.analytic import estimate_gamma
 from clipdiff_jax.models.unclip import Prior, init_params
+from clipdiff_jax.training.left_out import check_share
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.priors.diffusion import GAMMA, NETWORK, DiffusionPriorModel
-from clipdiff_jax.unclip.stages.left_out import check_share
 from clipdiff_jax.unclip.stages.prior_inputs import (
     UNITS,
     PriorInputs,
@@ -38,6 +37,7 @@ from clipdiff_jax.unclip.stages.prior_inputs import (
     standardise,
 )
 from clipdiff_jax.unclip.towers import TextTower
+from clipdiff_jax.weights.layouts.unclip_ours import write_part
 from clipdiff_jax.weights.params import cast
 
 GAMMA_BATCH = 64
@@ -129,7 +129,7 @@ def make_stage(config: DiffusionPriorStage, inputs: PriorInputs) -> Stage:
         stored = jax.tree.map(lambda a: cast(a, as_dtype(config.export_dtype)), params)
         if config.gamma_times:
             stored |= {GAMMA: jax.device_get(estimate(config, inputs, params))}
-        save_part(path, model, stored, clip=inputs.clip_fingerprint)
+        write_part(path, model, stored, clip=inputs.clip_fingerprint)
 
     return Stage(
         init=init,

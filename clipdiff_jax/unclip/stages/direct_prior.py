@@ -22,7 +22,6 @@ from clipdiff_jax.data.embeddings import EmbeddingsData
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.models.direct_prior import NETWORK, DirectPriorConfig, init_params
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.priors.autoregressive import dot_products
 from clipdiff_jax.unclip.priors.direct import DirectPriorModel
 from clipdiff_jax.unclip.stages.prior_inputs import (
@@ -35,6 +34,7 @@ from clipdiff_jax.unclip.stages.prior_inputs import (
     read_start,
     standardise,
 )
+from clipdiff_jax.weights.layouts.unclip_ours import write_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def make_stage(config: DirectPriorStage, inputs: PriorInputs) -> Stage:
         return error + config.contrastive * contrast, Aux(metrics)
 
     def export(path: Path, params: Params) -> None:
-        save_part(
+        write_part(
             path, model, params, clip=inputs.clip_fingerprint, dtype=as_dtype(config.export_dtype)
         )
 

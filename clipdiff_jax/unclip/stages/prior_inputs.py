@@ -28,8 +28,8 @@ from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
 from clipdiff_jax.models.unclip import Prior, TextFeatures
+from clipdiff_jax.training.left_out import leave_out
 from clipdiff_jax.unclip.load import read_part
-from clipdiff_jax.unclip.stages.left_out import leave_out
 from clipdiff_jax.unclip.towers import TextTower, towers
 from clipdiff_jax.weights.layout import AnyPart
 from clipdiff_jax.weights.params import fingerprint

@@ -25,9 +25,10 @@ from clipdiff_jax.data.transforms import first_examples, square, to_float
 from clipdiff_jax.diffusion.losses import Weighting
 from clipdiff_jax.models.unclip import Upsampler, init_params
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
-from clipdiff_jax.unclip.load import read_part, save_part
+from clipdiff_jax.unclip.load import read_part
 from clipdiff_jax.unclip.stages.noise import noise_loss_of, preview_walk
 from clipdiff_jax.unclip.upsampler import UpsamplerModel, resize
+from clipdiff_jax.weights.layouts.unclip_ours import write_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,7 @@ def make_stage(config: UpsamplerStage, source: DataSource) -> Stage:
         return {"samples": samples, "resized": resized, "originals": batch["image"]}
 
     def export(path: Path, params: Params) -> None:
-        save_part(path, model, params, dtype=as_dtype(config.export_dtype))
+        write_part(path, model, params, dtype=as_dtype(config.export_dtype))
 
     return Stage(
         init=partial(init_params, model),

@@ -14,8 +14,9 @@ import numpy as np
 from clipdiff_jax.models.autoencoder import AutoencoderConfig
 from clipdiff_jax.weights.documents import check_class, check_options
 from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.layouts import pixel_ddpm, unet_diffusers
 from clipdiff_jax.weights.layouts.latent_unet import Naming
-from clipdiff_jax.weights.tables import CONV, LINEAR, POINTWISE, Rule, Table, affine, norm
+from clipdiff_jax.weights.tables import CONV, Table, affine, norm
 
 AUTOENCODER = "AutoencoderKL"
 _FIXED: dict[str, Any] = {
@@ -50,6 +51,8 @@ def table(config: AutoencoderConfig, naming: Naming) -> Table:
             f"neither diffusers nor the original has an autoencoder on patches of {config.patch}"
         )
     original = naming == "original"
+    # The original's blocks are named as those of DDPM, whose code it began with.
+    blocks = pixel_ddpm if original else unet_diffusers
     rules = [
         *affine("quant_conv", "quant", CONV),
         *affine("post_quant_conv", "post_quant", CONV),
@@ -62,9 +65,9 @@ def table(config: AutoencoderConfig, naming: Naming) -> Table:
         middle = f"{half}.mid" if original else f"{half}.mid_block"
         for i in range(2):
             theirs = f"{middle}.block_{i + 1}" if original else f"{middle}.resnets.{i}"
-            rules += _residual(theirs, f"{half}/mid_res_{i}", original)
+            rules += blocks.residual(theirs, f"{half}/mid_res_{i}")
         attention = f"{middle}.attn_1" if original else f"{middle}.attentions.0"
-        rules += _attention(attention, f"{half}/mid_attn", original)
+        rules += blocks.attention(attention, f"{half}/mid_attn")
     levels = len(config.channels)
     for level in range(levels):
         for half, ours, theirs, change in (
@@ -74,42 +77,11 @@ def table(config: AutoencoderConfig, naming: Naming) -> Table:
             if original:
                 theirs = f"{half}.{ours.replace('_', '.')}"
             resnet = f"{theirs}.block.{{i}}" if original else f"{theirs}.resnets.{{i}}"
-            rules += _residual(resnet, f"{half}/{ours}_res_{{i}}", original)
+            rules += blocks.residual(resnet, f"{half}/{ours}_res_{{i}}")
             resampler = f"{theirs}.{change}.conv" if original else f"{theirs}.{change}rs.0.conv"
             rules += affine(resampler, f"{half}/{ours}_{change}/conv", CONV)
     kind = "latent diffusion's original" if original else "diffusers"
     return Table(f"{AUTOENCODER} of {kind}", tuple(rules))
-
-
-def _residual(theirs: str, ours: str, original: bool) -> list[Rule]:
-    shortcut = "nin_shortcut" if original else "conv_shortcut"
-    return [
-        *norm(f"{theirs}.norm1", f"{ours}/norm_0"),
-        *affine(f"{theirs}.conv1", f"{ours}/conv_0", CONV),
-        *norm(f"{theirs}.norm2", f"{ours}/norm_1"),
-        *affine(f"{theirs}.conv2", f"{ours}/conv_1", CONV),
-        *affine(f"{theirs}.{shortcut}", f"{ours}/shortcut", CONV),
-    ]
-
-
-def _attention(theirs: str, ours: str, original: bool) -> list[Rule]:
-    if original:
-        rules = norm(f"{theirs}.norm", f"{ours}/norm")
-        for their_name, name in (("q", "q"), ("k", "k"), ("v", "v"), ("proj_out", "out")):
-            rules += affine(f"{theirs}.{their_name}", f"{ours}/{name}", POINTWISE)
-        return rules
-    rules = norm(f"{theirs}.group_norm", f"{ours}/norm")
-    for new, old, name in (
-        ("to_q", "query", "q"),
-        ("to_k", "key", "k"),
-        ("to_v", "value", "v"),
-        ("to_out.0", "proj_attn", "out"),
-    ):
-        for leaf, our_leaf, axes in (("weight", "kernel", LINEAR), ("bias", "bias", None)):
-            both = tuple(f"{theirs}.{which}.{leaf}" for which in (new, old))
-            path = f"{ours}/{name}/{our_leaf}"
-            rules.append(Rule(both, path) if axes is None else Rule(both, path, axes))
-    return rules
 
 
 def read_config(document: Mapping[str, Any]) -> AutoencoderConfig:

@@ -32,7 +32,8 @@ ATTENTION_SIZE = 16
 MARK = "temb.dense.0.weight"  # a name that no other layout has
 
 
-def _residual(theirs: str, ours: str) -> list[Rule]:
+def residual(theirs: str, ours: str) -> list[Rule]:
+    """The names of a `ResBlock`; those of parts that a network lacks are not looked for."""
     return [
         *norm(f"{theirs}.norm1", f"{ours}/norm_0"),
         *affine(f"{theirs}.conv1", f"{ours}/conv_0", CONV),
@@ -43,7 +44,8 @@ def _residual(theirs: str, ours: str) -> list[Rule]:
     ]
 
 
-def _attention(theirs: str, ours: str) -> list[Rule]:
+def attention(theirs: str, ours: str) -> list[Rule]:
+    """The names of an `AttentionBlock`, the same."""
     rules = norm(f"{theirs}.norm", f"{ours}/norm")
     for name, our_name in (("q", "q"), ("k", "k"), ("v", "v"), ("proj_out", "out")):
         rules += affine(f"{theirs}.{name}", f"{ours}/{our_name}", POINTWISE)
@@ -56,14 +58,14 @@ TABLE = Table(
         *affine("temb.dense.0", "embedding/time/dense_0"),
         *affine("temb.dense.1", "embedding/time/dense_1"),
         *affine("conv_in", "conv_in", CONV),
-        *_residual("down.{l}.block.{i}", "down_{l}_res_{i}"),
-        *_attention("down.{l}.attn.{i}", "down_{l}_attn_{i}"),
+        *residual("down.{l}.block.{i}", "down_{l}_res_{i}"),
+        *attention("down.{l}.attn.{i}", "down_{l}_attn_{i}"),
         *affine("down.{l}.downsample.conv", "down_{l}_downsample/conv", CONV),
-        *_residual("mid.block_1", "mid_res_0"),
-        *_attention("mid.attn_1", "mid_attn"),
-        *_residual("mid.block_2", "mid_res_1"),
-        *_residual("up.{l}.block.{i}", "up_{l}_res_{i}"),
-        *_attention("up.{l}.attn.{i}", "up_{l}_attn_{i}"),
+        *residual("mid.block_1", "mid_res_0"),
+        *attention("mid.attn_1", "mid_attn"),
+        *residual("mid.block_2", "mid_res_1"),
+        *residual("up.{l}.block.{i}", "up_{l}_res_{i}"),
+        *attention("up.{l}.attn.{i}", "up_{l}_attn_{i}"),
         *affine("up.{l}.upsample.conv", "up_{l}_upsample/conv", CONV),
         *norm("norm_out", "norm_out"),
         *affine("conv_out", "conv_out", CONV),

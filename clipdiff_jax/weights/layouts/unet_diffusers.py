@@ -27,7 +27,8 @@ _FIXED: dict[str, Any] = {
 }
 
 
-def _residual(theirs: str, ours: str) -> list[Rule]:
+def residual(theirs: str, ours: str) -> list[Rule]:
+    """The names of a `ResBlock`; those of parts that a network lacks are not looked for."""
     return [
         *norm(f"{theirs}.norm1", f"{ours}/norm_0"),
         *affine(f"{theirs}.conv1", f"{ours}/conv_0", CONV),
@@ -39,7 +40,8 @@ def _residual(theirs: str, ours: str) -> list[Rule]:
     ]
 
 
-def _attention(theirs: str, ours: str) -> list[Rule]:
+def attention(theirs: str, ours: str) -> list[Rule]:
+    """The names of an `AttentionBlock`, the same."""
     rules = norm(f"{theirs}.group_norm", f"{ours}/norm")
     for new, old, name in (
         ("to_q", "query", "q"),
@@ -63,8 +65,8 @@ def table(config: UNetConfig, name: str = "UNet2DModel of diffusers") -> Table:
         *affine("time_embedding.linear_2", "embedding/time/dense_1"),
         Rule("class_embedding.weight", "embedding/classes/embedding"),
         *affine("conv_in", "conv_in", CONV),
-        *_residual("mid_block.resnets.{i}", "mid_res_{i}"),
-        *_attention("mid_block.attentions.0", "mid_attn"),
+        *residual("mid_block.resnets.{i}", "mid_res_{i}"),
+        *attention("mid_block.attentions.0", "mid_attn"),
         *norm("conv_norm_out", "norm_out"),
         *affine("conv_out", "conv_out", CONV),
     ]
@@ -74,11 +76,11 @@ def table(config: UNetConfig, name: str = "UNet2DModel of diffusers") -> Table:
             (f"down_{level}", f"down_blocks.{level}", "downsample"),
             (f"up_{level}", f"up_blocks.{levels - 1 - level}", "upsample"),
         ):
-            rules += _residual(f"{theirs}.resnets.{{i}}", f"{ours}_res_{{i}}")
-            rules += _attention(f"{theirs}.attentions.{{i}}", f"{ours}_attn_{{i}}")
+            rules += residual(f"{theirs}.resnets.{{i}}", f"{ours}_res_{{i}}")
+            rules += attention(f"{theirs}.attentions.{{i}}", f"{ours}_attn_{{i}}")
             resampler, name = f"{theirs}.{change}rs.0", f"{ours}_{change}"
             if config.residual_resampling:
-                rules += _residual(resampler, name)
+                rules += residual(resampler, name)
             else:
                 rules += affine(f"{resampler}.conv", f"{name}/conv", CONV)
     return Table(name, tuple(rules))

@@ -141,9 +141,9 @@ def test_it_starts_from_karlo_and_goes_on_as_karlo(tmp_path):
         make_stage(replace(CONFIG, model=config, start=str(tmp_path / "karlo")), Pictures(), clip)
     with pytest.raises(ValueError, match="has the decoder"):
         make_stage(replace(CONFIG, start=str(tmp_path / "karlo")), Pictures(), clip)
-    from clipdiff_jax.unclip.load import save_part
+    from clipdiff_jax.weights.layouts.unclip_ours import write_part
 
-    save_part(tmp_path / "decoder", config, params)
+    write_part(tmp_path / "decoder", config, params)
     again, stored, of = read_part_folder(tmp_path / "decoder", "decoder")
     assert (again, of) == (config, "")
     jax.tree.map(np.testing.assert_array_equal, stored, params)

@@ -18,9 +18,8 @@ from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
-from clipdiff_jax.unclip.load import save_part
 from clipdiff_jax.unclip.stages.upsampler import LargeAndSmall, UpsamplerStage, make_stage
-from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
+from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder, write_part
 
 UNET = UNetConfig(
     in_channels=6, channels=(16,), blocks=1, attention_levels=(), middle_attention=False,
@@ -135,7 +134,7 @@ def test_it_starts_from_ours_or_from_the_first_of_two_networks(tmp_path):
     for model, name in ((MODEL, "unet"), (two, "first")):
         shapes = jax.eval_shape(partial(init_params, model), jax.random.key(0))
         params = jax.tree.map(random, shapes)
-        save_part(tmp_path / name, model, params)
+        write_part(tmp_path / name, model, params)
         stage = make_stage(replace(CONFIG, start=str(tmp_path / name)), Gradients())
         jax.tree.map(np.testing.assert_array_equal, stage.start, {"unet": params[name]})
     other = replace(MODEL, network=replace(UNET, channels=(8,)))

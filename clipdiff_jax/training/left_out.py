@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 
 Tree = TypeVar("Tree")
@@ -16,7 +17,7 @@ Tree = TypeVar("Tree")
 def leave_out(left_out: Bool[Array, " b"], shown: Tree, empty: Tree) -> Tree:
     """Trees of arrays [B, ...], with the one example of `empty` [1, ...] where it is left out."""
 
-    def one(a: Array, blank: Array) -> Array:
+    def one(a: Array, blank: Array | np.ndarray) -> Array:
         return jnp.where(left_out.reshape(-1, *[1] * (a.ndim - 1)), blank, a)
 
     return jax.tree.map(one, shown, empty)
