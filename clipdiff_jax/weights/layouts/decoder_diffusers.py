@@ -6,11 +6,11 @@ context beside the pixels ("simple cross attention"); its tensors are named as t
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.unet import UNetConfig
-from clipdiff_jax.weights.documents import check_blocks, check_class, check_options
+from clipdiff_jax.weights.documents import check_class, check_options
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.layouts import unet_diffusers
 from clipdiff_jax.weights.tables import Rule, Table, affine, norm
@@ -76,32 +76,16 @@ def read_config(document: Mapping[str, Any]) -> UNetConfig:
     naming it.
     """
     check_class(document, UNET)
-    down = document.get("down_block_types", (*3 * ("CrossAttnDownBlock2D",), "DownBlock2D"))
-    up = document.get("up_block_types", ("UpBlock2D", *3 * ("CrossAttnUpBlock2D",)))
-    check_blocks(down, up, _DOWN, _UP)
+    fields = unet_diffusers.conditional_fields(document, _DOWN, _UP)
     check_options(document, _FIXED, _DEFAULTS)
-    channels = tuple(document.get("block_out_channels", (320, 640, 1280, 1280)))
-    order: Literal["sin_cos", "cos_sin"]
-    order = "cos_sin" if document.get("flip_sin_to_cos", True) else "sin_cos"
-    width = document.get("time_embedding_dim") or 4 * channels[0]
-    blocks = document.get("layers_per_block", 2)
     return UNetConfig(
-        in_channels=document.get("in_channels", 4),
-        out_channels=document.get("out_channels", 4),
-        channels=channels,
-        blocks=blocks if isinstance(blocks, int) else tuple(blocks),
-        attention_levels=tuple(i for i, block in enumerate(down) if block == _DOWN[1]),
+        **fields,
         head_width=_one_number(document, "attention_head_dim", 8),
-        norm_groups=document.get("norm_num_groups", 32),
         norm_eps=_FIXED["norm_eps"],
-        time_width=width if width != 4 * channels[0] else None,
-        time_order=order,
-        time_shift=float(document.get("freq_shift", 0)),
         scale_shift=True,
         residual_resampling=True,
         downsample_padding="both",
-        dropout=document.get("dropout", 0.0),
-        pooled_width=width,
+        pooled_width=document.get("time_embedding_dim") or 4 * fields["channels"][0],
         pooled_projection=False,
         context_width=_one_number(document, "cross_attention_dim", 1280),
     )

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from clipdiff_jax.models.unet_config import UNetConfig
-from clipdiff_jax.weights.documents import check_blocks, check_class, check_options
+from clipdiff_jax.weights.documents import check_class, check_options
 from clipdiff_jax.weights.errors import WeightsError
+from clipdiff_jax.weights.layouts import unet_diffusers
 from clipdiff_jax.weights.tables import CONV, LINEAR, POINTWISE, Rule, Table, affine, norm
 
 UNET = "UNet2DConditionModel"
@@ -184,29 +185,14 @@ def read_config(document: Mapping[str, Any], pooled_width: int | None) -> UNetCo
         document = {**document, "act_fn": "silu"}
     if not any(_each(document.get("only_cross_attention", False))):  # one for all, or for each
         document = {**document, "only_cross_attention": False}
-    down = document.get("down_block_types", (*3 * ("CrossAttnDownBlock2D",), "DownBlock2D"))
-    up = document.get("up_block_types", ("UpBlock2D", *3 * ("CrossAttnUpBlock2D",)))
-    check_blocks(down, up, _DOWN, _UP)
+    fields = unet_diffusers.conditional_fields(document, _DOWN, _UP)
     check_options(document, _FIXED)
-    channels = tuple(document.get("block_out_channels", (320, 640, 1280, 1280)))
-    blocks, width = document.get("layers_per_block", 2), document.get("time_embedding_dim")
-    order: Literal["sin_cos", "cos_sin"]
-    order = "cos_sin" if document.get("flip_sin_to_cos", True) else "sin_cos"
     numbers, numbers_width = _added(document, pooled_width)
     return UNetConfig(
-        in_channels=document.get("in_channels", 4),
-        out_channels=document.get("out_channels", 4),
-        channels=channels,
-        blocks=blocks if isinstance(blocks, int) else tuple(blocks),
-        attention_levels=tuple(i for i, block in enumerate(down) if block == _DOWN[1]),
+        **fields,
         heads=_per_level(document, "attention_head_dim", 8),
-        norm_groups=document.get("norm_num_groups", 32),
         norm_eps=document.get("norm_eps", 1e-5),
-        time_width=width if width != 4 * channels[0] else None,
-        time_order=order,
-        time_shift=float(document.get("freq_shift", 0)),
         downsample_padding="both" if document.get("downsample_padding", 1) else "right",
-        dropout=document.get("dropout", 0.0),
         pooled_width=None if numbers is None else pooled_width,
         context_width=_context_width(document),
         attention="cross",

@@ -5,7 +5,7 @@ of Karlo; the table serves Karlo's decoder as well (`decoder_diffusers.py`). Fil
 diffusers 0.14 name attention `query/key/value/proj_attn`; they are read too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from clipdiff_jax.models.unet import UNetConfig
@@ -210,3 +210,30 @@ def _resampling(document: Mapping[str, Any], down: Any) -> bool:
     if len(found) > 1:
         raise WeightsError(f"the blocks {list(down)} resample in two ways, which is not supported")
     return found.pop() if found else False
+
+
+def conditional_fields(
+    document: Mapping[str, Any], known_down: Sequence[str], known_up: Sequence[str]
+) -> dict[str, Any]:
+    """The fields of `UNetConfig` that mean the same in every `UNet2DConditionModel` we read.
+
+    known_down, known_up: block types of the network at hand, without attention and with it. Raises
+    `WeightsError` for other ones.
+    """
+    down = document.get("down_block_types", (*3 * ("CrossAttnDownBlock2D",), "DownBlock2D"))
+    up = document.get("up_block_types", ("UpBlock2D", *3 * ("CrossAttnUpBlock2D",)))
+    check_blocks(down, up, known_down, known_up)
+    channels = tuple(document.get("block_out_channels", (320, 640, 1280, 1280)))
+    blocks, width = document.get("layers_per_block", 2), document.get("time_embedding_dim")
+    return {
+        "in_channels": document.get("in_channels", 4),
+        "out_channels": document.get("out_channels", 4),
+        "channels": channels,
+        "blocks": blocks if isinstance(blocks, int) else tuple(blocks),
+        "attention_levels": tuple(i for i, block in enumerate(down) if block == known_down[1]),
+        "norm_groups": document.get("norm_num_groups", 32),
+        "time_width": width if width != 4 * channels[0] else None,
+        "time_order": "cos_sin" if document.get("flip_sin_to_cos", True) else "sin_cos",
+        "time_shift": float(document.get("freq_shift", 0)),
+        "dropout": document.get("dropout", 0.0),
+    }
