@@ -2,6 +2,7 @@
 
 photos/                     FolderData, or EmbeddingsData where `clipdiff embed` wrote it
 avatars, avatars:unseen     AvatarsData of a split
+shapes                      ShapesData
 celeb_a_hq/256:train[:70%]  TfdsData, with or without a split
 """
 
@@ -15,11 +16,12 @@ from clipdiff_jax.data.avatars.faces import Split
 from clipdiff_jax.data.avatars.source import AvatarsData
 from clipdiff_jax.data.embeddings import INFO, EmbeddingsData
 from clipdiff_jax.data.folder import FolderData
+from clipdiff_jax.data.shapes import ShapesData
 from clipdiff_jax.data.tfds_source import TfdsData
 
-AVATARS = "avatars"
+AVATARS, SHAPES = "avatars", "shapes"
 _TFDS = re.compile(r"[a-z][a-z0-9_]*(/[\w.-]+)*")
-AnyData = AvatarsData | FolderData | TfdsData | EmbeddingsData
+AnyData = AvatarsData | ShapesData | FolderData | TfdsData | EmbeddingsData
 
 
 def data_of(name: str, now: Any = None) -> AnyData:
@@ -38,9 +40,15 @@ def data_of(name: str, now: Any = None) -> AnyData:
     base, _, split = name.partition(":")
     if base == AVATARS:
         return _avatars(split, now)
+    if base == SHAPES:
+        if split:
+            raise ValueError(f"shapes have no splits, got '{split}': give another seed")
+        return now if isinstance(now, ShapesData) else ShapesData()
     if not _TFDS.fullmatch(base) or path.is_absolute():
         beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise FileNotFoundError(f"no folder '{name}'.{nearest(path.name, [*beside, AVATARS])}")
+        raise FileNotFoundError(
+            f"no folder '{name}'.{nearest(path.name, [*beside, AVATARS, SHAPES])}"
+        )
     chosen: dict[str, Any] = {"name": base} | ({"split": split} if split else {})
     return dataclasses.replace(now, **chosen) if isinstance(now, TfdsData) else TfdsData(**chosen)
 

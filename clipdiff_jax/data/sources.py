@@ -1,7 +1,8 @@
-"""Where images come from: avatars, a folder, or tensorflow-datasets, behind one small protocol.
+"""Where images come from: avatars, shapes, a folder, or tensorflow-datasets, behind one protocol.
 
-A config (`AvatarsData`, `FolderData`, `TfdsData`) says which data, `open_source` opens it. What
-comes out is random access to examples; shaping and batching are `transforms` and `loader`.
+A config (`AvatarsData`, `ShapesData`, `FolderData`, `TfdsData`) says which data, `open_source`
+opens it. What comes out is random access to examples; shaping and batching are `transforms` and
+`loader`.
 """
 
 from typing import Any, Protocol, assert_never, runtime_checkable
@@ -9,9 +10,10 @@ from typing import Any, Protocol, assert_never, runtime_checkable
 from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars
 from clipdiff_jax.data.embeddings import Embeddings
 from clipdiff_jax.data.folder import Folder, FolderData, named, open_folder
+from clipdiff_jax.data.shapes import ShapesData, open_shapes
 from clipdiff_jax.data.tfds_source import TfdsData, open_tfds
 
-DataConfig = AvatarsData | FolderData | TfdsData
+DataConfig = AvatarsData | ShapesData | FolderData | TfdsData
 
 
 @runtime_checkable
@@ -35,6 +37,8 @@ def open_source(config: DataConfig) -> DataSource:
     """Opens what `config` describes; avatars are rendered into the cache on first use."""
     if isinstance(config, AvatarsData):
         return open_avatars(config)
+    if isinstance(config, ShapesData):
+        return open_shapes(config)
     if isinstance(config, FolderData):
         return open_folder(config)
     if isinstance(config, TfdsData):

@@ -282,3 +282,38 @@ AVATARS_UPSAMPLER = Upsampler(
     prediction="x0",
     last=False,
 )
+SHAPES_CLIP = CLIPConfig(
+    VisionTransformerConfig(
+        image_size=64, patch_size=8, width=96, depth=3, heads=4, mlp_width=384, activation="gelu"
+    ),
+    TextConfig(
+        vocab_size=600,
+        context_length=24,
+        width=96,
+        depth=2,
+        heads=4,
+        mlp_width=384,
+        activation="gelu",
+        eos_token_id=1,
+    ),
+    projection_dim=64,
+    image_mean=(0.5, 0.5, 0.5),
+    image_std=(0.5, 0.5, 0.5),
+)
+SHAPES_AUTOENCODER = AutoencoderConfig(
+    latent_channels=8, channels=(96,), blocks=1, middle_attention=False, patch=8
+)
+SHAPES_LATENT = UNetConfig(
+    in_channels=8,
+    out_channels=8,
+    channels=(64, 96),
+    blocks=1,
+    attention_levels=(0, 1),
+    attention="cross",
+    heads=4,
+    norm_eps=1e-5,
+    time_order="cos_sin",
+    time_shift=0.0,
+    downsample_padding="both",
+    context_width=SHAPES_CLIP.text.width,
+)
