@@ -6,11 +6,13 @@ Captions come from `metadata.jsonl` or `metadata.csv` (`file_name`, and `caption
 """
 
 import csv
+import functools
 import hashlib
 import io
 import json
 import logging
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -78,12 +80,20 @@ class Folder:
                         named(self.skipped))  # fmt: skip
         self._root, self._paths = root, paths
         self._described = _read_metadata(root, paths)
-        listing = [
-            [p.relative_to(root).as_posix(), p.stat().st_size, self._described.get(p)]
-            for p in paths
-        ]
-        text = json.dumps([listing, config.background], sort_keys=True)
-        self.fingerprint = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the names, contents and descriptions; all files are read for it, once."""
+        with ThreadPoolExecutor() as readers:  # waiting for a disk takes most of the time
+            contents = tqdm(
+                readers.map(_digest, self._paths), "hashing images", len(self._paths), delay=5
+            )
+            listing = [
+                [path.relative_to(self._root).as_posix(), content, self._described.get(path)]
+                for path, content in zip(self._paths, contents, strict=True)
+            ]
+        text = json.dumps([listing, self.config.background], sort_keys=True)
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -112,6 +122,11 @@ def named(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_metadata(root: Path, paths: list[Path]) -> dict[Path, dict[str, Any]]:

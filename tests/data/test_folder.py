@@ -86,6 +86,20 @@ def test_captions_from_text_files_and_metadata(tmp_path):
     assert open_source(FolderData(str(tmp_path))).fingerprint != before
 
 
+def test_the_fingerprint_is_of_the_contents(tmp_path):
+    for folder, level in (("one", 10), ("same", 10), ("other", 11)):
+        (tmp_path / folder).mkdir()
+        picture = np.full((8, 8, 3), level, np.uint8)
+        Image.fromarray(picture).save(
+            tmp_path / folder / "a.bmp"
+        )  # as many bytes whatever it shows
+    one, same, other = (
+        open_source(FolderData(str(tmp_path / folder))).fingerprint
+        for folder in ("one", "same", "other")
+    )
+    assert one == same != other
+
+
 def broken_folder(tmp_path):
     Image.new("RGB", (64, 64), RED).save(tmp_path / "good.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
