@@ -8,12 +8,12 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.avatars.captions import knowing_avatars
 from clipdiff_jax.data.images import Batch, Pictures, read_pictures
@@ -95,14 +95,14 @@ class Clip:
 @jax.jit
 def _embed_images(clip: Clip, images: Array) -> Array:
     pixels = normalise(preprocess(images, clip.config.vision.image_size), clip.config)
-    network: Any = CLIP(clip.config, dtype=clip.dtype)
-    return network.apply({"params": clip.params}, pixels, method="embed_images")
+    network = CLIP(clip.config, dtype=clip.dtype)
+    return run(network, clip.params, pixels, method="embed_images")
 
 
 @jax.jit
 def _embed_texts(clip: Clip, ids: Int[Array, "b t"]) -> tuple[Array, Array]:
-    network: Any = CLIP(clip.config, dtype=clip.dtype)
-    return network.apply({"params": clip.params}, ids, method="embed_texts")
+    network = CLIP(clip.config, dtype=clip.dtype)
+    return run(network, clip.params, ids, method="embed_texts")
 
 
 def save_clip(

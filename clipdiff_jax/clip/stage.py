@@ -30,6 +30,7 @@ from jaxtyping import Array, Float, Int, Key
 from clipdiff_jax.clip.model import save_clip
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.blank import Blank
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source, require_captions
@@ -122,7 +123,7 @@ def build(config: ClipStage) -> Stage:
 
 def make_stage(config: ClipStage, source: DataSource, tokenizer: Tokenizer) -> Stage:
     """The stage over a given source and tokenizer; those of `config` are not looked at."""
-    network: Any = CLIP(config.clip, remat=config.remat, dtype=as_dtype(config.dtype))
+    network = CLIP(config.clip, remat=config.remat, dtype=as_dtype(config.dtype))
 
     def init(key: Key[Array, ""]) -> Params:
         params = init_params(config.clip, key)
@@ -135,7 +136,7 @@ def make_stage(config: ClipStage, source: DataSource, tokenizer: Tokenizer) -> S
         batch = {name: value.reshape(-1, *value.shape[2:]) for name, value in batch.items()}
         images = augment(key, batch["image"], config.crop, config.noise)
         pixels = normalise(images, config.clip)
-        image, text, scale = network.apply({"params": _model(params)}, pixels, batch["tokens"])
+        image, text, scale = run(network, _model(params), pixels, batch["tokens"])
         value, aux = contrastive_loss(image, text, scale)
         if config.words:
             special = (tokenizer.start_id, tokenizer.end_id)

@@ -1,11 +1,11 @@
 """A diffusion model with its bottleneck shifted, as a `Denoise`; see `models.h_space`."""
 
 import functools
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.diffusion.prediction import Denoise, match
 from clipdiff_jax.models.h_space import HSpaceShift
@@ -24,10 +24,10 @@ def shifted_denoiser(
     base: Diffusion, params: Params, strength: float | Float[Array, "..."] = 1.0
 ) -> Denoise:
     """The base model with `strength` (scalar or [B]) times the shift that `params` give."""
-    network: Any = HSpaceShift(base.config.unet, dtype=base.dtype)
+    network = HSpaceShift(base.config.unet, dtype=base.dtype)
 
     def shift(h: Array, emb: Array) -> Array:
         scale = match(jnp.asarray(strength, base.dtype), h)
-        return scale * network.apply({"params": params}, h, emb)
+        return scale * run(network, params, h, emb)
 
     return functools.partial(base.denoise, bottleneck_shift=shift)

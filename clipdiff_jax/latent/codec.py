@@ -6,13 +6,13 @@ z = scaling (mean(encoder(x)) - shift),   x' = decoder(z / scaling + shift)     
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.images import Pictures, as_images
 from clipdiff_jax.latent.tiles import tiled
@@ -92,11 +92,11 @@ def _pieces(apply: Callable[[Array], Array], x: Array, size: int, overlap: int) 
 
 @jax.jit
 def _encode(codec: Codec, images: Array) -> Array:
-    network: Any = Autoencoder(codec.config, codec.compute_dtype)
-    return network.apply({"params": codec.params}, images, method="encode").mean
+    network = Autoencoder(codec.config, codec.compute_dtype)
+    return run(network, codec.params, images, method="encode").mean
 
 
 @jax.jit
 def _decode(codec: Codec, z: Array) -> Array:
-    network: Any = Autoencoder(codec.config, codec.compute_dtype)
-    return network.apply({"params": codec.params}, z, method="decode")
+    network = Autoencoder(codec.config, codec.compute_dtype)
+    return run(network, codec.params, z, method="decode")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from clipdiff_jax.core.networks import dropout, run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
 from clipdiff_jax.diffusion.sampler import Steps
@@ -42,17 +43,16 @@ class Denoiser:
         cond: as `condition` makes it; with "concat" [B,H,W,C], further channels that the UNet sees
             after those of x_t.
         """
-        network: Any = UNet(self.config.unet, dtype=self.dtype)
         known = {name: value for name, value in cond.items() if name != "concat"}
         if "concat" in cond:
             x_t = jnp.concatenate([x_t, cond["concat"]], axis=-1)
-        return network.apply(
-            {"params": self.params},
+        return run(
+            UNet(self.config.unet, dtype=self.dtype),
+            self.params,
             x_t,
             t,
             known,
-            train=dropout_key is not None,
-            rngs=None if dropout_key is None else {"dropout": dropout_key},
+            **dropout(dropout_key),
         )
 
     def denoise(self, x_t: Float[Array, "b h w c"], t: Int[Array, "..."], cond: Cond) -> Prediction:

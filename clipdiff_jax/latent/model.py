@@ -6,7 +6,7 @@ latents are NHWC, float32, always the scaled ones.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Unpack
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.core.keys import AnyKey
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.images import Pictures
 from clipdiff_jax.data.tokenize import Tokenizer, as_texts
@@ -369,8 +370,8 @@ def _eta(request: Painting) -> Float[Array, "..."]:
 @jax.jit
 def _show(model: LatentDiffusion, latents: Array) -> Array:
     config = model.config.preview or TinyAutoencoderConfig()
-    network: Any = TinyAutoencoder(config, model.dtype)
-    return jnp.clip(network.apply({"params": model.preview}, latents, method="decode"), -1, 1)
+    network = TinyAutoencoder(config, model.dtype)
+    return jnp.clip(run(network, model.preview, latents, method="decode"), -1, 1)
 
 
 @jax.jit

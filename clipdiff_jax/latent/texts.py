@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.clip import TextTransformer
 from clipdiff_jax.models.latent import TextTower
@@ -34,11 +35,11 @@ def encode(
     states: list[Array] = []
     embedding: Any = None
     for tower, of_tower, tokens in zip(towers, params, ids, strict=True):
-        network: Any = TextTransformer(
+        network = TextTransformer(
             tower.tower, tower.projection_dim, dtype=dtype, skip=tower.skip,
             norm_states=tower.final_norm,
         )  # fmt: skip
-        embedding, hidden = network.apply({"params": of_tower}, jnp.asarray(tokens))
+        embedding, hidden = run(network, of_tower, jnp.asarray(tokens))
         states.append(hidden.astype(jnp.float32))
     has_pooled = towers[-1].projection_dim is not None and embedding is not None
     pooled = embedding.astype(jnp.float32) if has_pooled else None

@@ -12,7 +12,6 @@ The resize is part of the metric: FIDs of the same pictures by two resizes diffe
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 from PIL import Image
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.metrics.features import FeatureNetwork
 from clipdiff_jax.models.inception import IMAGE_SIZE, SMALLEST, Inception
@@ -45,8 +45,7 @@ class InceptionFeatures:
 
     def embed(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b 2048"]:
         """Pictures as `clean_resize` or `pytorch_resize` prepare them -> features."""
-        network: Any = Inception()
-        return network.apply({"params": self.params}, images)
+        return run(Inception(), self.params, images)
 
 
 def load_inception(path: str | Path, *, resize: str = "clean") -> FeatureNetwork:

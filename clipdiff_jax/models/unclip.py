@@ -6,7 +6,7 @@ what passes between them.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -208,11 +208,13 @@ def networks_of(config: Upsampler) -> tuple[str, ...]:
     return ("first", "last") if config.last else ("unet",)
 
 
-def text_tower(config: TextEncoder, dtype: DType | None = None) -> Any:
+def text_tower(config: TextEncoder, dtype: DType | None = None) -> TextTransformer:
     return TextTransformer(config.tower, config.embedding_width, dtype=dtype)
 
 
-def image_tower(config: ImageEncoder, dtype: DType | None = None) -> Any:
+def image_tower(
+    config: ImageEncoder, dtype: DType | None = None
+) -> ModifiedResNet | VisionTransformer:
     tower = config.tower
     if isinstance(tower, ModifiedResNetConfig):
         return ModifiedResNet(tower, config.embedding_width, dtype=dtype)

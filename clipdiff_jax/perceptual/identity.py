@@ -13,13 +13,13 @@ to the 112 pixels ArcFace was trained at.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.images import made_images
 from clipdiff_jax.models.arcface import ArcFace, ArcFaceConfig, init_params
@@ -44,8 +44,7 @@ class FaceEncoder:
 
     def embed(self, faces: Float[Array, "b h w 3"]) -> Float[Array, "b d"]:
         """Aligned faces in [-1, 1] of the network's size -> embeddings, not normalised."""
-        network: Any = ArcFace(self.config, self.dtype)
-        return network.apply({"params": self.params}, made_images(faces))
+        return run(ArcFace(self.config, self.dtype), self.params, made_images(faces))
 
 
 def load_face(path: str | Path, *, dtype: DType = jnp.float32) -> FaceEncoder:

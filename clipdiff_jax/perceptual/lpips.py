@@ -15,7 +15,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -24,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.images import Pictures, as_pair
 from clipdiff_jax.models.alexnet import AlexNet, AlexNetConfig
@@ -138,8 +138,7 @@ def _unit(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
 @jax.jit
 def _distance(model: Lpips, images: Array, references: Array) -> Array:
-    network: Any = _network(model.config)
-    features = functools.partial(network.apply, {"params": model.network})
+    features = functools.partial(run, _network(model.config), model.network)
     weights = [model.heads[f"lin{layer}"] for layer in range(len(model.heads))]
     return lpips(features, weights, images, references)
 

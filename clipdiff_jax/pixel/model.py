@@ -8,7 +8,7 @@ samplers, guidance and inversion speak.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Unpack
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 from clipdiff_jax.core.checks import Whole, whole_number
 from clipdiff_jax.core.keys import AnyKey, picture_keys
+from clipdiff_jax.core.networks import dropout, run
 from clipdiff_jax.core.request import fill
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.guidance import clip_x0, dynamic_threshold
@@ -73,16 +74,15 @@ class Diffusion:
         bottleneck_shift: BottleneckShift | None = None,
     ) -> Float[Array, "b h w o"]:
         """The raw network output, to be traced; dropout acts where a `dropout_key` is given."""
-        network: Any = UNet(self.config.unet, dtype=self.dtype)
         scale = self.config.time_scale
-        return network.apply(
-            {"params": self.params},
+        return run(
+            UNet(self.config.unet, dtype=self.dtype),
+            self.params,
             x_t,
             t if scale == 1 else t * scale,
             None if classes is None else {"classes": classes},
-            train=dropout_key is not None,
             bottleneck_shift=bottleneck_shift,
-            rngs=None if dropout_key is None else {"dropout": dropout_key},
+            **dropout(dropout_key),
         )
 
     def denoise(

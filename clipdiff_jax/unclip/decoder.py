@@ -6,13 +6,14 @@ as a `Denoise`, its walk from noise to images and the way back.
 
 import functools
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from clipdiff_jax.core.networks import dropout, run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.guidance import classifier_free
 from clipdiff_jax.diffusion.inversion import invert
@@ -62,8 +63,8 @@ class DecoderModel:
         with_image: Bool[Array, " b"] | None = None,
     ) -> dict[str, Array]:
         """What the network is given; without the image where `with_image` is False."""
-        network: Any = DecoderConditioning(self.config.conditioning, dtype=self.dtype)
-        return network.apply({"params": self.params["conditioning"]}, embedding, *text, with_image)
+        network = DecoderConditioning(self.config.conditioning, dtype=self.dtype)
+        return run(network, self.params["conditioning"], embedding, *text, with_image)
 
     def apply(
         self,
@@ -74,10 +75,8 @@ class DecoderModel:
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "b h w o"]:
         """The raw network output for a `condition`; dropout acts where a `dropout_key` is given."""
-        unet: Any = UNet(self.config.network, dtype=self.dtype)
-        rngs = None if dropout_key is None else {"dropout": dropout_key}
-        variables = {"params": self.params["unet"]}
-        return unet.apply(variables, x_t, t, cond, train=dropout_key is not None, rngs=rngs)
+        unet = UNet(self.config.network, dtype=self.dtype)
+        return run(unet, self.params["unet"], x_t, t, cond, **dropout(dropout_key))
 
     def denoise(self, x_t: Float[Array, "b h w 3"], t: Int[Array, "..."], cond: Cond) -> Prediction:
         """The decoder as a `Denoise`, without clipping, as inversion needs it."""

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.clip.model import Clip, as_seen, preprocess
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.images import Batch, Pictures, read_pictures
 from clipdiff_jax.models.clip import CLIPConfig, end_of_text, normalise
@@ -84,7 +85,7 @@ def towers(clip: Clip, dtype: DType | None = None) -> tuple[TextTower, ImageTowe
 @jax.jit
 def _encode(tower: TextTower, ids: Int[Array, "b t"], counts: Int[Array, " b"]) -> TextFeatures:
     network = text_tower(tower.config, tower.dtype)
-    embedding, hidden = network.apply({"params": tower.params["text"]}, ids)
+    embedding, hidden = run(network, tower.params["text"], ids)
     mask = jnp.arange(ids.shape[1]) < counts[:, None]
     return TextFeatures(embedding.astype(jnp.float32), hidden.astype(jnp.float32), mask, ids)
 
@@ -94,5 +95,5 @@ def _embed(tower: ImageTower, images: Float[Array, "b h w 3"]) -> Float[Array, "
     config = tower.config
     clip = CLIPConfig(config.tower, image_mean=config.mean, image_std=config.std)
     pixels = normalise(preprocess(images, config.tower.image_size), clip)
-    network = image_tower(config, tower.dtype)
-    return network.apply({"params": tower.params["vision"]}, pixels).astype(jnp.float32)
+    embedding = run(image_tower(config, tower.dtype), tower.params["vision"], pixels)
+    return embedding.astype(jnp.float32)

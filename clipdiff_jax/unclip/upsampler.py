@@ -6,12 +6,12 @@ further channels (Saharia et al. 2021, arXiv 2104.07636).
 
 import functools
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from clipdiff_jax.core.networks import dropout, run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, make_denoise
 from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
@@ -48,10 +48,8 @@ class UpsamplerModel:
         low: the small image, resized to x_t's size. Dropout acts where a `dropout_key` is given.
         """
         x = jnp.concatenate([x_t, low.astype(x_t.dtype)], axis=-1)
-        unet: Any = UNet(self.config.network, dtype=self.dtype)
-        rngs = None if dropout_key is None else {"dropout": dropout_key}
-        variables = {"params": self.params[network]}
-        return unet.apply(variables, x, t, train=dropout_key is not None, rngs=rngs)
+        unet = UNet(self.config.network, dtype=self.dtype)
+        return run(unet, self.params[network], x, t, **dropout(dropout_key))
 
     def denoise(
         self,

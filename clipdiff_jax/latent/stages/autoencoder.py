@@ -12,7 +12,6 @@ standard deviation (appendix G).
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.batching import filled_batches
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, DTypeName, Params, as_dtype
 from clipdiff_jax.data.blank import Blank
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -98,7 +98,7 @@ def build(config: AutoencoderStage) -> Stage:
 
 def make_stage(config: AutoencoderStage, source: DataSource) -> Stage:
     """The stage over a given source; `config.data` is not looked at."""
-    network: Any = Autoencoder(config.model, as_dtype(config.dtype))
+    network = Autoencoder(config.model, as_dtype(config.dtype))
     transform = prepare(config.image_size, config.flip)
     perceptual = _lpips(config)
 
@@ -106,10 +106,10 @@ def make_stage(config: AutoencoderStage, source: DataSource) -> Stage:
         params: Params, frozen: Params, batch: Batch, key: Key[Array, ""]
     ) -> tuple[Array, Aux]:
         x = batch["image"]
-        posterior = network.apply({"params": params}, x, method="encode")
+        posterior = run(network, params, x, method="encode")
         noise = jax.random.normal(key, posterior.mean.shape, jnp.float32)
         z = posterior.mean + jnp.exp(0.5 * posterior.logvar) * noise
-        decoded = network.apply({"params": params}, z, method="decode")
+        decoded = run(network, params, z, method="decode")
         error, kl = decoded - x, kl_to_normal(posterior)
         l1 = jnp.mean(jnp.abs(error))
         metrics = {"l1": l1, "kl": kl, "psnr": psnr(error)}
@@ -160,11 +160,11 @@ def latent_scaling(
     dtype: DType = jnp.float32,
 ) -> float:
     """One over the standard deviation of the means of q(z | x), of these pictures."""
-    network: Any = Autoencoder(config, dtype)
+    network = Autoencoder(config, dtype)
 
     @jax.jit
     def encode(images: Array) -> Array:
-        return network.apply({"params": params}, images, method="encode").mean
+        return run(network, params, images, method="encode").mean
 
     size = min(BATCH, len(images))
     means = [np.asarray(encode(batch))[:count] for batch, count in filled_batches(images, size)]

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from clipdiff_jax.core.compilation import jit_once
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.avatars.source import Avatars
 from clipdiff_jax.data.avatars.styles import ATTRIBUTES, STYLES
@@ -111,8 +112,7 @@ def _logits(
     shape = (images.shape[0], config.image_size, config.image_size, 3)
     if images.shape != shape:
         images = jax.image.resize(images, shape, "linear", antialias=True)
-    network: Any = AttributeNetwork(config)
-    return network.apply({"params": params}, images)
+    return run(AttributeNetwork(config), params, images)
 
 
 def load_attributes(source: str | Path = "demo") -> AttributeClassifier:
@@ -184,7 +184,7 @@ def train(
     @partial(jax.jit, donate_argnums=(0, 1))
     def update(params: Params, state: optax.OptState, batch: Batch, key: Array) -> Any:
         def loss(params: Params) -> Array:
-            logits: Any = network.apply({"params": params}, augment(batch["image"], key))
+            logits = run(network, params, augment(batch["image"], key))
             return masked_cross_entropy(config, logits, batch["labels"])
 
         value, gradient = jax.value_and_grad(loss)(params)

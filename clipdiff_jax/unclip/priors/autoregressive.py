@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.request import Number
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models import pca, quantiser
@@ -53,9 +54,8 @@ class ARPriorModel:
         self, text: TextFeatures, dot: Int[Array, " b"], codes: Int[Array, "b k"]
     ) -> tuple[Float[Array, "b q"], Float[Array, "b k n"]]:
         """The raw network output: logits of the dot product's bucket and of every code."""
-        variables = {"params": self.params[NETWORK]}
         embedding, hidden, mask, _ = text
-        return self._network().apply(variables, embedding, hidden, mask, dot, codes)
+        return run(self._network(), self.params[NETWORK], embedding, hidden, mask, dot, codes)
 
     def to_codes(
         self, image: Float[Array, "b d"], text: Float[Array, "b d"]
@@ -127,7 +127,7 @@ class ARPriorModel:
         last = draw(logits, config.dims - 1)
         return jnp.concatenate([codes, last[None]]).T
 
-    def _network(self) -> Any:
+    def _network(self) -> ARPrior:
         return ARPrior(self.config, remat=self.remat, dtype=self.dtype)
 
 

@@ -6,12 +6,12 @@ and deviation 1. Beside the network's parameters it may have stored what Analyti
 
 import functools
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.guidance import classifier_free
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
@@ -55,8 +55,8 @@ class DiffusionPriorModel:
         self, z_t: Float[Array, "b d"], t: Int[Array, " b"], cond: Cond
     ) -> Float[Array, "b d"]:
         """The raw network output; cond: `TextFeatures` as a dictionary."""
-        network: Any = DiffusionPrior(self.config.network, remat=self.remat, dtype=self.dtype)
-        return network.apply({"params": self.params[NETWORK]}, z_t, t, cond)
+        network = DiffusionPrior(self.config.network, remat=self.remat, dtype=self.dtype)
+        return run(network, self.params[NETWORK], z_t, t, cond)
 
     def denoise(self, z_t: Float[Array, "b d"], t: Int[Array, "..."], cond: Cond) -> Prediction:
         """The prior as a `Denoise`."""
@@ -64,8 +64,8 @@ class DiffusionPriorModel:
 
     def restore(self, z: Float[Array, "b d"]) -> Float[Array, "b d"]:
         """From mean 0 and deviation 1 to CLIP's units."""
-        network: Any = DiffusionPrior(self.config.network, dtype=self.dtype)
-        return network.apply({"params": self.params[NETWORK]}, z, method="restore")
+        network = DiffusionPrior(self.config.network, dtype=self.dtype)
+        return run(network, self.params[NETWORK], z, method="restore")
 
     def draw(
         self, text: TextFeatures, empty: TextFeatures, walk: Walk, *, sampler: Sampler

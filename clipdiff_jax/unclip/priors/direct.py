@@ -4,12 +4,12 @@ ECLIPSE (Patel et al. 2024, arXiv 2312.04655, section 3.2). Nothing is drawn.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.direct_prior import NETWORK, DirectPrior, DirectPriorConfig
 from clipdiff_jax.models.unclip import TextFeatures
@@ -34,18 +34,18 @@ class DirectPriorModel:
 
     def apply(self, text: TextFeatures) -> Float[Array, "b d"]:
         """The raw network output: embeddings at mean 0 and deviation 1."""
-        variables = {"params": self.params[NETWORK]}
-        return self._network().apply(variables, text.embedding, text.hidden, text.mask)
+        inputs = (text.embedding, text.hidden, text.mask)
+        return run(self._network(), self.params[NETWORK], *inputs)
 
     def restore(self, z: Float[Array, "b d"]) -> Float[Array, "b d"]:
         """From mean 0 and deviation 1 to CLIP's units."""
-        return self._network().apply({"params": self.params[NETWORK]}, z, method="restore")
+        return run(self._network(), self.params[NETWORK], z, method="restore")
 
     def draw(self, text: TextFeatures) -> Float[Array, "b d"]:
         """Texts -> CLIP image embeddings, not normalised."""
         return _draw(self, text)
 
-    def _network(self) -> Any:
+    def _network(self) -> DirectPrior:
         return DirectPrior(self.config, remat=self.remat, dtype=self.dtype)
 
 
