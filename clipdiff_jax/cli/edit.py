@@ -1,11 +1,13 @@
 """`clipdiff edit`: pictures edited with what the edit stage learned, or by a latent model."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int, Key
 
 from clipdiff_jax.cli import latent_pictures
 from clipdiff_jax.cli.arguments import (
@@ -21,14 +23,18 @@ from clipdiff_jax.cli.arguments import (
 from clipdiff_jax.cli.beside import save_beside_sources
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
+from clipdiff_jax.cli.photographs import AUTO, add_align, all_pasted, read_photographs
 from clipdiff_jax.cli.sources import (
     DIGEST,
+    SQUARES,
     Sources,
     by_digest,
     described_source,
-    read_sources,
+    source_of,
 )
 from clipdiff_jax.cli.unconditional import load_base
+from clipdiff_jax.core.batching import filled_batches
+from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.edit.api import edit
 from clipdiff_jax.edit.editing import Editing, Method
 from clipdiff_jax.edit.model import Edit, load_edit
@@ -41,12 +47,13 @@ COMMAND = "edit"
 DEFAULT = Editing()
 _ONLY_LEARNED = ("ratios", "t0", "fixed_point", "random_inversion", "purify")
 _FIELDS = ("steps", "sampler", *_ONLY_LEARNED)
-_OWN = ("file", "source", DIGEST, "index", "strength")
+_OWN = ("file", "source", DIGEST, SQUARES, "index", "strength")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The pictures, the edits, and the fields of `Editing`."""
     add_images(parser)
+    add_align(parser)
     parser.add_argument(
         "--edit", action="append", metavar="FOLDER",
         help="what `clipdiff train` wrote; repeat it for several edits at once",
@@ -67,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     """Edits every picture with every strength that is given."""
     check_results(args)
     if getattr(args, "method", None) in latent_pictures.METHODS:
-        if args.edit or (options := given(args, _ONLY_LEARNED)):
+        if args.edit or (options := given(args, (*_ONLY_LEARNED, "align"))):
             name = "--edit" if args.edit else option_name(options[0])
             raise ValueError(f"{name} is not of --method {args.method}")
         return latent_pictures.edit(args, results_of(args, COMMAND))
@@ -88,7 +95,8 @@ def run(args: argparse.Namespace) -> None:
     base, results = load_base(model, args.dtype), results_of(args, COMMAND)
     check_editable(base)
     maker = _maker(base, edits)
-    sources = read_sources(args.images, base.config.image_size, args.on_error)
+    align = getattr(args, "align", AUTO)
+    sources = read_photographs(args.images, base.config.image_size, args.on_error, align)
     common = {
         "command": COMMAND,
         "model": name_of(model),
@@ -124,23 +132,32 @@ def maker_of(record: Record) -> Maker:
 
 
 def _maker(base: Diffusion, edits: Sequence[Edit]) -> Maker:
-    def compute(records: Sequence[Record], sources: Sources) -> jax.Array:
+    def compute(records: Sequence[Record], sources: Sources) -> Iterator[np.ndarray]:
         editing = request_of(Editing, records[0])
-        strength = np.array([record["strength"] for record in records], np.float32)
-        return edit(
-            np.stack([sources[record[DIGEST]].image() for record in records]),
-            base,
-            edits,
-            strength,
-            key=record_keys(records),
-            editing=editing,
-        )
+        chosen = [source_of(record, sources) for record in records]
+        faces = [(i, face) for i, one in enumerate(chosen) for face in one.faces or (one.pixels,)]
+        owner = np.array([i for i, _ in faces])
+        images = to_float(np.stack([face for _, face in faces]))
+        strength = np.array([record["strength"] for record in records], np.float32)[owner]
+        keys = _face_keys(record_keys(records), owner)
+        made = [
+            np.asarray(edit(images[i], base, edits, strength[i], key=keys[i], editing=editing))[:n]
+            for i, n in filled_batches(np.arange(len(faces)), len(records))
+        ]
+        return all_pasted(chosen, np.concatenate(made))
 
     fingerprints = {
         "model_fingerprint": base.fingerprint,
         "edit_fingerprints": [fingerprint(one.params) for one in edits],
     }
     return Maker(compute, fingerprints, _OWN, base.config.image_size)
+
+
+def _face_keys(keys: Key[Array, " n"], owner: Int[np.ndarray, " f"]) -> Key[Array, " f"]:
+    """A key for each face: of the first in a picture the picture's, of others their own."""
+    number = np.array([np.sum(owner[:i] == one) for i, one in enumerate(owner)], np.int32)
+    own = jax.vmap(jax.random.fold_in)(keys[owner], number)
+    return jnp.where(jnp.asarray(number == 0), keys[owner], own)
 
 
 def _label(edits: Sequence[Edit], strength: object, count: int) -> str:

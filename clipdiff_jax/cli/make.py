@@ -19,13 +19,14 @@ class Maker:
     """Loaded models, and what they make of records that name them.
 
     Attributes:
-      compute: records of one setting, and the pictures that they name -> pictures in [-1, 1].
+      compute: records of one setting, and the pictures that they name -> pictures in [-1, 1], as
+        one array, or one after another where they differ in size.
       fingerprints: the fields of those records that say which models these are.
       own: the fields in which records of one setting may differ.
       size: side of the pictures that it sees; None where records name none.
     """
 
-    compute: Callable[[Sequence[Record], Sources], jax.Array]
+    compute: Callable[[Sequence[Record], Sources], jax.Array | Iterator[np.ndarray]]
     fingerprints: Mapping[str, Any]
     own: tuple[str, ...]
     size: int | None = None
@@ -59,8 +60,10 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
         with tqdm(total=len(left), unit="img") as bar:
             for job, setting in settings:
                 for batch, count in filled_batches(setting, size):
-                    images = np.asarray(job.maker.compute(batch, job.sources))
-                    for record, image in zip(batch[:count], images[:count], strict=True):
+                    images = job.maker.compute(batch, job.sources)
+                    if isinstance(images, jax.Array):
+                        images = iter(np.asarray(images))
+                    for record, image in zip(batch[:count], images, strict=False):
                         results.save(record, image)
                         made += 1
                     bar.update(count)

@@ -11,7 +11,7 @@ from typing import Any
 from clipdiff_jax.cli import latent_pictures
 from clipdiff_jax.cli.arguments import DTYPES
 from clipdiff_jax.cli.paths import SECOND
-from clipdiff_jax.cli.sources import DIGEST
+from clipdiff_jax.cli.sources import DIGEST, SQUARES
 from clipdiff_jax.cli.unclip_model import DECODED
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.request import Request
@@ -103,10 +103,21 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _are_squares(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 0 < len(value) <= MOST_FACES
+        and all(isinstance(one, list) and len(one) == 4 for one in value)
+        and all(_is_number(number) for one in value for number in one)
+        and all(any(one[2:]) for one in value)
+    )
+
+
 def _one_of(names: Sequence[str]) -> tuple[str, Callable[[Any], bool]]:
     return f"one of {', '.join(names)}", lambda value: value in names
 
 
+MOST_FACES = 1000
 _TEXT = ("a text", _is_text)
 _NUMBER = ("a finite number", _is_number)
 # What values of fields are beside those of a request, which are its own to check.
@@ -128,5 +139,6 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "dtype": _one_of(DTYPES),
     "latents": _one_of(("slerp", "fixed")),
     "embedding": _one_of(("prior", "text", "none")),
+    SQUARES: ("squares of faces, four finite numbers each", _are_squares),
     "inverted": ("true or false", lambda value: isinstance(value, bool)),
 }

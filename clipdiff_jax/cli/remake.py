@@ -17,7 +17,15 @@ from clipdiff_jax.cli.arguments import DEMO, add_results, check_results, name_of
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.paths import SECOND
 from clipdiff_jax.cli.recorded import check_record
-from clipdiff_jax.cli.sources import Sources, digest, image_files, read_source
+from clipdiff_jax.cli.sources import (
+    DIGEST,
+    Sources,
+    by_digest,
+    digest,
+    image_files,
+    read_source,
+    squares_of,
+)
 from clipdiff_jax.pictures.records import Record, RecordError, read_records
 
 COMMAND = "remake"
@@ -158,9 +166,9 @@ def _jobs(
             makers[key] = _maker_of(chosen[0][1])(chosen[0][1])
         for record, _, _ in chosen:
             _check_models(record, makers[key])
-        paths = {key: path for _, _, named in chosen for key, path in named.items()}
         said = [_without_paths(record) for record, _, _ in chosen]
-        yield Job(makers[key], said, _sources(paths, makers[key]))
+        named = [(record, found) for record, _, found in chosen]
+        yield Job(makers[key], said, _sources(named, makers[key]))
 
 
 def _models(record: Record) -> tuple[Any, ...]:
@@ -176,11 +184,19 @@ def _maker_of(record: Record) -> Callable[[Record], Maker]:
     return load
 
 
-def _sources(paths: Mapping[str, Path], maker: Maker) -> Sources:
-    """The pictures, by digest, at the size of the model."""
+def _sources(named: Sequence[tuple[Record, Mapping[str, Path]]], maker: Maker) -> Sources:
+    """The pictures that records are made of, at the size of the model.
+
+    named: each record with its pictures by digest.
+    """
     if maker.size is None:
         return {}
-    return {key: read_source(path, maker.size) for key, path in paths.items()}
+    wanted = {}
+    for record, paths in named:
+        for one, path in paths.items():
+            squares = squares_of(record) if one == record.get(DIGEST) else ()
+            wanted[path, squares] = None
+    return by_digest([read_source(path, maker.size, squares) for path, squares in wanted])
 
 
 def _without_paths(record: Record) -> Record:

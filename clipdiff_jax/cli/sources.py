@@ -1,4 +1,7 @@
-"""The pictures that a command is given: read once, at the size of the model, and named by hash."""
+"""The pictures that a command is given: read once, at the size of the model, and named by hash.
+
+Of a photograph it may be the faces in it that the model sees, see `cli.photographs`.
+"""
 
 import hashlib
 import logging
@@ -10,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.data.alignment import FaceSquare, cut
 from clipdiff_jax.data.image_files import EXTENSIONS, UnreadableImage, find_images, read_image
 from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.pictures.records import Record
@@ -18,11 +22,22 @@ logger = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """A picture: its file, the sha256 of that, and its middle square at the model's size."""
+    """A picture: its file, the sha256 of that, and its middle square at the model's size.
+
+    squares: where its faces are, if it is those that the model sees; `pixels` is then the first of
+        them, and `faces` are all.
+    """
 
     path: Path
     digest: str
     pixels: UInt8[np.ndarray, "size size 3"]
+    squares: tuple[FaceSquare, ...] = ()
+    faces: tuple[UInt8[np.ndarray, "size size 3"], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """By which `source_of` finds it."""
+        return _key(self.digest, self.squares)
 
     def cell(self) -> UInt8[np.ndarray, "size size 3"]:
         """For a grid."""
@@ -34,12 +49,18 @@ class Source(NamedTuple):
 
 
 DIGEST = "source_sha256"  # the field of a record that says which picture it is made from
-Sources = Mapping[str, Source]  # by the digest
+SQUARES = "squares"  # the field that says where its faces are
+Sources = Mapping[str, Source]  # by the key, which is the digest but where faces are aligned
 
 
-def read_source(path: Path, size: int) -> Source:
-    """Reads a picture. Raises `UnreadableImage`; warns of one smaller than `size`."""
+def read_source(path: Path, size: int, squares: Sequence[FaceSquare] = ()) -> Source:
+    """Reads a picture. Raises `UnreadableImage`; warns of one smaller than `size`.
+
+    squares: of the faces in it that are meant; none for the middle square.
+    """
     image = read_image(path)
+    if squares:
+        return of_faces(path, image, size, squares)
     height, width = image.shape[:2]
     if min(height, width) < size:
         logger.warning(
@@ -47,6 +68,14 @@ def read_source(path: Path, size: int) -> Source:
             path, width, height, size,
         )  # fmt: skip
     return Source(path, digest(path), square(image, size))
+
+
+def of_faces(
+    path: Path, image: UInt8[np.ndarray, "h w 3"], size: int, squares: Sequence[FaceSquare]
+) -> Source:
+    """The picture whose faces at these places are meant."""
+    faces = tuple(cut(image, square, size) for square in squares)
+    return Source(path, digest(path), faces[0], tuple(squares), faces)
 
 
 def read_sources(paths: Sequence[Path], size: int, on_error: str) -> list[Source]:
@@ -71,13 +100,30 @@ def read_sources(paths: Sequence[Path], size: int, on_error: str) -> list[Source
 
 def by_digest(sources: Sequence[Source]) -> Sources:
     """Sources as what computes records looks them up."""
-    return {source.digest: source for source in sources}
+    return {source.key: source for source in sources}
+
+
+def source_of(record: Record, sources: Sources) -> Source:
+    """The picture that a record is made from."""
+    return sources[_key(record[DIGEST], squares_of(record))]
+
+
+def squares_of(record: Record) -> tuple[FaceSquare, ...]:
+    """Where the faces are that a record is made from; none where it is of the middle square."""
+    return tuple(FaceSquare(*numbers) for numbers in record.get(SQUARES, ()))
+
+
+def _key(digest: str, squares: Sequence[FaceSquare]) -> str:
+    return " ".join([digest, *(str(square.numbers) for square in squares)])
 
 
 def described_source(source: Source, prefix: str = "") -> Record:
     """The fields of a record that name a picture it is made from: not where it lies."""
     fields = {"source": source.path.name, DIGEST: source.digest}
-    return {prefix + name: value for name, value in fields.items()}
+    named = {prefix + name: value for name, value in fields.items()}
+    return named | (
+        {SQUARES: [list(one.numbers) for one in source.squares]} if source.squares else {}
+    )
 
 
 def digest(path: Path) -> str:

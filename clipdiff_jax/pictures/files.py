@@ -4,6 +4,7 @@ What is read are float32 arrays in [-1, 1]; what is written never takes another 
 """
 
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from PIL import Image
 from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.data.alignment import Crop, cut
+from clipdiff_jax.data.faces import Align, FaceFinder, chosen, doubts
 from clipdiff_jax.data.image_files import EXTENSIONS, find_images, read_image
 from clipdiff_jax.data.images import Pictures, read_pictures
 from clipdiff_jax.data.transforms import square, to_float, to_uint8
@@ -21,21 +24,25 @@ from clipdiff_jax.data.transforms import square, to_float, to_uint8
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 QUALITY = 95  # of the formats that lose some
 
+logger = logging.getLogger(__name__)
 Batch = Float32[np.ndarray, "n h w 3"]
 
 
 def load_images(
-    paths: str | Path | Sequence[str | Path], size: int | None = None
+    paths: str | Path | Sequence[str | Path], size: int | None = None, align: bool | Align = False
 ) -> Batch | list[Float32[np.ndarray, "_ _ 3"]]:
     """Reads pictures as float32 in [-1, 1], upright RGB, see `data.image_files.read_image`.
 
     Args:
       paths: a file, a folder (all pictures below it, by name), or a list of these.
       size: of the middle squares that pictures are brought to; None leaves them as they are.
+      align: cut out faces as models of faces expect them (`data.alignment`): True or "largest" the
+        largest of each picture, "all" all of them. Pictures without a face are named in a warning
+        and left out. Needs the extra `[faces]`.
 
     Returns [N,H,W,3] where all have one size, as with `size`, else a list of [H,W,3]. Raises
-    `FileNotFoundError` for what is not there and a folder without pictures, and `UnreadableImage`,
-    a `ValueError`, for a file that is damaged or no picture.
+    `FileNotFoundError` for what is not there and a folder without pictures, `UnreadableImage`, a
+    `ValueError`, for a file that is damaged or no picture, and `ValueError` where no face is found.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     files = [file for path in given for file in _files(Path(path).expanduser())]
@@ -43,8 +50,12 @@ def load_images(
         raise ValueError("no paths are given")
     if size is not None:
         whole_number("size", size, low=1)
-    levels = (read_image(file) for file in files)
-    images = [to_float(one if size is None else square(one, size)) for one in levels]
+    if align and align != "none":
+        found = _faces(files, size, "largest" if align is True else align)
+        images = [to_float(one) for one in found]
+    else:
+        levels = (read_image(file) for file in files)
+        images = [to_float(one if size is None else square(one, size)) for one in levels]
     return np.stack(images) if len({one.shape for one in images}) == 1 else images
 
 
@@ -81,6 +92,25 @@ def save_images(
         Image.fromarray(to_uint8(picture)).save(buffer, kind, quality=QUALITY)
         write_whole(path, buffer.getvalue())
     return paths
+
+
+def _faces(files: Sequence[Path], size: int | None, align: Align) -> list[Crop]:
+    """The faces of pictures, each at `size` or at the size that it has."""
+    finder = FaceFinder.load()
+    crops = []
+    for file in files:
+        image = read_image(file)
+        faces = chosen(finder.find(image), align)
+        if not faces:
+            logger.warning("left out: no face is found in '%s'", file)
+        for face in faces:
+            side = max(1, round(face.square.side)) if size is None else size
+            for doubt in doubts(face, side) if size is not None else ():
+                logger.warning("'%s': a face %s", file, doubt)
+            crops.append(cut(image, face.square, side))
+    if not crops:
+        raise ValueError(f"no face is found in any of the {len(files)} pictures")
+    return crops
 
 
 def _files(path: Path) -> list[Path]:
