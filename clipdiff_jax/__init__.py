@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clipdiff_jax.guided.guiding import Guiding as Guiding
     from clipdiff_jax.latent.load import load_latent as load_latent
     from clipdiff_jax.latent.model import LatentDiffusion as LatentDiffusion
+    from clipdiff_jax.pictures import watermark as watermark
     from clipdiff_jax.pictures.files import load_images as load_images
     from clipdiff_jax.pictures.files import save_images as save_images
     from clipdiff_jax.pictures.grid import show as show
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from clipdiff_jax.unclip.load import load_unclip as load_unclip
     from clipdiff_jax.unclip.model import UnClip as UnClip
 
+_MODULES = {"watermark": "clipdiff_jax.pictures.watermark"}
 _HOMES = {
     "Clip": "clipdiff_jax.clip.model",
     "Diffusion": "clipdiff_jax.pixel.model",
@@ -90,10 +92,12 @@ __version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'clipdiff_jax' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, *_MODULES])

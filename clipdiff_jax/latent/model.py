@@ -178,7 +178,7 @@ class LatentDiffusion:
         keys = inputs.keys_for(key, count, request, start is not None)
         times = self.config.sampling.times(request, self.config.schedule)
         if start is None:
-            start = self._noise(keys, times, shape)
+            start = self.draw_noise(keys, times, shape)
         cond, null = self._conditions(texts, negative, request, shape)
         rows = self._rows(request, start, keys, cond, (null,))
         return self._paint(request, Walk(times, jnp.int32(0), _eta(request), rows), on_step)
@@ -277,7 +277,7 @@ class LatentDiffusion:
         keys = inputs.keys_for(key, len(picture), request, latents is not None)
         times = self.config.sampling.times(request, self.config.schedule)
         if latents is None:
-            start = self._noise(keys, times, picture.shape[:3])
+            start = self.draw_noise(keys, times, picture.shape[:3])
         else:
             start = self.codec.check(latents, len(picture))
         cond, null = self._conditions(texts, negative, request, picture.shape[:3])
@@ -305,16 +305,17 @@ class LatentDiffusion:
         keys = inputs.keys_for(key, len(known), request, False)
         times = self.config.sampling.times(request, schedule)
         first = jnp.int32(inputs.first_step(len(times) - 1, float(request.strength)))
-        noise = self._noise(keys, times, known.shape[:3])
+        noise = self.draw_noise(keys, times, known.shape[:3])
         noised = q_sample(schedule, known, jnp.asarray(times)[first], noise)
         start = noise if isinstance(request, Inpainting) and first == 0 else noised
         cond, null = self._conditions(texts, negative, request, known.shape[:3])
         rows = self._rows(request, start, keys, cond, (null,))
         return Walk(times, first, _eta(request), rows), noise
 
-    def _noise(
+    def draw_noise(
         self, keys: Key[Array, " n"], times: Int[np.ndarray, " t"], shape: tuple[int, ...]
     ) -> Float[Array, "n h w c"]:
+        """The start of a walk over `times`, each from its own key; shape: of latents, [N,H,W]."""
         channels = self.config.autoencoder.latent_channels
         return step_noise(keys, len(times), (*shape, channels))
 

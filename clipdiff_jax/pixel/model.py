@@ -8,7 +8,7 @@ samplers, guidance and inversion speak.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,13 @@ from clipdiff_jax.weights.params import fingerprint
 Classes = int | Sequence[int] | Int[Array | np.ndarray, "..."] | None
 Anything = Shaped[Array | np.ndarray, "..."]  # looked at, so that a message can say what it is
 DEFAULT = Sampling()
+
+
+class Drawn(NamedTuple):
+    """What pictures are drawn from: their keys, and x_T where it is not drawn from those."""
+
+    keys: Key[Array, " n"]
+    noise: Float[Array, "n h w c"] | None
 
 
 @jax.tree_util.register_dataclass
@@ -112,6 +119,7 @@ class Diffusion:
         *,
         key: AnyKey,
         classes: Classes = None,
+        noise: Float[Array | np.ndarray, "n h w c"] | None = None,
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Float[Array, "n h w c"]:
@@ -122,26 +130,39 @@ class Diffusion:
         key: a seed or a key, then image i uses `fold_in(key, i)`; or [N] keys, one image for each,
             which depends on its own key alone.
         classes: what to draw, by a model that has classes: one for all images or one for each.
+        noise: x_T, in place of what `draw_noise` draws from `key`.
         sampling, options: how, see `Sampling`. Changing key, classes, eta or threshold compiles
             nothing new.
 
-        Raises `ValueError` where classes are missing, too many, or none of the model's, and for a
-        guidance, which this model has not.
+        Raises `ValueError` where classes are missing, too many, or none of the model's, for noise
+        of another shape, and for a guidance, which this model has not.
         """
         sampling = fill(DEFAULT, sampling, options)
         count = whole_number("count", count, low=1)
         if sampling.guidance is not None:
             raise ValueError(f"guidance={sampling.guidance}: a model without text is not guided")
         keys = picture_keys(key, jnp.arange(count))
+        if noise is not None:
+            noise = noisy_images(noise, self.config.unet.in_channels)
+            if noise.shape != (wanted := self._shape(len(keys))):
+                raise ValueError(f"noise is {list(noise.shape)}, expected {list(wanted)}")
         return _generate(
             self,
             self.times(sampling),
-            keys,
+            Drawn(keys, noise),
             jnp.float32(sampling.eta),
             None if sampling.threshold is None else jnp.float32(sampling.threshold),
             self.check_classes(classes, len(keys)),
             sampler=sampling.sampler,
         )
+
+    def draw_noise(self, keys: Key[Array, " n"], times: int) -> Float[Array, "n h w c"]:
+        """The x_T of a walk over so many times, each from its own key."""
+        return step_noise(keys, times, self._shape(len(keys)))
+
+    def _shape(self, count: int) -> tuple[int, int, int, int]:
+        size = self.config.image_size
+        return count, size, size, self.config.unet.in_channels
 
     def times(self, sampling: Sampling) -> Int[np.ndarray, " steps_plus_1"]:
         """The grid a request asks of this model; where it says no spacing, the model's own.
@@ -204,7 +225,7 @@ def _predict(model: Diffusion, x_t: Array, t: Array, classes: Array | None) -> A
 def _generate(
     model: Diffusion,
     times: Array,
-    keys: Array,
+    drawn: Drawn,
     eta: Array,
     threshold: Array | None,
     classes: Array | None,
@@ -212,8 +233,9 @@ def _generate(
     sampler: Sampler,
 ) -> Array:
     config = model.config
-    size, channels = config.image_size, config.unet.in_channels
-    start = step_noise(keys, len(times), (len(keys), size, size, channels))
+    keys, start = drawn
+    if start is None:
+        start = model.draw_noise(keys, len(times))
     if threshold is None:
         bound = config.sampling.bound
         denoise = model.denoise if bound is None else clip_x0(model.denoise, config.schedule, bound)

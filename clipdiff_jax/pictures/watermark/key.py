@@ -1,0 +1,148 @@
+"""The key of a watermark: a secret, and where in the noise its pattern is; kept in a file."""
+
+import dataclasses
+import hashlib
+import logging
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from clipdiff_jax.core.checks import check_fields, checked_options
+from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.files import json_bytes, writing
+from clipdiff_jax.core.json_files import read_json
+from clipdiff_jax.core.request import option
+from clipdiff_jax.diffusion.tree_ring import Pattern, check_radius, default_radius
+
+logger = logging.getLogger(__name__)
+SECRET = 32  # bytes
+_KIND = "clipdiff_jax watermark key"
+_MOST = 2**16  # bytes of a key file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A watermark's secret, and where in the noise it is.
+
+    Attributes:
+      secret: 32 bytes; who has them finds the mark, and can put it anywhere.
+      pattern: "rand" is strongest, and its p-value says whose mark it is; "ring" outlives mirroring
+        and small turns, but tells marked from unmarked rather than key from key.
+      channel: of the noise, from 0, or from the end, -1; None is the last of latents and the first
+        of pixels.
+      radius: of the disc of frequencies, in cycles a picture; None is 10 of 64.
+      steps: of generation and detection; None is any number of the first and 25 of the second.
+      size: side of the pictures in pixels, before upsamplers; None is the model's.
+
+    Raises `ValueError` for a secret of another length, and for numbers out of range.
+    """
+
+    secret: bytes = field(repr=False)
+    pattern: Pattern = "rand"
+    channel: int | None = option(None, "of the noise; the last of latents, the first of pixels")
+    radius: int | None = option(
+        None, "of the disc of frequencies, in cycles a picture; 10 of 64", low=1
+    )
+    steps: int | None = option(
+        None, "of generation and detection, if they are to be the same", low=1
+    )
+    size: int | None = option(None, "side of the pictures in pixels; the model's", low=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _checked_secret(self.secret)
+        _checked_pattern(self.pattern)
+
+    @classmethod
+    def new(cls, **options: Any) -> "Key":
+        """A key with a secret from the system's own randomness; options: the other fields."""
+        return cls(secret=secrets.token_bytes(SECRET), **options)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Key":
+        """The key of a file. Warns where others may read it.
+
+        Raises `ValueError` that names the file where it is no key, or another's than it should be.
+        """
+        path = Path(path).expanduser()
+        found = read_json(path, _MOST)
+        if not isinstance(found, dict) or found.pop("kind", None) != _KIND:
+            raise ValueError(f"'{path}' is no watermark key: `clipdiff watermark new` writes one")
+        if os.name == "posix" and path.stat().st_mode & 0o077:
+            logger.warning(
+                "others on this machine may read the watermark key '%s': chmod 600 '%s'", path, path
+            )
+        names = [one.name for one in dataclasses.fields(cls)]
+        for name in found:
+            if name not in names:
+                raise ValueError(f"'{path}' has a field '{name}'.{nearest(name, names)}")
+        secret, pattern = found.pop("secret", None), found.pop("pattern", "rand")
+        try:
+            numbers = checked_options(cls, found)
+            whole = bytes.fromhex(secret) if isinstance(secret, str) else b""
+            return cls(secret=_checked_secret(whole), pattern=_checked_pattern(pattern), **numbers)
+        except ValueError as error:
+            raise ValueError(f"'{path}' is no watermark key: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Writes the key for its owner's eyes alone (mode 0600). Nothing is overwritten.
+
+        Raises `FileExistsError` where there is a file.
+        """
+        path = Path(path).expanduser()
+        values = {"kind": _KIND, **dataclasses.asdict(self), "secret": self.secret.hex()}
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError as error:
+                raise FileExistsError(
+                    f"'{path}' exists: a key that pictures were marked with must not be lost"
+                ) from error
+            with os.fdopen(handle, "wb") as file:
+                file.write(json_bytes(values))
+
+    @property
+    def fingerprint(self) -> str:
+        """What records say of the key: neither the secret nor the pattern follows from it."""
+        header = f"{self.pattern} {self.channel} {self.radius} {self.steps} {self.size}"
+        told = hashlib.sha256(b"clipdiff_jax watermark\0" + self.secret + header.encode())
+        return told.hexdigest()[:16]
+
+    def channel_in(self, channels: int, default: int) -> int:
+        """The index of the marked channel; default: where the key says none.
+
+        Raises `ValueError` for one that there is not.
+        """
+        channel = default if self.channel is None else self.channel
+        if not -channels <= channel < channels:
+            raise ValueError(
+                f"channel={channel} of the watermark key, expected {-channels} to {channels - 1}: "
+                f"the noise of this model has {channels} channels"
+            )
+        return channel % channels
+
+    def radius_in(self, height: int, width: int) -> int:
+        """The radius of the disc. Raises `ValueError` for one above a quarter of the side."""
+        radius = default_radius(height, width) if self.radius is None else self.radius
+        check_radius(radius, height, width)
+        return radius
+
+
+def _checked_secret(secret: bytes) -> bytes:
+    """The secret, which no message repeats."""
+    if len(secret) != SECRET:
+        raise ValueError(f"the secret must be {SECRET} bytes, here are {len(secret)}")
+    return secret
+
+
+def _checked_pattern(pattern: object) -> Pattern:
+    for known in get_args(Pattern):
+        if pattern == known:
+            return known
+    raise ValueError(
+        f"pattern is {pattern!r}, expected one of {', '.join(get_args(Pattern))}."
+        f"{nearest(str(pattern), get_args(Pattern))}"
+    )

@@ -1,0 +1,177 @@
+"""The pattern is one that a real plane holds, noise stays noise, and the p-value is exact."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from clipdiff_jax.diffusion.tree_ring import (
+    check_radius,
+    correlations,
+    default_radius,
+    disc,
+    embed,
+    half_disc,
+    key_pattern,
+    marked,
+    p_values,
+    shifts_within,
+)
+
+SECRET = bytes(range(32))
+SIDE, RADIUS = 64, 10
+SHAPES = [(64, 64, 10), (32, 32, 5), (48, 33, 6), (15, 15, 3)]  # odd sides too
+
+
+def secret(seed: int) -> bytes:
+    return np.random.default_rng(seed).bytes(32)
+
+
+def planes(count: int, height: int = SIDE, width: int = SIDE, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, height, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("pattern", ["rand", "ring"])
+@pytest.mark.parametrize(("height", "width", "radius"), SHAPES)
+def test_the_pattern_is_hermitian(pattern, height, width, radius):
+    """w(-k) = conj(w(k)), so that the plane is real: nothing of the pattern is lost."""
+    w = key_pattern(SECRET, pattern, height, width, radius)
+    opposite = np.roll(w[::-1, ::-1], (1, 1), axis=(0, 1))
+    scale = np.sqrt(height * width)
+    np.testing.assert_allclose(opposite, np.conj(w), atol=1e-12 * scale)
+    mask = disc(height, width, radius)
+    whole = np.where(mask, w, np.fft.fft2(planes(1, height, width)[0]))
+    assert np.abs(np.fft.ifft2(whole).imag).max() < 1e-12
+    assert not w[~mask].any()
+    assert w[0, 0] == 0  # the mean colour is left alone
+
+
+@pytest.mark.parametrize(("height", "width", "radius"), SHAPES)
+def test_half_of_the_disc_has_one_of_each_pair(height, width, radius):
+    mask, half = disc(height, width, radius), half_disc(height, width, radius)
+    opposite = np.roll(half[::-1, ::-1], (1, 1), axis=(0, 1))
+    assert not (half & opposite).any()
+    np.testing.assert_array_equal(half | opposite, mask)
+    assert half_disc(64, 64, 10).sum() == 158
+
+
+def test_the_disc_is_centred_on_the_mean():
+    """As many rows below zero as above: the released one is a row off."""
+    ys, xs = np.nonzero(np.fft.fftshift(disc(SIDE, SIDE, RADIUS)))
+    assert ys.mean() == xs.mean() == SIDE / 2
+
+
+@pytest.mark.parametrize("pattern", ["rand", "ring"])
+def test_embedding_changes_the_disc_and_nothing_else(pattern):
+    x = planes(3)
+    w, mask = key_pattern(SECRET, pattern, SIDE, SIDE, RADIUS), disc(SIDE, SIDE, RADIUS)
+    after, before = np.fft.fft2(embed(x, w, mask)), np.fft.fft2(x)
+    np.testing.assert_allclose(after[:, mask], np.broadcast_to(w[mask], (3, mask.sum())), atol=2e-3)
+    np.testing.assert_allclose(after[:, ~mask], before[:, ~mask], atol=2e-3)
+    c = correlations(embed(x, w, mask), w, half_disc(SIDE, SIDE, RADIUS))
+    np.testing.assert_allclose(c, 1, atol=1e-6)
+    assert p_values(c, half_disc(SIDE, SIDE, RADIUS)).max() < 1e-300
+
+
+def test_marked_noise_is_gaussian_noise():
+    """By the pattern "rand" of keys that are drawn: each value, the moments, and the spectrum."""
+    keys = 256
+    noise = np.random.default_rng(1).normal(size=(1, 32, 32, 3)).astype(np.float32)
+    made = [marked(noise, secret(i), "rand", 5, 2) for i in range(keys)]
+    np.testing.assert_array_equal(made[0][..., :2], noise[..., :2])  # other channels
+    disturbed = np.concatenate(made)[..., 2] - _without_disc(noise[0, ..., 2], 5)
+    spectrum = np.fft.fft2(disturbed)[:, half_disc(32, 32, 5)]
+    scaled = np.concatenate([spectrum.real, spectrum.imag]).ravel() / np.sqrt(32 * 32 / 2)
+    assert stats.kstest(scaled, "norm").pvalue > 0.01
+    assert abs(scaled.var() - 1) < 0.03
+    assert abs(np.corrcoef(spectrum.real.T)[0, 1:]).max() < 4 / np.sqrt(keys)
+
+
+def _without_disc(plane: np.ndarray, radius: int) -> np.ndarray:
+    spectrum = np.fft.fft2(plane)
+    spectrum[disc(*plane.shape, radius)] = 0
+    return np.fft.ifft2(spectrum).real
+
+
+@pytest.mark.parametrize("pattern", ["rand", "ring"])
+def test_the_energy_is_that_of_noise(pattern):
+    mask = disc(SIDE, SIDE, RADIUS)
+    energy = [
+        (np.abs(key_pattern(secret(i), pattern, SIDE, SIDE, RADIUS)[mask]) ** 2).mean()
+        for i in range(200)
+    ]
+    assert np.mean(energy) == pytest.approx(SIDE * SIDE, rel=0.12)
+
+
+def test_p_is_uniform_over_noise():
+    half = half_disc(SIDE, SIDE, RADIUS)
+    w = key_pattern(SECRET, "rand", SIDE, SIDE, RADIUS)
+    p = p_values(correlations(planes(2000), w, half)[:, 0], half)
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_p_is_uniform_over_keys_whatever_the_picture():
+    """A plane that is no noise at all: a slope, with all its energy in a few frequencies."""
+    half = half_disc(32, 32, 5)
+    plane = np.linspace(-3, 3, 32)[None, :, None] * np.ones((1, 1, 32))
+    p = [
+        float(
+            p_values(correlations(plane, key_pattern(secret(i), "rand", 32, 32, 5), half), half)[
+                0, 0
+            ]
+        )
+        for i in range(1500)
+    ]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_keys_are_independent():
+    """Another secret correlates by chance alone, as n numbers do; the same is the same."""
+    half = half_disc(SIDE, SIDE, RADIUS)
+    first = key_pattern(SECRET, "rand", SIDE, SIDE, RADIUS)
+    np.testing.assert_array_equal(first, key_pattern(SECRET, "rand", SIDE, SIDE, RADIUS))
+    others = [
+        np.fft.ifft2(key_pattern(secret(i), "rand", SIDE, SIDE, RADIUS)).real for i in range(200)
+    ]
+    c = correlations(np.stack(others), first, half)[:, 0]
+    assert c.std() == pytest.approx(1 / np.sqrt(2 * half.sum()), rel=0.2)
+    one_bit = bytes([SECRET[0] ^ 1, *SECRET[1:]])
+    near = np.fft.ifft2(key_pattern(one_bit, "rand", SIDE, SIDE, RADIUS)).real
+    assert abs(correlations(near[None], first, half)[0, 0]) < 0.25
+
+
+def test_the_pattern_of_a_secret_never_changes():
+    """Keys are kept for years: these numbers are part of the format."""
+    rand = key_pattern(SECRET, "rand", 16, 16, 2)
+    ring = key_pattern(SECRET, "ring", 16, 16, 2)
+    found = np.round([rand[0, 1].real, rand[0, 1].imag, rand[1, 1].real, ring[0, 1].real], 4)
+    np.testing.assert_allclose(found, STORED, atol=1e-3)
+
+
+STORED = [26.7214, 8.3486, 3.526, -4.5137]
+
+
+def test_a_moved_plane_is_found_where_it_is():
+    half = half_disc(SIDE, SIDE, RADIUS)
+    w = key_pattern(SECRET, "rand", SIDE, SIDE, RADIUS)
+    x = embed(planes(1), w, disc(SIDE, SIDE, RADIUS))
+    moved = np.roll(x, (-2, 3), axis=(1, 2))
+    shifts = shifts_within((3, 4))
+    assert len(shifts) == 7 * 9
+    c = correlations(moved, w, half, shifts)[0]
+    assert tuple(shifts[c.argmax()]) == (2, -3)
+    assert c.max() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_ring_is_found_in_a_mirror():
+    half = half_disc(SIDE, SIDE, RADIUS)
+    w = key_pattern(SECRET, "ring", SIDE, SIDE, RADIUS)
+    x = embed(planes(4), w, disc(SIDE, SIDE, RADIUS))
+    assert correlations(x[:, :, ::-1], w, half).min() > 0.8
+    assert correlations(x.transpose(0, 2, 1), w, half).min() > 0.999
+
+
+@pytest.mark.parametrize("radius", [0, -1, 17])
+def test_a_radius_that_cannot_be(radius):
+    with pytest.raises(ValueError, match=f"radius={radius}, expected 1 to 16"):
+        check_radius(radius, 64, 64)
+    assert default_radius(64, 96) == 10
