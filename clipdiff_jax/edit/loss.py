@@ -19,7 +19,7 @@ pictures, which keeps the model a model of them. x_ref is the picture and x_gen
                   the step is asymmetric (Asyrp, Kwon et al. 2023, arXiv 2210.10960, eq. 9).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -37,6 +37,7 @@ from clipdiff_jax.diffusion.sampler import Loop, sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.objective import EditObjective
+from clipdiff_jax.models.lora import merged
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.perceptual.directional import (
     TextDirection,
@@ -56,7 +57,7 @@ class Frozen(NamedTuple):
     """What the loss reads and nothing changes.
 
     clip, direction: the judge, and the direction that the texts give it. face: for the identity
-    loss. base: the model itself, with "h_space", which trains something beside it.
+    loss. base: the model itself, where something beside it is trained (`EditObjective.beside`).
     """
 
     clip: Clip
@@ -100,24 +101,30 @@ class EditLoss:
         view_key, noise_key = jax.random.split(key)
         total, metrics = self._of_pictures(frozen, shown, view_key)
         if self.objective.noise:
-            noise = self._of_noise(params, batch["image"], noise_key)
+            noise = self._of_noise(self._model(params, frozen), batch["image"], noise_key)
             total += self.objective.noise * noise
             metrics["noise"] = noise
         return total, Aux(metrics, shown.following)
 
     def trained_denoiser(self, params: Params, frozen: Frozen) -> Denoise:
         """The model as it edits, with what is being trained."""
-        if frozen.base is None:
-            return self._model(params).denoise
+        if self.objective.mode != "h_space":
+            return self._model(params, frozen).denoise
+        assert frozen.base is not None
         shifted = shifted_denoiser(frozen.base, params)
         return asymmetric(frozen.base.denoise, shifted, self.objective.t_edit)
 
-    def _model(self, params: Params) -> Diffusion:
-        return Diffusion(self.config, params, self.dtype)
+    def _model(self, params: Params, frozen: Frozen) -> Diffusion:
+        """The model that draws, as it is by now; in h-space it is the base."""
+        if frozen.base is None:
+            return Diffusion(self.config, params, self.dtype)
+        if self.objective.parameters == "lora":
+            return replace(frozen.base, params=merged(frozen.base.params, params))
+        return frozen.base
 
     def _unrolled(self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]) -> Shown:
         generated = sample(
-            self._model(params).denoise,
+            self._model(params, frozen).denoise,
             ddim(self.config.schedule),
             ddim_grid(self.objective.known_t0, self.objective.train_steps),
             batch["latent"],
@@ -129,7 +136,7 @@ class EditLoss:
         self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]
     ) -> Shown:
         t, t_next = self._ends(batch)
-        prediction = self._model(params).denoise(batch["latent"], t)
+        prediction = self._model(params, frozen).denoise(batch["latent"], t)
         moved = ddim(self.config.schedule)(batch["latent"], prediction, t, t_next, None)
         return Shown(prediction.x0, batch["image"], _onwards(batch, moved))
 
@@ -140,7 +147,7 @@ class EditLoss:
         x_t = q_sample(
             self.config.schedule, x0, t, jax.random.normal(eps_key, x0.shape, jnp.float32)
         )
-        return Shown(self._model(params).denoise(x_t, t).x0, x0)
+        return Shown(self._model(params, frozen).denoise(x_t, t).x0, x0)
 
     def _h_space(self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]) -> Shown:
         assert frozen.base is not None
@@ -181,7 +188,7 @@ class EditLoss:
             metrics["identity"] = apart
         return total, metrics
 
-    def _of_noise(self, params: Params, x0: Images, key: Key[Array, ""]) -> Float[Array, ""]:
+    def _of_noise(self, model: Diffusion, x0: Images, key: Key[Array, ""]) -> Float[Array, ""]:
         """L_noise, by which the model stays one of its pictures."""
         config = self.config
         loss = NoiseLoss(
@@ -191,7 +198,7 @@ class EditLoss:
         t, eps = loss.draw(x0, time_key, eps_key)
 
         def network(x_t: Array, t: Array, cond: Cond) -> Array:
-            return self._model(params).apply(x_t, t)
+            return model.apply(x_t, t)
 
         return loss(network, x0, t, eps)[0]
 

@@ -5,15 +5,18 @@ is applied beside the model it was tuned from, by `edit.api`.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Key
 
 from clipdiff_jax.core.config import from_dict, to_dict
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.edit.h_space import init_h_space
+from clipdiff_jax.edit.lora import init_low_rank
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.models.pixel import DiffusionConfig, init_params
 from clipdiff_jax.pixel.load import load_diffusion
@@ -34,7 +37,8 @@ class Edit:
     Attributes:
       config: of the model, which is that of its base.
       params: of the whole tuned model; with an objective of mode "h_space" those of the small
-        network that shifts the base model's bottleneck.
+        network that shifts the base model's bottleneck; of parameters "lora" those of the changes
+        of low rank.
       objective: what it learned.
       base_fingerprint: of the base model's parameters it was tuned from.
       base_source: where that model is, as `load_diffusion` takes it; "" where it is not known.
@@ -79,6 +83,17 @@ class Edit:
         save_folder(path, described, self.params)
 
 
+def init_of(
+    objective: EditObjective, config: DiffusionConfig
+) -> Callable[[Key[Array, ""]], Params]:
+    """key -> new parameters of what is learned of a model."""
+    if objective.mode == "h_space":
+        return functools.partial(init_h_space, config)
+    if objective.parameters == "lora":
+        return functools.partial(init_low_rank, objective, config)
+    return functools.partial(init_params, config)
+
+
 def load_edit(path: str | Path) -> Edit:
     """Reads what the edit stage wrote: its `model` folder, the workdir with it, or a repository of
     the Hugging Face Hub that holds one.
@@ -98,6 +113,5 @@ def load_edit(path: str | Path) -> Edit:
         source = config.get("base_source", "")
         if not isinstance(source, str):
             raise WeightsError(f"base_source is a {type(source).__name__}, expected a text")
-        of = init_h_space if objective.mode == "h_space" else init_params
-        check_params(path, params, functools.partial(of, model))
+        check_params(path, params, init_of(objective, model))
     return Edit(model, jax.tree.map(jnp.asarray, params), objective, base, source)

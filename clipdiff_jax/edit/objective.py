@@ -15,9 +15,10 @@ from clipdiff_jax.perceptual.templates import PLAIN
 # The least values of numbers: weights push one way, and a walk has two ends.
 _LEAST = {
     "invert_steps": 2, "train_steps": 2, "fixed_point": 0, "directional": 0, "length": 0, "l1": 0,
-    "identity": 0, "noise": 0, "augmentations": 0, "grain": 0,
+    "identity": 0, "noise": 0, "augmentations": 0, "grain": 0, "rank": 1,
 }  # fmt: skip
 Mode = Literal["unrolled", "single_step", "noised", "h_space"]
+Parameters = Literal["all", "lora"]
 
 
 class ObjectiveOptions(TypedDict, total=False):
@@ -42,6 +43,8 @@ class ObjectiveOptions(TypedDict, total=False):
     grain: float
     t_edit: int
     t_boost: int
+    parameters: Parameters
+    rank: int
     trainable: str
 
 
@@ -68,7 +71,10 @@ class EditObjective:
         generation are the base model's own (Asyrp, section 4.1).
       t_boost: with "h_space", times below which noise is put in again while an edit is applied
         (eta 1), which sharpens what the edit left soft (section 4.2); 0 for none.
-      trainable: regex over parameter paths; "" trains everything.
+      parameters: what is trained: "all" of the model, or "lora", changes of low rank beside its
+        kernels, which stay as they are (see `models.lora`).
+      rank: of those changes.
+      trainable: regex over paths of parameters, or of the kernels that "lora" changes; "" is all.
     """
 
     source_text: str
@@ -92,16 +98,19 @@ class EditObjective:
     grain: float = 0.1
     t_edit: int = 0
     t_boost: int = 0
+    parameters: Parameters = "all"
+    rank: int = 8
     trainable: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        modes = get_args(Mode)
-        if self.mode not in modes:
-            raise ValueError(
-                f"mode must be one of {', '.join(modes)}, got {self.mode!r}."
-                + nearest(self.mode, modes)
-            )
+        for name, known in (("mode", get_args(Mode)), ("parameters", get_args(Parameters))):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, got {value!r}."
+                    + nearest(value, known)
+                )
         if self.t0 is not None:
             if self.t0 < 1:
                 raise ValueError(
@@ -120,6 +129,15 @@ class EditObjective:
                 raise ValueError(f"{name} must lie between 0 and t0={self.t0}, got {value}")
         if self.mode == "h_space" and self.noise:
             raise ValueError(f"noise={self.noise}: in mode 'h_space' the base model stays as it is")
+        if self.mode == "h_space" and self.parameters == "lora":
+            raise ValueError(
+                "mode 'h_space' trains a network of its own: leave parameters at 'all'"
+            )
+
+    @property
+    def beside(self) -> bool:
+        """Whether what is trained stands beside the model, which stays as it is."""
+        return self.mode == "h_space" or self.parameters == "lora"
 
     @property
     def known_t0(self) -> int:

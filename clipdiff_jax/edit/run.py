@@ -30,6 +30,7 @@ from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.editing import Editing, Method
 from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.latents import Inversion
+from clipdiff_jax.edit.lora import adapted_denoiser
 from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.pixel.load import is_demo
 from clipdiff_jax.pixel.model import Diffusion
@@ -43,6 +44,7 @@ class Learned(NamedTuple):
 
     tuned, tuned_shares: whole models. shifts, shift_shares: parameters of networks that shift the
     base model's bottleneck, at times from `t_edit` on. t_boost: see `asymmetric.boosted`.
+    loras, lora_shares: changes of low rank, which add up.
     """
 
     tuned: tuple[Diffusion, ...] = ()
@@ -51,6 +53,8 @@ class Learned(NamedTuple):
     shift_shares: Float[Array | np.ndarray, " s"] = np.zeros(0, np.float32)
     t_edit: Int[Array | np.ndarray, " s"] = np.zeros(0, np.int32)
     t_boost: Int[Array | np.ndarray, ""] | np.int32 = np.int32(0)
+    loras: tuple[Params, ...] = ()
+    lora_shares: Float[Array | np.ndarray, " l"] = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,10 @@ def learned_by(base: Diffusion, edits: list[Edit], editing: Editing) -> Learned:
     shares = np.ones(len(edits)) if editing.ratios is None else np.asarray(editing.ratios)
     if shares.shape != (len(edits),):
         raise ValueError(f"{len(edits)} edits need as many ratios, got {len(shares)}")
-    shifts = [one.objective.mode == "h_space" for one in edits]
-    tuned = [i for i, shift in enumerate(shifts) if not shift]
-    shifted = [i for i, shift in enumerate(shifts) if shift]
+    objectives = [one.objective for one in edits]
+    shifted = [i for i, one in enumerate(objectives) if one.mode == "h_space"]
+    low = [i for i, one in enumerate(objectives) if one.parameters == "lora"]
+    tuned = [i for i, one in enumerate(objectives) if not one.beside]
     if shifted and editing.inversion == "edict":
         raise ValueError("method 'edict' takes eps alone, which an edit in h-space leaves as it is")
     if shifted and editing.sampler != "ddim":
@@ -131,6 +136,8 @@ def learned_by(base: Diffusion, edits: list[Edit], editing: Editing) -> Learned:
         shift_shares=np.asarray(shares[shifted], np.float32),
         t_edit=np.array([edits[i].objective.t_edit for i in shifted], np.int32),
         t_boost=np.int32(min((edits[i].objective.t_boost for i in shifted), default=0)),
+        loras=tuple(edits[i].params for i in low),
+        lora_shares=np.asarray(shares[low], np.float32),
     )
 
 
@@ -262,6 +269,10 @@ def edited_denoiser(base: Diffusion, learned: Learned, weights: Array) -> Denois
         together = tuned[0] if len(tuned) == 1 else mix(tuned, jnp.asarray(learned.tuned_shares))
         parts.append(at_strength(base.denoise, together, weights))
         shares.append(jnp.sum(jnp.asarray(learned.tuned_shares)))
+    if learned.loras:
+        low_shares = jnp.asarray(learned.lora_shares)
+        parts.append(adapted_denoiser(base, learned.loras, [one * weights for one in low_shares]))
+        shares.append(jnp.sum(low_shares))
     for index, params in enumerate(learned.shifts):
         shifted = shifted_denoiser(base, params, weights)
         parts.append(asymmetric(base.denoise, shifted, learned.t_edit[index]))

@@ -31,14 +31,12 @@ from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.prediction import q_sample
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
-from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.latents import Inversion, invert_images
 from clipdiff_jax.edit.loss import EditLoss, Frozen
-from clipdiff_jax.edit.model import Edit
+from clipdiff_jax.edit.model import Edit, init_of
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.edit.run import check_editable
 from clipdiff_jax.edit.t0 import with_t0
-from clipdiff_jax.models.pixel import init_params
 from clipdiff_jax.perceptual.directional import TextDirection, text_direction
 from clipdiff_jax.perceptual.identity import FaceEncoder, load_face
 from clipdiff_jax.pixel.load import load_diffusion
@@ -150,19 +148,18 @@ def _join(
     images: Float32[np.ndarray, "n h w 3"],
     latents: Float32[np.ndarray, "n h w 3"],
 ) -> Stage:
-    """The stage of what is prepared; `frozen` lacks the model that an edit in h-space is of."""
+    """The stage of what is prepared; `frozen` lacks the model, which some edits stand beside."""
     start = jax.tree.map(partial(np.asarray, dtype=np.float32), base.params)
-    beside = objective.mode == "h_space"  # what is trained stands beside the model
-    frozen = frozen._replace(base=replace(base, params=start) if beside else None)
+    frozen = frozen._replace(base=replace(base, params=start) if objective.beside else None)
     loss = EditLoss(objective, base.config, base.dtype)
     return Stage(
-        init=partial(init_h_space if beside else init_params, base.config),
+        init=init_of(objective, base.config),
         loss=loss,
         source=_Inverted(images, latents),
         transform=_as_it_is,
         frozen=frozen,
-        start=None if beside else start,
-        trainable=objective.trainable,
+        start=None if objective.beside else start,
+        trainable="" if objective.parameters == "lora" else objective.trainable,  # by `init`
         rounds=objective.rounds,
         preview=_Preview(loss, images[:PREVIEWED], latents[:PREVIEWED]),
         export=_export(objective, base),
