@@ -169,7 +169,7 @@ def _loras(given: Any) -> tuple[Lora, ...]:
         path, strength = one if isinstance(one, tuple) else (one, 1.0)
         if not isinstance(path, str | Path):
             raise ValueError(f"loras holds {path!r}, expected paths, or pairs of path and strength")
-        file = Path(path).expanduser()
+        file = model_folder(Path(path).expanduser())  # or a run that trained one
         if not file.exists():
             raise WeightsError(f"there is no LoRA '{path}'")
         found.append(Lora(path=file, strength=float(strength)))

@@ -1,7 +1,8 @@
 """Stage `latent`: learn to denoise latents given texts, from nothing or from a latent model.
 
 Rombach et al. 2022, arXiv 2112.10752, eq. 3: the noise loss (`diffusion.losses`) on latents, with
-the states of a frozen text tower as context; some texts are left out, for guidance.
+the states of a frozen text tower as context; some texts are left out, for guidance. The whole UNet
+learns, or changes of low rank in its kernels (`models.lora`).
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from jaxtyping import Array, Key
 
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.clip.outline import outline_clip
+from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.blank import Blank
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source, require_captions
@@ -32,12 +34,16 @@ from clipdiff_jax.latent.texts import Embedded, encode
 from clipdiff_jax.models import autoencoder
 from clipdiff_jax.models.autoencoder import AutoencoderConfig
 from clipdiff_jax.models.latent import SCALED_LINEAR, WALK, LatentConfig, TextTower, init_unet
+from clipdiff_jax.models.lora import init_lora, merged
 from clipdiff_jax.models.pixel import OwnSampling
 from clipdiff_jax.models.unet_config import UNetConfig
 from clipdiff_jax.training.left_out import check_share, leave_out
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 from clipdiff_jax.weights.layouts.latent_ours import read_autoencoder
+from clipdiff_jax.weights.layouts.latent_parts import save_lora
 from clipdiff_jax.weights.params import blank_of
+
+ATTENTION = "attn.*/blocks/(self|cross)_(q|k|v|out)/kernel"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,9 @@ class LatentStage(StageConfig):
       clip: the model whose text tower is taken, as `load_clip` takes it.
       image_size: side of the pictures in pixels.
       schedule, prediction, guidance, sampling: see `LatentConfig`.
+      lora: rank of the changes of low rank that are trained in place of `start`'s UNet; None trains
+        that itself.
+      lora_kernels: which kernels they change, a regex over paths; by default those of attention.
       latents: folder of the data's latents, computed and written where it is not there yet; None
         encodes the pictures in each step.
       drop_text: the share of captions that is left out.
@@ -72,6 +81,8 @@ class LatentStage(StageConfig):
     prediction: Literal["eps", "v"] = "eps"
     guidance: float = 7.5
     sampling: OwnSampling = WALK
+    lora: int | None = None
+    lora_kernels: str = ATTENTION
     latents: str | None = None
     drop_text: float = 0.1
     weighting: Weighting = "uniform"
@@ -87,6 +98,10 @@ class LatentStage(StageConfig):
             raise ValueError(f"start '{self.start}' and {new[0]} are both given, expected one")
         if self.start is None and len(new) < 2:
             raise ValueError("give `start`, or both `unet` and `autoencoder`")
+        if self.lora is not None:
+            whole_number("lora", self.lora, low=1)
+            if self.start is None:
+                raise ValueError(f"lora={self.lora} changes a model: give `start`")
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         source, model = open_source(self.data), initial_model(self)
@@ -167,6 +182,10 @@ def make_stage(config: LatentStage, source: DataSource, model: LatentDiffusion) 
     frozen: Params = {"texts": model.texts}
     if "latent" not in first:
         frozen["codec"] = model.codec
+    # On the host: what a run starts from is given up to it, and the model is the caller's.
+    unet = None if model.unet is None else jax.device_get(model.unet)
+    if config.lora is not None:
+        frozen["unet"] = unet
     transform = _Transform(described.image_size, model.tokenizers)
     noise_loss = NoiseLoss(described.schedule, described.prediction, config.weighting)
 
@@ -184,6 +203,8 @@ def make_stage(config: LatentStage, source: DataSource, model: LatentDiffusion) 
         x0 = batch["latent"] if "latent" in batch else frozen["codec"].encode(batch["image"])
         time_key, noise_key, text_key, dropout_key = jax.random.split(key, 4)
         left_out = jax.random.bernoulli(text_key, config.drop_text, x0.shape[:1])
+        if config.lora is not None:
+            params = merged(frozen["unet"], params)
         denoiser = Denoiser(described, params, dtype)
         cond = denoiser.condition(
             texts_of(frozen, batch, left_out), denoiser.time_ids(*x0.shape[:3])
@@ -197,6 +218,8 @@ def make_stage(config: LatentStage, source: DataSource, model: LatentDiffusion) 
         return value, Aux(metrics)
 
     def trained(params: Params) -> LatentDiffusion:
+        if config.lora is not None:
+            params = merged(unet, params)
         return LatentDiffusion(
             described, params, model.autoencoder, model.texts, model.tokenizers, model.preview,
             dtype,
@@ -209,16 +232,25 @@ def make_stage(config: LatentStage, source: DataSource, model: LatentDiffusion) 
         return {"samples": trained(params).generate(captions, **options)}
 
     def export(path: Path, params: Params) -> None:
-        save_latent(path, trained(params), dtype=as_dtype(config.export_dtype))
+        stored = as_dtype(config.export_dtype)
+        if config.lora is None:
+            save_latent(path, trained(params), dtype=stored)
+        else:
+            save_lora(path, described, params, config.start or "", stored)
+
+    def init(key: Key[Array, ""]) -> Params:
+        if config.lora is None:
+            return init_unet(described, key)
+        shapes = jax.eval_shape(partial(init_unet, described), key)
+        return init_lora(shapes, config.lora, key, config.lora_kernels)
 
     return Stage(
-        init=partial(init_unet, described),
+        init=init,
         loss=loss,
         source=source,
         transform=transform,
         frozen=frozen,
-        # On the host: what a run starts from is given up to it, and the model is the caller's.
-        start=None if model.unet is None else jax.device_get(model.unet),
+        start=unet if config.lora is None else None,
         preview=preview,
         export=export,
     )

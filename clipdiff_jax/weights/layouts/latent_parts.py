@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from clipdiff_jax.core.types import Params
+from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.tokenize import Tokenizer, TokenizerError
 from clipdiff_jax.models import autoencoder, latent
 from clipdiff_jax.models.autoencoder import AutoencoderConfig
@@ -31,6 +31,7 @@ from clipdiff_jax.weights.layouts import (
     latent_text,
     latent_unet,
 )
+from clipdiff_jax.weights.lora_writing import write_lora
 from clipdiff_jax.weights.params import flatten, unflatten
 from clipdiff_jax.weights.read import open_tensors
 from clipdiff_jax.weights.tables import Changes, Place, Table, import_params, places
@@ -109,6 +110,16 @@ def lora_places(config: LatentConfig, shapes: Mapping[str, Params]) -> dict[str,
         name = f"texts/{i}"
         found[name] = places(latent_text.transformers_table(), shapes[name])
     return found
+
+
+def save_lora(
+    path: str | Path, config: LatentConfig, change: Params, base: str, dtype: DType | None = None
+) -> Path:
+    """Writes a LoRA (`models.lora`) of the UNet, by diffusers' names; base: what it was trained
+    from. `load_latent(base, loras=path)` and diffusers' `load_lora_weights` read it."""
+    table = latent_unet.table(config.unet, "diffusers")
+    found = places(table, part_shapes(config)[UNET])
+    return write_lora(path, {"base": base}, change, found, dtype)
 
 
 def read_other_autoencoder(
