@@ -1,6 +1,6 @@
 """Picking the examples of a source that show certain attributes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from clipdiff_jax.data.sources import DataSource
@@ -12,12 +12,17 @@ def matching(source: DataSource, only: Sequence[str] = ()) -> Iterator[dict[str,
     A condition is "attribute=word" or "attribute=word|word". Raises `ValueError` for one that does
     not read like that.
     """
-    wanted = [_condition(text) for text in only]
+    fits = fitting(only)
     for index in range(len(source)):
         example = source[index]
-        shown = example.get("attributes", {})
-        if all(shown.get(name) in words for name, words in wanted):
+        if fits(example.get("attributes", {})):
             yield example
+
+
+def fitting(only: Sequence[str]) -> Callable[[Mapping[str, str]], bool]:
+    """Whether attributes fit all conditions, as `matching` reads them."""
+    wanted = [_condition(text) for text in only]
+    return lambda shown: all(shown.get(name) in words for name, words in wanted)
 
 
 def _condition(text: str) -> tuple[str, list[str]]:

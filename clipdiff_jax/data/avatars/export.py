@@ -1,6 +1,6 @@
 """Avatars as an ordinary image folder: PNG files and their captions in `metadata.jsonl`.
 
-The folder is what `FolderData` reads.
+The folder is what `FolderData` reads. Only the faces that are written are rendered.
 """
 
 import json
@@ -10,8 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars
-from clipdiff_jax.data.select import matching
+from clipdiff_jax.data.avatars.faces import labels, render
+from clipdiff_jax.data.avatars.source import AvatarsData, captions_of, fingerprint_of, stream
+from clipdiff_jax.data.select import fitting
 
 
 def export(config: AvatarsData, count: int, only: Sequence[str], out: Path) -> int:
@@ -19,18 +20,20 @@ def export(config: AvatarsData, count: int, only: Sequence[str], out: Path) -> i
 
     Raises `ValueError` if none fits.
     """
-    chosen = list(islice(matching(open_avatars(config), only), count))
+    fits, fingerprint = fitting(only), fingerprint_of(config)
+    numbered = ((index, face, labels(face)) for index, face in enumerate(stream(config)))
+    chosen = list(islice((one for one in numbered if fits(one[2])), count))
     if not chosen:
         raise ValueError(f"none of {config.count} faces is {', '.join(only)}")
     out.mkdir(parents=True, exist_ok=True)
     lines = []
-    for number, example in enumerate(chosen):
+    for number, (index, face, attributes) in enumerate(chosen):
         name = f"{number:04d}.png"
-        Image.fromarray(example["image"]).save(out / name)
+        Image.fromarray(render(face, config.size)).save(out / name)
         record = {
             "file_name": name,
-            "captions": example["captions"],
-            "attributes": example["attributes"],
+            "captions": captions_of(face, index, fingerprint),
+            "attributes": attributes,
         }
         lines.append(json.dumps(record))
     (out / "metadata.jsonl").write_text("\n".join(lines) + "\n")

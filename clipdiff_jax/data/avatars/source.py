@@ -9,11 +9,10 @@ hash of everything the pictures depend on.
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
@@ -39,6 +38,7 @@ from clipdiff_jax.data.avatars.faces import (
     split_of,
     to_json,
 )
+from clipdiff_jax.data.avatars.rendering import FACES, IMAGES, render_folder
 from clipdiff_jax.data.avatars.styles import ATTRIBUTES, HELD_OUT, STYLES
 
 CAPTIONS_PER_FACE = 5
@@ -89,8 +89,13 @@ class AvatarsData:
 
 def faces(config: AvatarsData) -> list[Face]:
     """The records of the set, in order: the first `count` draws that fall into its split."""
+    return list(stream(config))
+
+
+def stream(config: AvatarsData) -> Iterator[Face]:
+    """The same, drawn one by one."""
     groups = (_variants(config, index) for index in itertools.count())
-    return list(itertools.islice(itertools.chain.from_iterable(groups), config.count))
+    return itertools.islice(itertools.chain.from_iterable(groups), config.count)
 
 
 def _variants(config: AvatarsData, index: int) -> list[Face]:
@@ -112,8 +117,8 @@ class Avatars:
     def __init__(self, config: AvatarsData, folder: Path, fingerprint: str) -> None:
         self.config = config
         self.fingerprint = fingerprint
-        self.images: UInt8[np.ndarray, "n h w 3"] = np.load(folder / "images.npy", mmap_mode="r")
-        lines = (folder / "faces.jsonl").read_text().splitlines()
+        self.images: UInt8[np.ndarray, "n h w 3"] = np.load(folder / IMAGES, mmap_mode="r")
+        lines = (folder / FACES).read_text().splitlines()
         self.faces = [from_json(line) for line in lines]
         self._folder = folder
         self._captions: dict[int, tuple[str, ...]] = {}
@@ -129,8 +134,7 @@ class Avatars:
         face = self.faces[index]
         index %= len(self)
         if index not in self._captions:  # kept, since composing them is the slowest part
-            rng = np.random.default_rng((int(self.fingerprint[:8], 16), index))
-            self._captions[index] = tuple(captions(face, rng, CAPTIONS_PER_FACE))
+            self._captions[index] = tuple(captions_of(face, index, self.fingerprint))
         return {
             "image": np.array(self.images[index]),
             "captions": list(self._captions[index]),
@@ -145,14 +149,21 @@ def open_avatars(config: AvatarsData, workers: int | None = None) -> Avatars:
     `workers` processes render, by default one per core. Raises `ImportError` naming the extra
     `[demo]` where the renderer is not installed.
     """
-    fingerprint = _fingerprint(config)
+    fingerprint = fingerprint_of(config)
     folder = cache_dir() / f"avatars-{config.split}-{config.size}px-{fingerprint}"
     if not folder.exists():
         _publish(folder, partial(_write, config, workers=workers))
     return Avatars(config, folder, fingerprint)
 
 
-def _fingerprint(config: AvatarsData) -> str:
+def captions_of(face: Face, index: int, fingerprint: str) -> list[str]:
+    """The captions of a face by its place in the set of that fingerprint."""
+    rng = np.random.default_rng((int(fingerprint[:8], 16), index))
+    return captions(face, rng, CAPTIONS_PER_FACE)
+
+
+def fingerprint_of(config: AvatarsData) -> str:
+    """A hash of everything that the set depends on. Raises `ImportError` without the renderer."""
     try:
         versions = {name: metadata.version(name) for name in RENDERERS}
     except metadata.PackageNotFoundError as error:
@@ -168,21 +179,20 @@ def _fingerprint(config: AvatarsData) -> str:
 def _write(config: AvatarsData, folder: Path, workers: int | None) -> None:
     records = faces(config)
     workers = min(workers or os.cpu_count() or 1, -(-len(records) // 64))
+    (folder / FACES).write_text("".join(to_json(face) + "\n" for face in records))
     images = np.lib.format.open_memmap(
-        folder / "images.npy", "w+", np.uint8, (len(records), config.size, config.size, 3)
+        folder / IMAGES, "w+", np.uint8, (len(records), config.size, config.size, 3)
     )
-    draw = partial(render, size=config.size)
-    bar = partial(tqdm, total=len(records), desc=f"rendering avatars ({config.split})", unit="face")
-    if workers == 1:
-        for i, image in enumerate(bar(map(draw, records))):
-            images[i] = image
-    else:
-        # spawn: the parent may run JAX, whose threads do not survive a fork.
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            for i, image in enumerate(bar(pool.imap(draw, records, chunksize=64))):
-                images[i] = image
+    total, said = len(records), f"rendering avatars ({config.split})"
+    with tqdm(total=total, desc=said, unit="face") as bar:
+        if workers == 1:
+            for i, face in enumerate(records):
+                images[i] = render(face, config.size)
+                bar.update()
+        else:
+            for done in render_folder(folder, workers):
+                bar.update(done)
     images.flush()
-    (folder / "faces.jsonl").write_text("".join(to_json(face) + "\n" for face in records))
 
 
 def _publish(folder: Path, write: Callable[[Path], None]) -> None:

@@ -1,11 +1,16 @@
+import os
 import pickle
+import subprocess
+import sys
 from dataclasses import fields
 
 import numpy as np
 import pytest
+from helpers.paths import ROOT
 from jaxtyping import TypeCheckError
 
 from clipdiff_jax.data.avatars.faces import DETAILS, Face, labels, picture_key, render, split_of
+from clipdiff_jax.data.avatars.rendering import render_folder
 from clipdiff_jax.data.avatars.source import Avatars, AvatarsData, faces, open_avatars
 from clipdiff_jax.data.sources import open_source
 
@@ -49,6 +54,28 @@ def test_parallel_rendering_gives_the_same_pictures(cache, tmp_path_factory, mon
     alone = open_avatars(config, workers=1)
     monkeypatch.setenv("CLIPDIFF_JAX_CACHE", str(tmp_path_factory.mktemp("other")))
     np.testing.assert_array_equal(open_avatars(config, workers=2).images, alone.images)
+
+
+@pytest.mark.slow
+def test_a_script_without_a_main_guard_renders(tmp_path):
+    """Its processes do not run it again."""
+    script = tmp_path / "plain.py"
+    script.write_text(
+        "from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars\n"
+        "print(open_avatars(AvatarsData(size=8, count=70), workers=2).images.mean())\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "CLIPDIFF_JAX_CACHE": str(tmp_path)}
+    command = [sys.executable, str(script)]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert len(ran.stdout.splitlines()) == 1
+
+
+def test_a_process_that_fails_is_told_of(tmp_path):
+    (tmp_path / "faces.jsonl").write_text("{}\n{}\n")
+    np.save(tmp_path / "images.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    with pytest.raises(RuntimeError, match=r"missing .* required positional arguments"):
+        list(render_folder(tmp_path, 2))
 
 
 def test_an_interrupted_rendering_leaves_nothing(cache, monkeypatch):
