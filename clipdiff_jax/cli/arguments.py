@@ -26,11 +26,16 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """The model of a command that makes pictures, and its randomness."""
+def add_model(parser: argparse.ArgumentParser, default: str | None = DEMO) -> None:
+    """The model of a command that makes pictures, and its randomness.
+
+    default: None for a command that finds it by what else is given.
+    """
     parser.add_argument(
-        "--model", default=DEMO, help="'demo' (default), a folder, or a repository of the Hub"
-    )
+        "--model", default=default,
+        help="'demo', a folder, or a repository of the Hub (default: "
+        + ("the edit's own)" if default is None else f"{default})"),
+    )  # fmt: skip
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of all randomness (0)"
     )

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "latent model and a --prompt: img2img, inpaint, instruct",
     )  # fmt: skip
     latent_pictures.add_edit_arguments(parser)
-    add_model(parser)
+    add_model(parser, default=None)
     add_results(parser)
 
 
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         )
     edits = [load_edit(path) for path in args.edit]
     # The model that is taken where none is named: the edit's own, where it says which.
-    model = (args.model == DEMO and edits[0].base_source) or args.model
+    model = args.model or edits[0].base_source or DEMO
     base, results = load_base(model, args.dtype), results_of(args, COMMAND)
     check_editable(base)
     maker = _maker(base, edits)

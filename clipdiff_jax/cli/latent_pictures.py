@@ -116,6 +116,8 @@ def edit(args: argparse.Namespace, results: Results) -> None:
         raise ValueError("--strength is of --method img2img and inpaint: see --image-guidance")
     if method != "instruct" and hasattr(args, "image_guidance"):
         raise ValueError(f"{option_name('image_guidance')} is of --method instruct")
+    if args.model is None:
+        raise ValueError(f"--method {method} needs a latent diffusion model: give --model")
     request = from_args(METHODS[method], args, leave_out=_ELSEWHERE)
     model = load(args.model, args.dtype)
     maker = _maker(model, model.config.image_size)

@@ -102,6 +102,14 @@ def test_edits_that_cannot_be_are_refused(folder, tmp_path, capsys, words, messa
     assert message in capsys.readouterr().err
 
 
+def test_an_edit_by_a_latent_model_names_it(folder, tmp_path, capsys):
+    words = ("edit", folder / "faces", "--method", "img2img", "--prompt", "a")
+    assert run(*words, "--out", tmp_path / "out") == 2
+    assert (
+        "--method img2img needs a latent diffusion model: give --model" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

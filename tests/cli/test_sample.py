@@ -160,6 +160,13 @@ def test_remaking_from_something_changed_is_refused(folder, tmp_path, capsys):
     assert not (tmp_path / "again").exists()
 
 
+def test_a_model_that_is_named_is_taken_or_refused(folder, tmp_path, capsys):
+    """Whatever the edit says of its own, and if it is the one of other commands' default."""
+    words = ("edit", folder / "faces", "--edit", folder / "smile", "--out", tmp_path / "out")
+    assert run(*words, "--model", "demo") == 2
+    assert "another config than this base" in capsys.readouterr().err
+
+
 def test_generate_is_deterministic_and_can_be_made_again(folder, tmp_path):
     common = ("--model", folder / "base", "--count", 3, "--steps", 3, "--eta", 1, "--seed", 5)
     assert run("generate", *common, "--batch-size", 2, "--out", tmp_path / "a") == 0
