@@ -13,6 +13,7 @@ from clipdiff_jax.cli.arguments import (
     results_of,
 )
 from clipdiff_jax.cli.make import Maker
+from clipdiff_jax.cli.marks import add_watermark
 from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
 from clipdiff_jax.latent.load import is_latent
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prompts.add_arguments(parser)
     latent_pictures.add_generate_arguments(parser)
     add_model(parser)
+    add_watermark(parser)
     add_results(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="make nothing, and say what --target takes for it"

@@ -12,6 +12,7 @@ import numpy as np
 from clipdiff_jax.cli.arguments import free_name, name_of
 from clipdiff_jax.cli.beside import save_beside_sources
 from clipdiff_jax.cli.make import Job, Maker, make
+from clipdiff_jax.cli.marks import mark_in, mark_of, marked
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
 from clipdiff_jax.cli.paths import SECOND
 from clipdiff_jax.cli.sources import (
@@ -34,6 +35,8 @@ from clipdiff_jax.latent.requests import (
 from clipdiff_jax.pictures.pages import cell, save_square
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.pictures.results import Results
+from clipdiff_jax.pictures.watermark.key import Key
+from clipdiff_jax.pictures.watermark.marking import check_sampling, marked_start
 from clipdiff_jax.weights.params import fingerprint
 
 SYSTEM = "latent"  # what a record says of what made it
@@ -89,8 +92,11 @@ def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results)
     request = from_args(GENERATION, args, leave_out=_ELSEWHERE)
     if hasattr(args, "threshold"):
         raise ValueError("--threshold is of pictures, latents have no range")
+    mark = mark_of(args)
+    if mark is not None:
+        check_sampling(mark, request)
     model = load(args.model, args.dtype)
-    maker = _maker(model, None)
+    maker = _maker(model, None, mark)
     common = _common(args, "generate", maker, request)
     every = [prompt for prompt in prompts for _ in range(args.count or 1)]
     records = [
@@ -150,7 +156,7 @@ def edit(args: argparse.Namespace, results: Results) -> None:
 def maker_of(record: Record) -> Maker:
     """Loads what makes a record again."""
     model = load(record["model"], record["dtype"])
-    return _maker(model, model.config.image_size if DIGEST in record else None)
+    return _maker(model, model.config.image_size if DIGEST in record else None, mark_in(record))
 
 
 def load(source: str, dtype: str) -> LatentDiffusion:
@@ -177,7 +183,7 @@ def _common(args: argparse.Namespace, command: str, maker: Maker, request: Paint
     }
 
 
-def _maker(model: LatentDiffusion, size: int | None) -> Maker:
+def _maker(model: LatentDiffusion, size: int | None, mark: Key | None = None) -> Maker:
     params = {
         "unet": model.unet,
         "autoencoder": model.autoencoder,
@@ -190,6 +196,8 @@ def _maker(model: LatentDiffusion, size: int | None) -> Maker:
         prompts = [record["prompt"] for record in records]
         options: dict[str, Any] = {"key": keys, "negative": first["negative"]}
         if first["command"] == "generate":
+            if mark is not None:
+                options["latents"] = marked_start(model, mark, len(records), keys, request)
             return model.generate(prompts, sampling=request, **options)
         images = np.stack([sources[record[DIGEST]].image() for record in records])
         if first["method"] == "instruct":
@@ -199,4 +207,5 @@ def _maker(model: LatentDiffusion, size: int | None) -> Maker:
         mask = (sources[first[_MASK]].image().mean(axis=-1) + 1) / 2
         return model.inpaint(images, mask, prompts, sampling=request, **options)
 
-    return Maker(compute, {"model_fingerprint": fingerprint(params)}, _OWN, size)
+    fingerprints = {"model_fingerprint": fingerprint(params), **marked(mark)}
+    return Maker(compute, fingerprints, _OWN, size)

@@ -77,6 +77,16 @@ EVALUATE = Group(
         ),
     },
 )
+WATERMARK = Group(
+    "watermarks in the noise that pictures are drawn from",
+    {
+        "new": Command("watermark.new", "make a key, for `clipdiff generate --watermark`"),
+        "detect": Command("watermark.detect", "look for a key's mark in pictures"),
+        "calibrate": Command(
+            "watermark.calibrate", "measure how often pictures without a mark look as marked"
+        ),
+    },
+)
 TRAIN = Command("train", "train any stage from a recipe: a model, a prior, an edit")
 SAMPLE = Group("make pictures, and make them again", PICTURES)
 CLIPDIFF = Group(
@@ -84,6 +94,7 @@ CLIPDIFF = Group(
     {
         "train": TRAIN,
         **PICTURES,
+        "watermark": WATERMARK,
         "evaluate": EVALUATE,
         "convert": Command("convert", "convert a model from one weight layout into another"),
         "embed": Command("embed", "embed the pictures of a data set with CLIP, once"),

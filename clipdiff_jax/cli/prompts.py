@@ -5,6 +5,8 @@ text's own embedding in place of an image's, and given the text alone: `--embedd
 """
 
 import argparse
+import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import jax
 
 from clipdiff_jax.cli.arguments import free_name
 from clipdiff_jax.cli.make import Job, Maker, make
+from clipdiff_jax.cli.marks import mark_in, mark_of, marked
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
 from clipdiff_jax.cli.sources import Sources
 from clipdiff_jax.cli.unclip_model import described, guidance_of, load_model, make_maker
@@ -19,6 +22,8 @@ from clipdiff_jax.core.files import read_text
 from clipdiff_jax.pictures.pages import Group, cell, save_columns, save_square
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.pictures.results import Results
+from clipdiff_jax.pictures.watermark.key import Key
+from clipdiff_jax.pictures.watermark.marking import check_sampling, marked_decoder_start
 from clipdiff_jax.unclip import small
 from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.model import UnClip
@@ -71,8 +76,11 @@ def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results)
     of_prior = given(args, _PRIOR)
     if of_prior and "prior" not in embeddings:
         raise ValueError(f"{option_name(of_prior[0])} is of a prior: add 'prior' to --embedding")
+    mark = mark_of(args)
+    if mark is not None:
+        check_sampling(mark, drawing.of_decoder)
     model = load_model(args.model, args.dtype)
-    maker = _maker(model)
+    maker = _maker(model, mark)
     settings = {one: _setting(drawing, model, one, of_prior) for one in embeddings}
     every = [prompt for prompt in prompts for _ in range(args.count or 1)]
     records: list[Record] = []
@@ -94,7 +102,7 @@ def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results)
 
 def maker_of(record: Record) -> Maker:
     """Loads what makes a record again."""
-    return _maker(load_model(record["model"], record["dtype"]))
+    return _maker(load_model(record["model"], record["dtype"]), mark_in(record))
 
 
 def _setting(drawing: Drawing, model: UnClip, embedding: str, of_prior: Sequence[str]) -> Record:
@@ -118,16 +126,22 @@ def _setting(drawing: Drawing, model: UnClip, embedding: str, of_prior: Sequence
     return {**whole, "prior": prior, **{name: values[name] for name in _HAS[prior]}}
 
 
-def _maker(model: UnClip) -> Maker:
-    return make_maker(model, _compute, _OWN)
+def _maker(model: UnClip, mark: Key | None) -> Maker:
+    maker = make_maker(model, functools.partial(_compute, mark=mark), _OWN)
+    return dataclasses.replace(maker, fingerprints={**maker.fingerprints, **marked(mark)})
 
 
-def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.Array:
+def _compute(
+    model: UnClip, records: Sequence[Record], sources: Sources, mark: Key | None
+) -> jax.Array:
     del sources
     drawing, keys = request_of(Drawing, records[0]), record_keys(records)
     prompts = [record["prompt"] for record in records]
     embedding = _embedding(model, prompts, keys, drawing, records[0].get("embedding", "prior"))
-    made = model.decode(embedding, prompts, key=keys, sampling=drawing.of_decoder)
+    noise = None
+    if mark is not None:
+        noise = marked_decoder_start(model, mark, len(records), keys, drawing.of_decoder)
+    made = model.decode(embedding, prompts, key=keys, sampling=drawing.of_decoder, noise=noise)
     return small.upsample_all(model, made, keys, drawing.of_upsampler)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from clipdiff_jax.cli import latent_pictures
 from clipdiff_jax.cli.arguments import DTYPES
+from clipdiff_jax.cli.marks import MARK
 from clipdiff_jax.cli.paths import SECOND
 from clipdiff_jax.cli.sources import DIGEST, SQUARES
 from clipdiff_jax.cli.unclip_model import DECODED
@@ -51,6 +52,8 @@ def check_record(record: Record) -> None:
     if record.get("system") == latent_pictures.SYSTEM:
         needed, request = _of_latent(record)
     check_name(file)
+    if MARK in record and command != "generate":
+        raise RecordError(f"the record of {file!r} has a watermark, which '{command}' makes none")
     missing = [name for name in (*_NEEDED, *needed) if name not in record]
     if missing:
         raise RecordError(f"the record of {file!r} lacks {', '.join(missing)}")
@@ -122,7 +125,9 @@ _TEXT = ("a text", _is_text)
 _NUMBER = ("a finite number", _is_number)
 # What values of fields are beside those of a request, which are its own to check.
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("model", "model_fingerprint", "prompt", "source_text", "target_text"), _TEXT),
+    **dict.fromkeys(
+        ("model", "model_fingerprint", MARK, "prompt", "source_text", "target_text"), _TEXT
+    ),
     **dict.fromkeys((*_SOURCE, *_SECOND), _TEXT),
     **dict.fromkeys(
         ("prompts", "edits", "edit_fingerprints", "clips", "clip_fingerprints"),

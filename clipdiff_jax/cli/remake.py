@@ -15,6 +15,7 @@ from typing import Any
 
 from clipdiff_jax.cli.arguments import DEMO, add_results, check_results, name_of, results_of
 from clipdiff_jax.cli.make import Job, Maker, make
+from clipdiff_jax.cli.marks import MARK, PLACE, by_fingerprint, key_place
 from clipdiff_jax.cli.paths import SECOND
 from clipdiff_jax.cli.recorded import check_record
 from clipdiff_jax.cli.sources import (
@@ -52,6 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the pictures that were edited or varied, or folders with them: found by content",
     )  # fmt: skip
     group.add_argument(
+        "--watermark", action="append", type=Path, default=[], metavar="FILE",
+        help="the key of the watermark; the same",
+    )  # fmt: skip
+    group.add_argument(
         _ALLOW, action="store_true",
         help="open whatever paths and repositories the records name; for records of your own",
     )  # fmt: skip
@@ -66,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
         check_record(record)
     lists = {"edits": args.edit, "clips": args.clip}
     named = Named(args.model, lists, _by_content(args.sources), args.allow_sources)
-    opened = [named.opened(record) for record in records]
+    marks = by_fingerprint(args.watermark)
+    opened = [named.opened(record) | key_place(record, marks) for record in records]
     files = [named.files(record) for record in records]
     jobs = list(_jobs(records, opened, files))
     make(jobs, results_of(args, COMMAND), args.batch_size)
@@ -174,7 +180,8 @@ def _jobs(
 def _models(record: Record) -> tuple[Any, ...]:
     """What makes a record."""
     lists = (tuple(record.get(field, ())) for field in _LISTS)
-    return record["command"], "prompt" in record, record["model"], record["dtype"], *lists
+    made = record["command"], "prompt" in record, record["model"], record["dtype"]
+    return *made, record.get(PLACE), *lists
 
 
 def _maker_of(record: Record) -> Callable[[Record], Maker]:
@@ -219,6 +226,7 @@ def _check_models(record: Record, maker: Maker) -> None:
         "model_fingerprint": [record["model"]],
         "edit_fingerprints": record.get("edits", []),
         "clip_fingerprints": record.get("clips", []),
+        MARK: ["the watermark key"],
     }
     for name, now in maker.fingerprints.items():
         both = ([one] if isinstance(one, str) else one for one in (now, record[name]))

@@ -8,12 +8,15 @@ import jax.numpy as jnp
 
 from clipdiff_jax.cli.arguments import name_of
 from clipdiff_jax.cli.make import Job, Maker, make
+from clipdiff_jax.cli.marks import mark_in, mark_of, marked
 from clipdiff_jax.cli.options import from_args
 from clipdiff_jax.cli.sources import Sources
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.pictures.pages import cell, save_square
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.pictures.results import Results
+from clipdiff_jax.pictures.watermark.key import Key
+from clipdiff_jax.pictures.watermark.marking import check_sampling, marked_start
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 
@@ -25,6 +28,9 @@ _OWN = ("file", "index", "class")
 def generate(args: argparse.Namespace, results: Results) -> None:
     """Makes `--count` pictures."""
     sampling = from_args(DEFAULT, args)
+    mark = mark_of(args)
+    if mark is not None:
+        check_sampling(mark, sampling)
     base = load_base(args.model, args.dtype)
     sampling.times(base.config.schedule)  # raises before anything is started
     check_drawable(base)
@@ -32,7 +38,7 @@ def generate(args: argparse.Namespace, results: Results) -> None:
     if chosen is None and base.config.unet.num_classes is not None:
         raise ValueError(f"this model has {base.config.unet.num_classes} classes: give --class")
     base.check_classes(chosen, len(chosen or [0]))
-    maker = _maker(base)
+    maker = _maker(base, mark)
     common = {
         "command": "generate",
         "model": name_of(args.model),
@@ -66,7 +72,7 @@ def _class_of(classes: Sequence[int] | None, index: int) -> Record:
 
 def maker_of(record: Record) -> Maker:
     """Loads what makes a record again."""
-    return _maker(load_base(record["model"], record["dtype"]))
+    return _maker(load_base(record["model"], record["dtype"]), mark_in(record))
 
 
 def load_base(source: str, dtype: str) -> Diffusion:
@@ -74,12 +80,15 @@ def load_base(source: str, dtype: str) -> Diffusion:
     return load_diffusion(source, dtype=jnp.dtype(dtype))
 
 
-def _maker(base: Diffusion) -> Maker:
+def _maker(base: Diffusion, mark: Key | None) -> Maker:
     def compute(records: Sequence[Record], sources: Sources) -> jax.Array:
         del sources
         sampling = request_of(Sampling, records[0])
         classes = [record["class"] for record in records] if "class" in records[0] else None
-        made = base.generate(key=record_keys(records), classes=classes, sampling=sampling)
+        keys, noise = record_keys(records), None
+        if mark is not None:
+            noise = marked_start(base, mark, len(records), keys, sampling)
+        made = base.generate(key=keys, classes=classes, noise=noise, sampling=sampling)
         return jnp.repeat(made, 3, axis=-1) if made.shape[-1] == 1 else made
 
-    return Maker(compute, {"model_fingerprint": base.fingerprint}, _OWN)
+    return Maker(compute, {"model_fingerprint": base.fingerprint, **marked(mark)}, _OWN)

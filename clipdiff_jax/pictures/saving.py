@@ -1,0 +1,85 @@
+"""Pictures as files: their pixels, and what those say of themselves. Every picture goes this way.
+
+What is said besides never costs a picture: one that cannot be signed is saved unsigned, and a
+warning says so.
+"""
+
+import io
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from clipdiff_jax.pictures.labels import PNG_CHUNK, Label, pixels_digest
+from clipdiff_jax.pictures.signing import Made, ProvenanceError, Signer
+
+logger = logging.getLogger(__name__)
+QUALITY = 95  # of the formats that lose some
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What pictures that commands make say of themselves.
+
+    Attributes:
+      label: that a model made them, see `pictures.labels`.
+      record: how, so that they can be made again, see `pictures.records`.
+      publish_prompt: whether a manifest repeats the prompt.
+      signer: who signs a manifest; None writes none.
+    """
+
+    label: bool = True
+    record: bool = True
+    publish_prompt: bool = False
+    signer: Signer | None = None
+
+
+def encoded(
+    pixels: UInt8[np.ndarray, "h w 3"],
+    kind: str,
+    *,
+    made: Made | None = None,
+    signer: Signer | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> bytes:
+    """A picture as a file; kind: "PNG", "JPEG" or "WEBP".
+
+    made: what it says of itself; None is nothing. signer: who signs that. texts: of a PNG.
+    """
+    picture = Image.fromarray(pixels)
+    label = None if made is None else Label(made.source_type)
+    if made is None or signer is None:
+        return _written(picture, kind, label, texts)
+    plain = io.BytesIO(_written(picture, kind, label, texts))
+    with Image.open(plain) as read:  # as it will be: JPEG changes pixels
+        signed = Label(made.source_type, pixels_digest(read))
+    try:
+        return signer.sign(_written(picture, kind, signed, texts), kind, made)
+    except ProvenanceError as error:
+        logger.warning("'%s' is saved without a manifest: %s", made.title, error)
+        return plain.getvalue()
+
+
+def _written(
+    picture: Image.Image, kind: str, label: Label | None, texts: Mapping[str, str] | None
+) -> bytes:
+    options: dict[str, Any] = {}
+    if kind == "PNG":
+        described = PngInfo()
+        for name, text in (texts or {}).items():
+            described.add_itxt(name, text)
+        if label is not None:
+            described.add_itxt(PNG_CHUNK, label.packet())
+        options["pnginfo"] = described
+    else:
+        options["quality"] = QUALITY
+        if label is not None:
+            options["xmp"] = label.packet().encode()
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
