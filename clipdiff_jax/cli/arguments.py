@@ -10,6 +10,8 @@ from clipdiff_jax.core.request import Number
 from clipdiff_jax.core.types import DTypeName
 from clipdiff_jax.data.named import data_of
 from clipdiff_jax.pictures.results import Existing, Results
+from clipdiff_jax.pictures.saving import Saving
+from clipdiff_jax.pictures.signing import Signer
 
 DEMO = "demo"
 OUT = "out"
@@ -71,6 +73,22 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=16, metavar="N", help="pictures computed at once (16)"
     )
+    said = parser.add_argument_group("what pictures say of themselves")
+    said.add_argument(
+        "--no-label", action="store_true",
+        help="not that a model made them (IPTC's digital source type)",
+    )  # fmt: skip
+    said.add_argument(
+        "--no-record", action="store_true",
+        help="not how they were made: no record inside, no manifest.jsonl; `remake` needs one",
+    )  # fmt: skip
+    said.add_argument(
+        "--sign", nargs=2, type=Path, metavar=("CERTIFICATE", "KEY"),
+        help="also a signed C2PA manifest; PEM files of yours; needs clipdiff-jax[provenance]",
+    )  # fmt: skip
+    said.add_argument(
+        "--publish-prompt", action="store_true", help="repeat the prompt in that manifest"
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
         "--overwrite", action="store_true",
@@ -83,8 +101,14 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def check_results(args: argparse.Namespace) -> None:
-    """Raises `ValueError` for a batch size or a seed that cannot be."""
+    """Raises `ValueError` for a batch size or a seed that cannot be, and options that do not go
+    together."""
     check_at_least("--batch-size", args.batch_size, 1)
+    if args.publish_prompt and args.sign is None:
+        raise ValueError("--publish-prompt is of a signed manifest: give --sign")
+    if args.no_record and (args.overwrite or args.skip_existing):
+        name = "--overwrite" if args.overwrite else "--skip-existing"
+        raise ValueError(f"{name} knows pictures by their records: leave out --no-record")
     if hasattr(args, "seed"):
         check_between("--seed", args.seed, 0, HIGHEST_SEED)
 
@@ -107,12 +131,26 @@ def results_of(args: argparse.Namespace, command: str) -> Results:
     existing: Existing = (
         "overwrite" if args.overwrite else "skip" if args.skip_existing else "refuse"
     )
+    saving = saving_of(args)
     if args.out is not None:
-        return Results(Path(args.out), existing)
+        return Results(Path(args.out), existing, saving)
     number = 1
     while (folder := Path(OUT) / f"{command}-{number}").exists():
         number += 1
-    return Results(folder, existing)
+    return Results(folder, existing, saving)
+
+
+def saving_of(args: argparse.Namespace) -> Saving:
+    """What pictures say of themselves.
+
+    Raises `ProvenanceError` for a certificate that cannot sign.
+    """
+    return Saving(
+        label=not args.no_label,
+        record=not args.no_record,
+        publish_prompt=args.publish_prompt,
+        signer=None if args.sign is None else Signer.from_files(*args.sign),
+    )
 
 
 def name_of(source: str | Path) -> str:

@@ -1,7 +1,6 @@
 """What was made of pictures, shown beside them; photographs are reduced for it."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,12 +9,13 @@ from PIL import Image
 from clipdiff_jax.cli.sources import Source
 from clipdiff_jax.pictures.pages import Cell, Group, cell, save_columns
 from clipdiff_jax.pictures.records import Record
+from clipdiff_jax.pictures.results import Results
 
 PHOTOGRAPH = 384  # pixels of the longer side that a grid shows of one
 
 
 def save_beside_sources(
-    folder: Path, records: Sequence[Record], sources: Sequence[Source], labels: Sequence[str]
+    results: Results, records: Sequence[Record], sources: Sequence[Source], labels: Sequence[str]
 ) -> None:
     """A column for each source: itself above what was made of it.
 
@@ -23,12 +23,12 @@ def save_beside_sources(
     """
     groups = []
     for i, source in enumerate(sources):
-        made = [cell(folder / record["file"]) for record in records[i :: len(sources)]]
+        made = [cell(results.folder / record["file"]) for record in records[i :: len(sources)]]
         cells = [source.cell, *made]
         if source.squares:
             cells = [_reduced(one) for one in (cell(source.path), *made)]
         groups.append(Group(source.path.stem, cells))
-    save_columns(folder, groups, ["original", *labels])
+    save_columns(results.folder, groups, ["original", *labels], label=results.saving.label)
 
 
 def _reduced(whole: Cell) -> Cell:

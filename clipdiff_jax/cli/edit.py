@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
             records.append({**common, **one.to_dict(), **meant, **made})
     make([Job(maker, records, by_digest(sources))], results, args.batch_size)
     labels = [_label(edits, one.strength, len(strengths)) for one in strengths]
-    save_beside_sources(results.folder, records, sources, labels)
+    save_beside_sources(results, records, sources, labels)
 
 
 def maker_of(record: Record) -> Maker:

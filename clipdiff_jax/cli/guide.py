@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> None:
     sources = {} if start is None else by_digest([start])
     results = results_of(args, COMMAND)
     make([Job(maker, records, sources)], results, args.batch_size)
-    save_square(results.folder, [cell(results.folder / record["file"]) for record in records])
+    cells = [cell(results.folder / record["file"]) for record in records]
+    save_square(results.folder, cells, label=results.saving.label)
 
 
 def maker_of(record: Record) -> Maker:

@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
     make_ways(maker, ways, [f"theta {theta:.2g}" for theta in thetas], results, args.batch_size)
     if args.animate is not None:
         frames = [record for way in ways for record in way.records[way is not ways[0] :]]
-        save_animation(args, results.folder, frames, f"animation.{args.animate}")
+        save_animation(args, results, frames, f"animation.{args.animate}")
 
 
 def maker_of(record: Record) -> Maker:

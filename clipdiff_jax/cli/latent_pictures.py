@@ -104,7 +104,8 @@ def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results)
         for index, prompt in enumerate(every)
     ]
     make([Job(maker, records, {})], results, args.batch_size)
-    save_square(results.folder, [cell(results.folder / record["file"]) for record in records])
+    cells = [cell(results.folder / record["file"]) for record in records]
+    save_square(results.folder, cells, label=results.saving.label)
 
 
 def edit(args: argparse.Namespace, results: Results) -> None:
@@ -150,7 +151,7 @@ def edit(args: argparse.Namespace, results: Results) -> None:
         request_of(type(request), record)  # raises for a strength that cannot be
     make([Job(maker, records, read)], results, args.batch_size)
     labels = [args.prompt if one is None else f"{args.prompt}, {one:g}" for one in strengths]
-    save_beside_sources(results.folder, records, sources, labels)
+    save_beside_sources(results, records, sources, labels)
 
 
 def maker_of(record: Record) -> Maker:

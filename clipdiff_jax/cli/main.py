@@ -95,6 +95,7 @@ CLIPDIFF = Group(
         "train": TRAIN,
         **PICTURES,
         "watermark": WATERMARK,
+        "verify": Command("verify", "say what picture files tell of where they come from"),
         "evaluate": EVALUATE,
         "convert": Command("convert", "convert a model from one weight layout into another"),
         "embed": Command("embed", "embed the pictures of a data set with CLIP, once"),

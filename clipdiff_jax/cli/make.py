@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from tqdm.auto import tqdm
 
-from clipdiff_jax.cli.sources import Sources
+from clipdiff_jax.cli.sources import DIGEST, Sources
 from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.pictures.records import MANIFEST, Record
 from clipdiff_jax.pictures.results import Results
@@ -64,7 +65,7 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
                     if isinstance(images, jax.Array):
                         images = iter(np.asarray(images))
                     for record, image in zip(batch[:count], images, strict=False):
-                        results.save(record, image)
+                        results.save(record, image, _files(record, job.sources))
                         made += 1
                     bar.update(count)
     except KeyboardInterrupt as stop:
@@ -74,7 +75,14 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
         ) from stop
     results.finish(records)
     kept = f" ({len(records) - len(left)} were there)" if len(left) < len(records) else ""
-    print(f"{len(left)} pictures{kept} and {MANIFEST} are in '{results.folder}'")
+    told = f" and {MANIFEST}" if results.saving.record else ""
+    print(f"{len(left)} pictures{kept}{told} are in '{results.folder}'")
+
+
+def _files(record: Record, sources: Sources) -> list[Path]:
+    """The files that a picture is made from, the one that it changes first."""
+    fields = sorted((name for name in record if name.endswith(DIGEST)), key=len)
+    return [sources[record[name]].path for name in fields if record[name] in sources]
 
 
 def _settings(job: Job) -> Iterator[list[Record]]:

@@ -8,7 +8,6 @@ records of one way are computed together, with one inversion and one noise of th
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from clipdiff_jax.cli.arguments import check_at_least, free_name
@@ -17,6 +16,7 @@ from clipdiff_jax.cli.sources import Source, by_digest, described_source
 from clipdiff_jax.cli.unclip_model import decoding
 from clipdiff_jax.core.files import free_path, write_whole
 from clipdiff_jax.pictures.animation import FORMATS, animation
+from clipdiff_jax.pictures.labels import GENERATED, Label
 from clipdiff_jax.pictures.pages import Group, cell, save_rows, spread
 from clipdiff_jax.pictures.records import Record, record_keys
 from clipdiff_jax.pictures.results import Results
@@ -65,7 +65,8 @@ def make_ways(
         first, *second = [end.cell for end in way.ends]
         groups.append(Group(way.label, [first, *made, *second]))
     ends = ["first", "second"] if len(ways[0].ends) == 2 else ["original"]
-    save_rows(results.folder, groups, [ends[0], *spread(titles), *ends[1:]])
+    titles = [ends[0], *spread(titles), *ends[1:]]
+    save_rows(results.folder, groups, titles, label=results.saving.label)
 
 
 def drawn(records: Sequence[Record]) -> dict[str, Any]:
@@ -97,12 +98,12 @@ def check_animation(args: argparse.Namespace, count: int) -> None:
 
 
 def save_animation(
-    args: argparse.Namespace, folder: Path, records: Sequence[Record], name: str
+    args: argparse.Namespace, results: Results, records: Sequence[Record], name: str
 ) -> None:
     """The pictures of some records, one after another, as the file `name`."""
-    images = [cell(folder / record["file"])() for record in records]
+    images = [cell(results.folder / record["file"])() for record in records]
     duration = _DURATION if args.frame_duration is None else args.frame_duration
     back = args.playback != "loop"
-    write_whole(
-        free_path(folder / name), animation(images, args.animate, duration=duration, back=back)
-    )
+    label = Label(GENERATED) if results.saving.label else None
+    content = animation(images, args.animate, duration=duration, back=back, label=label)
+    write_whole(free_path(results.folder / name), content)

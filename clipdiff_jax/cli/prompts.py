@@ -94,10 +94,11 @@ def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results)
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
     if len(embeddings) == 1:
-        save_square(results.folder, cells)
+        save_square(results.folder, cells, label=results.saving.label)
         return
     groups = [Group(prompt, cells[i :: len(every)]) for i, prompt in enumerate(every)]
-    save_columns(results.folder, groups, [_EMBEDDINGS[embedding] for embedding in embeddings])
+    rows = [_EMBEDDINGS[embedding] for embedding in embeddings]
+    save_columns(results.folder, groups, rows, label=results.saving.label)
 
 
 def maker_of(record: Record) -> Maker:

@@ -81,9 +81,7 @@ def run(args: argparse.Namespace) -> None:
     if args.animate is not None:
         taken: set[str] = set()
         for way in ways:
-            save_animation(
-                args, results.folder, way.records, free_name(way.label, taken, args.animate)
-            )
+            save_animation(args, results, way.records, free_name(way.label, taken, args.animate))
 
 
 def maker_of(record: Record) -> Maker:

@@ -53,7 +53,8 @@ def generate(args: argparse.Namespace, results: Results) -> None:
         for i in range(count)
     ]
     make([Job(maker, records, {})], results, args.batch_size)
-    save_square(results.folder, [cell(results.folder / record["file"]) for record in records])
+    cells = [cell(results.folder / record["file"]) for record in records]
+    save_square(results.folder, cells, label=results.saving.label)
 
 
 def check_drawable(base: Diffusion) -> None:

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
             records.append({**common, **made})
     make([Job(maker, records, by_digest(sources))], results, args.batch_size)
     labels = [f"variation {number}" for number in range(1, args.count + 1)]
-    save_beside_sources(results.folder, records, sources, labels)
+    save_beside_sources(results, records, sources, labels)
 
 
 def maker_of(record: Record) -> Maker:

@@ -3,14 +3,12 @@
 What is read are float32 arrays in [-1, 1]; what is written never takes another file's place.
 """
 
-import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import Image
 
 from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.config import nearest
@@ -20,9 +18,11 @@ from clipdiff_jax.data.faces import Align, FaceFinder, chosen, doubts
 from clipdiff_jax.data.image_files import EXTENSIONS, find_images, read_image
 from clipdiff_jax.data.images import Pictures, read_pictures
 from clipdiff_jax.data.transforms import square, to_float, to_uint8
+from clipdiff_jax.pictures.labels import check_source_type
+from clipdiff_jax.pictures.saving import encoded
+from clipdiff_jax.pictures.signing import Made, Signer
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-QUALITY = 95  # of the formats that lose some
 
 logger = logging.getLogger(__name__)
 Batch = Float32[np.ndarray, "n h w 3"]
@@ -60,7 +60,12 @@ def load_images(
 
 
 def save_images(
-    images: Pictures, folder: str | Path, names: Sequence[str] | None = None
+    images: Pictures,
+    folder: str | Path,
+    names: Sequence[str] | None = None,
+    *,
+    source_type: str | None = None,
+    signer: Signer | None = None,
 ) -> list[Path]:
     """Writes pictures into a folder, which is made where there is none; returns their paths.
 
@@ -69,6 +74,10 @@ def save_images(
       folder: where to.
       names: one for each, in the format that its ending says (.png, .jpg, .webp; none is .png);
         by default 00000.png and so on.
+      source_type: what the files say of the pictures: "trainedAlgorithmicMedia" that a model drew
+        them, "compositeWithTrainedAlgorithmicMedia" that it changed them, see `pictures.labels`.
+        None says nothing: whose pictures these are is not known here.
+      signer: who signs a manifest that says so too, see `pictures.signing`.
 
     Nothing is overwritten: where a file of any of the names exists, nothing is written. Raises
     `FileExistsError` for that, and `ValueError` for names that are too few, twice the same, not in
@@ -76,6 +85,9 @@ def save_images(
     """
     pictures = [picture for batch in read_pictures(images) for picture in np.asarray(batch)]
     folder = Path(folder).expanduser()
+    meant = None if source_type is None else check_source_type(source_type)
+    if signer is not None and source_type is None:
+        raise ValueError("a signed manifest says what pictures are: give `source_type` too")
     if names is None:
         names = [f"{index:05d}.png" for index in range(len(pictures))]
     paths = [folder / _file_name(name) for name in names]
@@ -87,10 +99,9 @@ def save_images(
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise FileExistsError(f"'{there[0]}'{more} exists: choose another folder or other names")
     for path, picture in zip(paths, pictures, strict=True):
-        buffer = io.BytesIO()
+        made = None if meant is None else Made(path.name, meant)
         kind = FORMATS[path.suffix.lower()]
-        Image.fromarray(to_uint8(picture)).save(buffer, kind, quality=QUALITY)
-        write_whole(path, buffer.getvalue())
+        write_whole(path, encoded(to_uint8(picture), kind, made=made, signer=signer))
     return paths
 
 

@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.data.images import Picture, read_pictures
 from clipdiff_jax.data.transforms import to_uint8
+from clipdiff_jax.pictures.labels import PNG_CHUNK, Label
 
 Images = Shaped[Array | np.ndarray, "n _ _ _"]
 Row = Images | Sequence[Picture]
@@ -39,11 +40,13 @@ class Grid:
     def _repr_png_(self) -> bytes:
         return self.png()
 
-    def png(self) -> bytes:
-        """The picture as a PNG file."""
+    def png(self, label: Label | None = None) -> bytes:
+        """The picture as a PNG file, which says of itself what `label` does."""
         buffer = io.BytesIO()
         described = PngInfo()
         described.add_text(_MARK, "grid")
+        if label is not None:
+            described.add_itxt(PNG_CHUNK, label.packet())
         self.image.save(buffer, "PNG", pnginfo=described)
         return buffer.getvalue()
 

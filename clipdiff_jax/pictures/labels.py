@@ -11,9 +11,11 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from PIL import Image
+
+from clipdiff_jax.core.config import nearest
 
 SourceType = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
 GENERATED: SourceType = "trainedAlgorithmicMedia"
@@ -53,6 +55,17 @@ class Label:
             "</rdf:Description></rdf:RDF></x:xmpmeta>"
             '<?xpacket end="w"?>'
         )
+
+
+def check_source_type(name: str) -> SourceType:
+    """One of IPTC's terms that are written here. Raises `ValueError` that names the nearest."""
+    for known in get_args(SourceType):
+        if name == known:
+            return known
+    raise ValueError(
+        f"source_type is {name!r}, expected one of {', '.join(get_args(SourceType))}."
+        f"{nearest(name, get_args(SourceType))}"
+    )
 
 
 def read_label(path: Path) -> Label | None:

@@ -1,6 +1,7 @@
 """Grids of many pictures in files: laid out by groups, and on as many pages as they need.
 
-The grids of an earlier run in the folder stay: a further one is "grid-2.png".
+The grids of an earlier run in the folder stay: a further one is "grid-2.png". They are labelled as
+what is in them, see `pictures.labels`, unless that is not wanted.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +14,12 @@ from jaxtyping import UInt8
 from clipdiff_jax.core.files import free_path, write_whole
 from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.pictures.grid import show
+from clipdiff_jax.pictures.labels import EDITED, GENERATED, Label
 
 GRID_SIDE = 12  # pictures along a side of a grid; more are on further pages
 Cell = Callable[[], UInt8[np.ndarray, "h w 3"]]  # so that those of one page only are in memory
 T = TypeVar("T")
+_DRAWN, _MIXED = Label(GENERATED), Label(EDITED)
 
 
 class Group(NamedTuple):
@@ -31,25 +34,34 @@ def cell(path: Path) -> Cell:
     return lambda: read_image(path)
 
 
-def save_square(folder: Path, cells: Sequence[Cell]) -> None:
+def save_square(folder: Path, cells: Sequence[Cell], *, label: bool = True) -> None:
     """As near a square as the pictures go; those that one grid holds."""
     shown = [read() for read in cells[: GRID_SIDE**2]]
-    write_whole(free_path(folder / "grid.png"), show(np.stack(shown)).png())
+    write_whole(
+        free_path(folder / "grid.png"), show(np.stack(shown)).png(_DRAWN if label else None)
+    )
 
 
-def save_columns(folder: Path, groups: Sequence[Group], labels: Sequence[str]) -> None:
+def save_columns(
+    folder: Path, groups: Sequence[Group], labels: Sequence[str], *, label: bool = True
+) -> None:
     """A column for each group, `GRID_SIDE` to a file. labels: of the rows."""
     for file, chosen in _pages(folder, groups):
         rows = zip(*([read() for read in group.cells] for group in chosen), strict=True)
-        write_whole(file, show([list(row) for row in rows], rows=labels).png())
+        write_whole(
+            file, show([list(row) for row in rows], rows=labels).png(_MIXED if label else None)
+        )
 
 
-def save_rows(folder: Path, groups: Sequence[Group], titles: Sequence[str]) -> None:
+def save_rows(
+    folder: Path, groups: Sequence[Group], titles: Sequence[str], *, label: bool = True
+) -> None:
     """A labelled row for each group, `GRID_SIDE` to a file. titles: of the columns."""
     for file, chosen in _pages(folder, groups):
         rows = [[read() for read in group.cells] for group in chosen]
         labels = [group.label for group in chosen]
-        write_whole(file, show(rows, rows=labels, titles=titles).png())
+        grid = show(rows, rows=labels, titles=titles)
+        write_whole(file, grid.png(_MIXED if label else None))
 
 
 def spread(items: Sequence[T], count: int = GRID_SIDE) -> list[T]:

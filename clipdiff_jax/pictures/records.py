@@ -7,7 +7,6 @@ that what is there is whole.
 """
 
 import dataclasses
-import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,13 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from clipdiff_jax.core.files import read_text, write_whole
 from clipdiff_jax.core.json_files import parse_json
 from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.core.request import Request
 from clipdiff_jax.data.transforms import to_uint8
+from clipdiff_jax.pictures.labels import EDITED, GENERATED
+from clipdiff_jax.pictures.saving import PLAIN, Saving, encoded
+from clipdiff_jax.pictures.signing import Made
 
 PNG_KEY = "clipdiff_jax"
 MANIFEST = "manifest.jsonl"
@@ -38,14 +39,28 @@ class RecordError(ValueError):
     """A picture or manifest that does not say how it was made; the message names it."""
 
 
-def save_picture(path: Path, image: Float[Array | np.ndarray, "h w 3"], record: Record) -> None:
-    """Writes a picture in [-1, 1] as PNG, with its record inside."""
-    described = PngInfo()
-    described.add_itxt(PNG_KEY, json.dumps(record))
-    buffer = io.BytesIO()
-    picture = Image.fromarray(to_uint8(np.asarray(image, np.float32)))
-    picture.save(buffer, "PNG", pnginfo=described)
-    write_whole(path, buffer.getvalue())
+def save_picture(
+    path: Path,
+    image: Float[Array | np.ndarray, "h w 3"],
+    record: Record,
+    saving: Saving = PLAIN,
+    sources: Sequence[Path] = (),
+) -> None:
+    """Writes a picture in [-1, 1] as PNG, and in it what `saving` says.
+
+    sources: the files that it was made from, for a manifest.
+    """
+    kind = EDITED if record["command"] == "edit" else GENERATED
+    prompt = record.get("prompt") if saving.publish_prompt else None
+    content = encoded(
+        to_uint8(np.asarray(image, np.float32)),
+        "PNG",
+        made=Made(path.name, kind, tuple(sources), "watermark" in record, prompt),
+        labelled=saving.label,
+        signer=saving.signer,
+        texts={PNG_KEY: json.dumps(record)} if saving.record else {},
+    )
+    write_whole(path, content)
 
 
 def add_to_manifest(folder: Path, records: Iterable[Record]) -> Path:

@@ -23,6 +23,7 @@ from clipdiff_jax.pictures.records import (
     read_records,
     save_picture,
 )
+from clipdiff_jax.pictures.saving import PLAIN, Saving
 
 Existing = Literal["refuse", "overwrite", "skip"]
 _SHOWN = 3  # files that a message names
@@ -35,11 +36,13 @@ class Results:
     existing: "refuse" writes nothing where a picture is that would be replaced (others of an
     earlier run stay, and so do their lines in the manifest);
     "overwrite" replaces pictures that this library made; "skip" keeps those that were made just so
-    and makes the rest.
+    and makes the rest. Both know pictures by their records.
+    saving: what pictures say of themselves.
     """
 
     folder: Path
     existing: Existing = "refuse"
+    saving: Saving = PLAIN
 
     def remaining(self, records: Sequence[Record], sources: Collection[Path] = ()) -> list[Record]:
         """The records whose pictures are to be made. Nothing is written yet.
@@ -78,16 +81,24 @@ class Results:
             return list(records)
         return [record for record in records if ours.get(record["file"]) != record]
 
-    def save(self, record: Record, image: Float[Array | np.ndarray, "h w 3"]) -> None:
-        """Writes one picture and its line of the manifest."""
-        save_picture(self.folder / record["file"], image, record)
+    def save(
+        self,
+        record: Record,
+        image: Float[Array | np.ndarray, "h w 3"],
+        sources: Sequence[Path] = (),
+    ) -> None:
+        """Writes one picture and its line of the manifest; sources: what it was made from."""
+        save_picture(self.folder / record["file"], image, record, self.saving, sources)
+        if not self.saving.record:
+            return
         manifest = self.folder / MANIFEST
         with writing(manifest), manifest.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def finish(self, records: Sequence[Record]) -> None:
         """Leaves one line in the manifest for each picture, in the order of the records."""
-        add_to_manifest(self.folder, records)
+        if self.saving.record:
+            add_to_manifest(self.folder, records)
 
     def _ours(self, record: Record) -> Record | None:
         """What the picture that is there says of itself; None where we did not make it."""

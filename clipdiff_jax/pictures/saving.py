@@ -4,6 +4,7 @@ What is said besides never costs a picture: one that cannot be signed is saved u
 warning says so.
 """
 
+import dataclasses
 import io
 import logging
 from collections.abc import Mapping
@@ -39,30 +40,38 @@ class Saving:
     signer: Signer | None = None
 
 
+PLAIN = Saving()
+
+
 def encoded(
     pixels: UInt8[np.ndarray, "h w 3"],
     kind: str,
     *,
     made: Made | None = None,
+    labelled: bool = True,
     signer: Signer | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> bytes:
     """A picture as a file; kind: "PNG", "JPEG" or "WEBP".
 
-    made: what it says of itself; None is nothing. signer: who signs that. texts: of a PNG.
+    made: what it is, which a label says and a manifest; None says nothing. labelled: whether there
+    is a label. signer: who signs a manifest. texts: of a PNG.
     """
     picture = Image.fromarray(pixels)
-    label = None if made is None else Label(made.source_type)
+    label = Label(made.source_type) if made is not None and labelled else None
+    plain = _written(picture, kind, label, texts)
     if made is None or signer is None:
-        return _written(picture, kind, label, texts)
-    plain = io.BytesIO(_written(picture, kind, label, texts))
-    with Image.open(plain) as read:  # as it will be: JPEG changes pixels
-        signed = Label(made.source_type, pixels_digest(read))
+        return plain
+    content = plain
+    if label is not None:
+        with Image.open(io.BytesIO(plain)) as read:  # as it will be: JPEG changes pixels
+            label = dataclasses.replace(label, signed_pixels=pixels_digest(read))
+        content = _written(picture, kind, label, texts)
     try:
-        return signer.sign(_written(picture, kind, signed, texts), kind, made)
+        return signer.sign(content, kind, made)
     except ProvenanceError as error:
         logger.warning("'%s' is saved without a manifest: %s", made.title, error)
-        return plain.getvalue()
+        return plain
 
 
 def _written(

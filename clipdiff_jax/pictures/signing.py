@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 import clipdiff_jax
-from clipdiff_jax.pictures.labels import GENERATED, URI, SourceType
+from clipdiff_jax.pictures.labels import EDITED, GENERATED, URI, SourceType
 
 logger = logging.getLogger(__name__)
 MIME = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
@@ -97,7 +97,7 @@ class Signer:
                 for index, path in enumerate(sources):
                     one = {
                         "title": path.name,
-                        "relationship": "componentOf" if index else "parentOf",
+                        "relationship": _relation(made, index),
                         "instance_id": _SOURCE.format(index),
                     }
                     with path.open("rb") as file:
@@ -123,10 +123,19 @@ def context(c2pa: ModuleType) -> Any:
     return c2pa.Context(settings=c2pa.Settings.from_dict(_SETTINGS))
 
 
+def _relation(made: Made, index: int) -> str:
+    """What a source is to the picture: itself before, something placed in it, or looked at."""
+    if made.source_type != EDITED:
+        return "inputTo"
+    return "componentOf" if index else "parentOf"
+
+
 def _manifest(made: Made, kind: str, sources: int) -> dict[str, Any]:
-    source_type = URI + made.source_type
-    drawn: dict[str, Any] = {"action": "c2pa.edited" if sources else "c2pa.created"}
-    drawn["digitalSourceType"] = source_type
+    sources = sources if made.source_type == EDITED else 0
+    drawn: dict[str, Any] = {
+        "action": "c2pa.edited" if sources else "c2pa.created",
+        "digitalSourceType": URI + made.source_type,
+    }
     if made.prompt is not None:
         drawn["parameters"] = {"org.clipdiff-jax.prompt": made.prompt}
     actions = [drawn]
@@ -173,11 +182,15 @@ def _checked(chain: bytes, key: bytes, certificate: str | Path, key_file: str | 
         raise ProvenanceError(f"'{key_file}' holds no private key in PEM that is open") from error
     now = datetime.datetime.now(datetime.UTC)
     if now > leaf.not_valid_after_utc:
-        raise ProvenanceError(f"'{certificate}': notAfter is {leaf.not_valid_after_utc}, it is over")
+        raise ProvenanceError(
+            f"'{certificate}': notAfter is {leaf.not_valid_after_utc}, it is over"
+        )
     if now < leaf.not_valid_before_utc:
         raise ProvenanceError(f"'{certificate}': notBefore is {leaf.not_valid_before_utc}, not yet")
     if private.public_key() != leaf.public_key():
-        raise ProvenanceError(f"'{key_file}' is the key of another certificate than '{certificate}'")
+        raise ProvenanceError(
+            f"'{key_file}' is the key of another certificate than '{certificate}'"
+        )
     try:
         usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         purposes = {one.dotted_string for one in usages}

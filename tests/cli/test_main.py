@@ -18,7 +18,7 @@ raise SystemExit(status)
 """
 EVERY = [
     "train", "generate", "edit", "guide", "vary", "interpolate", "textdiff", "reconstruct",
-    "remake", "evaluate", "convert", "embed", "data",
+    "remake", "watermark", "verify", "evaluate", "convert", "embed", "data",
 ]  # fmt: skip
 
 
@@ -53,7 +53,8 @@ def test_the_module_is_the_command():
 def test_every_command_is_there_and_says_what_it_takes(capsys):
     assert list(CLIPDIFF.commands) == EVERY
     for name, command in CLIPDIFF.commands.items():
-        names = [f"evaluate {one}" for one in command.commands] if name == "evaluate" else [name]
+        inside = command.commands if isinstance(command, Group) else ()
+        names = [f"{name} {one}" for one in inside] or [name]
         for words in names:
             with pytest.raises(SystemExit) as stop:
                 main([*words.split(), "--help"])
@@ -159,7 +160,8 @@ def test_results_go_into_a_new_folder(tmp_path, monkeypatch):
     from clipdiff_jax.pictures.results import Results
 
     monkeypatch.chdir(tmp_path)
-    args = argparse.Namespace(out=None, overwrite=False, skip_existing=False)
+    said = {"no_label": False, "no_record": False, "sign": None, "publish_prompt": False}
+    args = argparse.Namespace(out=None, overwrite=False, skip_existing=False, **said)
     assert results_of(args, "generate").folder == Path("out/generate-1")
     (tmp_path / "out" / "generate-1").mkdir(parents=True)
     (tmp_path / "out" / "edit-1").mkdir()
