@@ -1,6 +1,7 @@
 """`clipdiff edit`: pictures edited with what the edit stage learned, or by a latent model."""
 
 import argparse
+import functools
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from clipdiff_jax.cli import latent_pictures
+from clipdiff_jax.cli import latent_pictures, learned
 from clipdiff_jax.cli.arguments import (
     DEMO,
     add_images,
@@ -21,6 +22,7 @@ from clipdiff_jax.cli.arguments import (
     results_of,
 )
 from clipdiff_jax.cli.beside import save_beside_sources
+from clipdiff_jax.cli.loaded import held
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
 from clipdiff_jax.cli.photographs import AUTO, add_align, all_pasted, read_photographs
@@ -56,8 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_align(parser)
     parser.add_argument(
         "--edit", action="append", metavar="FOLDER",
-        help="what `clipdiff train` wrote; repeat it for several edits at once",
+        help="what `clipdiff train` wrote, or a ready one such as demo/smile; repeat it for "
+        "several edits at once",
     )  # fmt: skip
+    learned.add_arguments(parser)
     add_options(parser, DEFAULT, (*_FIELDS, "strength"), several=("strength",))
     parser.add_argument(
         "--method", choices=(*get_args(Method), *latent_pictures.METHODS),
@@ -81,26 +85,31 @@ def run(args: argparse.Namespace) -> None:
     if options := latent_pictures.of_edit(args):
         methods = ", ".join(latent_pictures.METHODS)
         raise ValueError(f"{option_name(options[0])} is of latent models: give --method {methods}")
-    if not args.edit:
-        raise ValueError("give --edit, what `clipdiff train` wrote")
+    to_learn = learned.is_asked_for(args)
+    if not args.edit and not to_learn:
+        raise ValueError(
+            "give --edit, what `clipdiff train` wrote, or --from and --to, which learn one"
+        )
     editing = from_args(DEFAULT, args, leave_out=("strength",))
     strengths = [editing.replace(strength=one) for one in getattr(args, "strength", [1.0])]
-    if editing.ratios is not None and len(editing.ratios) != len(args.edit):
-        raise ValueError(
-            f"{len(args.edit)} --edit need as many --ratios, got {len(editing.ratios)}"
-        )
-    edits = [load_edit(path) for path in args.edit]
+    paths = list(args.edit or ())
+    if editing.ratios is not None and len(editing.ratios) != (len(paths) or 1):
+        raise ValueError(f"{len(paths)} --edit need as many --ratios, got {len(editing.ratios)}")
+    edits = _load(paths)
     # The model that is taken where none is named: the edit's own, where it says which.
-    model = args.model or edits[0].base_source or DEMO
+    model = args.model or (edits[0].base_source if edits else "") or DEMO
     base, results = load_base(model, args.dtype), results_of(args, COMMAND)
     check_editable(base)
-    maker = _maker(base, edits)
     align = getattr(args, "align", AUTO)
     sources = read_photographs(args.images, base.config.image_size, args.on_error, align)
+    if to_learn:
+        paths = [str(learned.learn(args, base, sources, align))]
+        edits = _load(paths)
+    maker = _maker(base, edits)
     common = {
         "command": COMMAND,
         "model": name_of(model),
-        "edits": [name_of(path) for path in args.edit],
+        "edits": [name_of(path) for path in paths],
         **maker.fingerprints,
         "seed": args.seed,
         "dtype": args.dtype,
@@ -121,6 +130,10 @@ def run(args: argparse.Namespace) -> None:
     make([Job(maker, records, by_digest(sources))], results, args.batch_size)
     labels = [_label(edits, one.strength, len(strengths)) for one in strengths]
     save_beside_sources(results, records, sources, labels)
+
+
+def _load(paths: Sequence[str]) -> list[Edit]:
+    return [held(path, Edit, functools.partial(load_edit, path)) for path in paths]
 
 
 def maker_of(record: Record) -> Maker:

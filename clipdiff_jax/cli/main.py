@@ -97,6 +97,7 @@ CLIPDIFF = Group(
         "watermark": WATERMARK,
         "verify": Command("verify", "say what picture files tell of where they come from"),
         "evaluate": EVALUATE,
+        "app": Command("app.command", "a page in the browser: edit, draw, vary, interpolate"),
         "convert": Command("convert", "convert a model from one weight layout into another"),
         "embed": Command("embed", "embed the pictures of a data set with CLIP, once"),
         "data": Command("data", "write avatars as a folder, or prepare a data set by name"),

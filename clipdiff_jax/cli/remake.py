@@ -27,6 +27,7 @@ from clipdiff_jax.cli.sources import (
     read_source,
     squares_of,
 )
+from clipdiff_jax.edit.model import is_ready
 from clipdiff_jax.pictures.records import Record, RecordError, read_records
 
 COMMAND = "remake"
@@ -137,7 +138,7 @@ class Named:
     ) -> str:
         """Where the `index`-th of what a record names is to be opened."""
         name = names[index]
-        if name == DEMO:
+        if name == DEMO or is_ready(name):
             return name
         fits = [one for one in given if Path(name_of(one)).name == Path(name).name]
         if len(fits) != 1 and len(given) == len(names):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from clipdiff_jax.cli.arguments import name_of
+from clipdiff_jax.cli.loaded import held
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.sources import Sources
 from clipdiff_jax.pictures.records import Record, request_of
@@ -24,7 +25,8 @@ Compute = Callable[[UnClip, Sequence[Record], Sources], jax.Array]
 
 def load_model(source: str, dtype: str) -> UnClip:
     """The model that a record, or the command line, names."""
-    return load_unclip(source, dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(dtype))
+    kind = jnp.dtype(dtype)
+    return held(source, UnClip, lambda: load_unclip(source, dtype=kind, param_dtype=kind))
 
 
 def described(args: argparse.Namespace, command: str, maker: Maker, values: Record) -> Record:

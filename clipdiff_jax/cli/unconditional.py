@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from clipdiff_jax.cli.arguments import name_of
+from clipdiff_jax.cli.loaded import held
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.marks import mark_in, mark_of, marked
 from clipdiff_jax.cli.options import from_args
@@ -78,7 +79,7 @@ def maker_of(record: Record) -> Maker:
 
 def load_base(source: str, dtype: str) -> Diffusion:
     """The diffusion model that a record, or the command line, names."""
-    return load_diffusion(source, dtype=jnp.dtype(dtype))
+    return held(source, Diffusion, lambda: load_diffusion(source, dtype=jnp.dtype(dtype)))
 
 
 def _maker(base: Diffusion, mark: Key | None) -> Maker:

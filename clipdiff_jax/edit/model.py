@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from clipdiff_jax.core.config import from_dict, to_dict
+from clipdiff_jax.core.config import from_dict, nearest, to_dict
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.lora import init_low_rank
@@ -23,10 +23,18 @@ from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.documents import untrusted
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.folder import check_params, load_folder, model_folder, save_folder
+from clipdiff_jax.weights.folder import (
+    ASSETS,
+    CONFIG_NAME,
+    check_params,
+    load_folder,
+    model_folder,
+    save_folder,
+)
 from clipdiff_jax.weights.hub import locate
 
 KIND = "edit"
+READY = "demo/"
 
 
 @jax.tree_util.register_dataclass
@@ -96,11 +104,14 @@ def init_of(
 
 def load_edit(path: str | Path) -> Edit:
     """Reads what the edit stage wrote: its `model` folder, the workdir with it, or a repository of
-    the Hugging Face Hub that holds one.
+    the Hugging Face Hub that holds one; or one of `ready_edits`, such as "demo/smile".
 
     Raises `WeightsError` where there is none.
     """
-    path = model_folder(locate(path))
+    if isinstance(path, str) and path.startswith(READY):
+        path = _ready(path)
+    else:
+        path = model_folder(locate(path))
     config, params = load_folder(path, jnp.float32)
     if config["kind"] != KIND:
         raise WeightsError(f"'{path}' holds a model of kind '{config['kind']}', not '{KIND}'")
@@ -115,3 +126,21 @@ def load_edit(path: str | Path) -> Edit:
             raise WeightsError(f"base_source is a {type(source).__name__}, expected a text")
         check_params(path, params, init_of(objective, model))
     return Edit(model, jax.tree.map(jnp.asarray, params), objective, base, source)
+
+
+def ready_edits() -> list[str]:
+    """The names of the edits of the demo's model that are part of the package."""
+    return sorted(READY + one.parent.name for one in (ASSETS / "edits").glob(f"*/{CONFIG_NAME}"))
+
+
+def is_ready(name: str) -> bool:
+    """Whether `load_edit` takes this for a ready edit: then it opens no other file."""
+    return name in ready_edits()
+
+
+def _ready(name: str) -> Path:
+    known = ready_edits()
+    if name not in known:
+        listed = ", ".join(known) or "none"
+        raise WeightsError(f"no ready edit '{name}'.{nearest(name, known)} There are: {listed}")
+    return ASSETS / "edits" / name.removeprefix(READY)

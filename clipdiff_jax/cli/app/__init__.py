@@ -1,0 +1,1 @@
+"""`clipdiff app`: the commands as a page in the browser."""

@@ -1,0 +1,210 @@
+"""The page: its fields, and which of the workshop's answers goes where.
+
+Mistakes come back as sentences. A broken picture, a photograph of 50 megapixels or one without a
+face reach the workshop as files, and are answered by what reads files everywhere.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from clipdiff_jax.cli.app.workshop import FACE, WHOLE, Made, Workshop
+from clipdiff_jax.cli.arguments import DEMO
+from clipdiff_jax.data.avatars.demo import demo_faces
+from clipdiff_jax.data.transforms import to_uint8
+
+with contextlib.suppress(ImportError):  # `command` says what to install
+    import gradio as gr
+
+TITLE = "clipdiff"
+EXAMPLES = 6  # demo faces to try
+MOST = 2.0  # of a strength
+ONE = "models"  # the queue that all requests wait in
+
+
+def build(workshop: Workshop) -> "gr.Blocks":
+    """The page of a workshop."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+        gr.Markdown(
+            "# clipdiff\nPictures changed and drawn by words, by the models on this machine."
+            + (" The demo's models know small cartoon faces alone." if _is_demo(workshop) else "")
+        )
+        with gr.Tab("Edit"):
+            _edit(workshop)
+        with gr.Tab("Generate"):
+            _generate(workshop)
+        with gr.Tab("Vary"):
+            _vary(workshop)
+        with gr.Tab("Interpolate"):
+            _interpolate(workshop)
+        with gr.Tab("Turn by texts"):
+            _text_diff(workshop)
+    return page
+
+
+def _edit(workshop: Workshop) -> None:
+    with gr.Row():
+        with gr.Column():
+            picture = _picture("Your picture")
+            what = gr.Radio([FACE, WHOLE], value=FACE, label="What is edited")
+            sliders = [
+                gr.Slider(-1, MOST, value=0, step=0.05, label=label) for label in workshop.edits
+            ]
+            if not sliders:
+                gr.Markdown("No edit is loaded: `clipdiff app --edit FOLDER` gives each a slider.")
+            _examples(workshop, picture)
+        with gr.Column():
+            after = gr.Image(label="Edited", type="filepath", interactive=False, elem_id="edited")
+            said, record, files = _outputs()
+
+    def answer(picture: str | None, what: str, *strengths: float) -> tuple[Any, ...]:
+        made = workshop.edit(picture, what, strengths)
+        return made.files[0], *_shown(made)
+
+    for slider in sliders:
+        _answered(slider.release, answer, [picture, what, *sliders], [after, said, record, files])
+
+
+def _generate(workshop: Workshop) -> None:
+    with gr.Row():
+        with gr.Column():
+            prompt = gr.Textbox(label="Text", placeholder="a smiling person with long red hair")
+            count = gr.Slider(1, 8, value=2, step=1, label="Pictures")
+            seed = gr.Number(value=0, precision=0, minimum=0, label="Seed")
+            steps = gr.Slider(2, 100, value=20, step=1, label="Steps")
+            guidance = gr.Number(value=None, label="Guidance (empty: the model's own)")
+            button = gr.Button("Draw", variant="primary")
+        with gr.Column():
+            gallery, said, record, files = _gallery()
+
+    def answer(*values: Any) -> tuple[Any, ...]:
+        made = workshop.generate(*values)
+        return made.files, *_shown(made)
+
+    inputs = [prompt, count, seed, steps, guidance]
+    _answered(button.click, answer, inputs, [gallery, said, record, files])
+
+
+def _vary(workshop: Workshop) -> None:
+    with gr.Row():
+        with gr.Column():
+            picture = _picture("Picture")
+            count = gr.Slider(1, 8, value=2, step=1, label="Variations")
+            seed = gr.Number(value=0, precision=0, minimum=0, label="Seed")
+            button = gr.Button("Vary", variant="primary")
+            _examples(workshop, picture)
+        with gr.Column():
+            gallery, said, record, files = _gallery()
+
+    def answer(*values: Any) -> tuple[Any, ...]:
+        made = workshop.vary(*values)
+        return made.files, *_shown(made)
+
+    _answered(button.click, answer, [picture, count, seed], [gallery, said, record, files])
+
+
+def _interpolate(workshop: Workshop) -> None:
+    with gr.Row():
+        with gr.Column():
+            with gr.Row():
+                first, second = _picture("From this"), _picture("To this")
+            count = gr.Slider(2, 12, value=4, step=1, label="Pictures")
+            steps = gr.Slider(2, 100, value=20, step=1, label="Steps")
+            button = gr.Button("Interpolate", variant="primary")
+        with gr.Column():
+            gallery, said, record, files = _gallery()
+
+    def answer(*values: Any) -> tuple[Any, ...]:
+        made = workshop.interpolate(*values)
+        return made.files, *_shown(made)
+
+    inputs = [first, second, count, steps]
+    _answered(button.click, answer, inputs, [gallery, said, record, files])
+
+
+def _text_diff(workshop: Workshop) -> None:
+    with gr.Row():
+        with gr.Column():
+            picture = _picture("Picture")
+            source = gr.Textbox(label="What it shows", placeholder="a serious face")
+            target = gr.Textbox(label="What it should show", placeholder="a smiling face")
+            steps = gr.Slider(2, 100, value=20, step=1, label="Steps")
+            button = gr.Button("Turn", variant="primary")
+            _examples(workshop, picture)
+        with gr.Column():
+            gallery, said, record, files = _gallery()
+
+    def answer(*values: Any) -> tuple[Any, ...]:
+        made = workshop.text_diff(*values)
+        return made.files, *_shown(made)
+
+    inputs = [picture, source, target, steps]
+    _answered(button.click, answer, inputs, [gallery, said, record, files])
+
+
+def _picture(label: str) -> "gr.Image":
+    """A picture that is handed on as the file that was given, whatever is in it."""
+    field = gr.Image(label=label, sources=["upload", "clipboard"], image_mode=None, height=300)
+    field.preprocess = lambda payload: None if payload is None else payload.path
+    return field
+
+
+def _gallery() -> tuple[Any, ...]:
+    gallery = gr.Gallery(label="Pictures", object_fit="contain", columns=4, interactive=False)
+    return gallery, *_outputs()
+
+
+def _outputs() -> tuple[Any, ...]:
+    said = gr.Markdown()
+    with gr.Accordion("How it was made: the record, and the files", open=False):
+        record = gr.Code(label="Record (clipdiff remake makes it again)", language="json")
+        files = gr.File(label="Files", file_count="multiple", interactive=False)
+    return said, record, files
+
+
+def _shown(made: Made) -> tuple[str, str, list[str]]:
+    return made.said, made.records, made.files
+
+
+def _answered(
+    event: Callable[..., Any],
+    answer: Callable[..., Any],
+    inputs: list[Any],
+    outputs: list[Any],
+) -> None:
+    """An event that all other requests wait for; what goes wrong is a sentence on the page."""
+
+    def told(*values: Any) -> Any:
+        try:
+            return answer(*values)
+        except (ValueError, OSError, FloatingPointError) as error:
+            raise gr.Error(" ".join(str(error).split()), duration=None) from error
+
+    event(told, inputs, outputs, concurrency_id=ONE, concurrency_limit=1)
+
+
+def _examples(workshop: Workshop, picture: "gr.Image") -> None:
+    """Faces that the demo knows, to try with one click."""
+    if _is_demo(workshop) and (faces := _faces()):
+        gr.Examples(faces, picture, label="Faces to try")
+
+
+def _faces() -> list[str]:
+    """Rendered for this page; none where the extra that renders them is not installed."""
+    try:
+        faces = demo_faces(EXAMPLES, "test", mouth="serious", glasses="none")
+    except ImportError:
+        return []
+    folder = Path(tempfile.mkdtemp(prefix="clipdiff-faces-"))
+    paths = [folder / f"face-{number}.png" for number in range(EXAMPLES)]
+    for path, face in zip(paths, to_uint8(faces), strict=True):
+        Image.fromarray(face).save(path)
+    return [str(path) for path in paths]
+
+
+def _is_demo(workshop: Workshop) -> bool:
+    return str(workshop.base) == DEMO
