@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--model", default="demo")
     parser.add_argument("--count", type=int, default=200, help="pictures of each kind")
     parser.add_argument("--steps", type=int, default=10, help="of generation")
-    parser.add_argument("--detect-steps", type=int, default=6, help="of detection")
+    parser.add_argument("--detect-steps", type=int, default=5, help="of detection")
     parser.add_argument("--false-keys", type=int, default=100, help="keys tried on plain pictures")
     parser.add_argument("--out", type=Path, default=Path("watermark.json"))
     args = parser.parse_args()
@@ -153,7 +153,7 @@ class Measuring:
         self.found["false positives"] = {}
         for pattern in ("rand", "ring"):
             keys = [Key.new(pattern=pattern) for _ in range(self.args.false_keys)]
-            said = calibration(noise, keys, way.channel)
+            said = calibration(noise, keys, way.home)
             self.note("false positives", pattern, {
                 "levels": said.levels, "rates": said.rates, "worst key": said.worst,
                 "least p": said.least, "keys": said.keys, "pictures": said.pictures,

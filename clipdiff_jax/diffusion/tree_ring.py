@@ -1,14 +1,16 @@
 """Tree-Ring: a pattern among the low frequencies of the noise that a picture is drawn from.
 
 Wen et al. 2023, arXiv 2305.20030. Of one channel of x_T, with the unnormalised Fourier transform F
-and whole frequencies k, the coefficients of the disc
+and whole frequencies k, the coefficients of the disc, or of the ring around an inner one,
 
-    M = {k : 0 < |k| <= radius}
+    M = {k : inner < |k| <= radius},    inner >= 0
 
-are replaced by those of a key. A real plane can hold only a pattern with w(-k) = conj(w(k)), so
-both patterns here are made so: "rand" is the transform of white noise, "ring" has one real value
-for each ring ceil(|k|). Noise of variance 1 has E|F(k)|^2 = H W, and so have both. The plane's
-mean, k = 0, is left alone.
+are replaced by those of a key. All pictures of a key share them, so that an inner disc that is left
+alone leaves pictures what they are: of pixels the lowest frequencies say what is drawn.
+
+A real plane can hold only a pattern with w(-k) = conj(w(k)), so both patterns here are made so:
+"rand" is the transform of white noise, "ring" has one real value for each ring ceil(|k|). Noise of
+variance 1 has E|F(k)|^2 = H W, and so have both. The plane's mean, k = 0, is never part of it.
 
 A pattern is found again by how much the inverted noise y correlates with it, each conjugate pair
 counted once, over the half M+ of n coefficients:
@@ -21,7 +23,7 @@ freedom. A pattern "rand" of a key that is drawn at random is so, whatever the p
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Complex128, Float, Float32, Float64, Int
@@ -32,6 +34,15 @@ SHARE = 10 / 64  # of the side, the radius where none is asked for
 LARGEST = 1 / 4  # of the side, the largest radius
 
 Planes = Float[np.ndarray, "... h w"]
+
+
+class Band(NamedTuple):
+    """The frequencies of M: above `inner` and up to `radius`, in cycles a picture."""
+
+    radius: int
+    inner: int = 0
+
+
 Mask = Bool[np.ndarray, "h w"]
 
 
@@ -40,38 +51,41 @@ def default_radius(height: int, width: int) -> int:
     return max(1, round(SHARE * min(height, width)))
 
 
-def check_radius(radius: int, height: int, width: int) -> None:
-    """Raises `ValueError` for a disc that is empty, or wider than a quarter of the plane."""
+def check_band(band: Band, height: int, width: int) -> None:
+    """Raises `ValueError` for a band that is empty, or wider than a quarter of the plane."""
+    radius, inner = band
     highest = int(LARGEST * min(height, width))
     if not 1 <= radius <= highest:
         raise ValueError(
             f"radius={radius}, expected 1 to {highest}, a quarter of the noise's {height}x{width}"
         )
+    if not 0 <= inner < radius:
+        raise ValueError(f"inner={inner}, expected 0 to {radius - 1}, below the radius {radius}")
 
 
-def disc(height: int, width: int, radius: int) -> Mask:
+def disc(height: int, width: int, band: Band) -> Mask:
     """M, on the grid of `numpy.fft.fft2`."""
     distance = _distance(height, width)
-    return (distance > 0) & (distance <= radius)
+    return (distance > band.inner) & (distance <= band.radius)
 
 
-def half_disc(height: int, width: int, radius: int) -> Mask:
+def half_disc(height: int, width: int, band: Band) -> Mask:
     """M+: one of each pair k, -k of M."""
     down, across = _frequencies(height, width)
-    return disc(height, width, radius) & ((down > 0) | ((down == 0) & (across > 0)))
+    return disc(height, width, band) & ((down > 0) | ((down == 0) & (across > 0)))
 
 
 def key_pattern(
-    secret: bytes, pattern: Pattern, height: int, width: int, radius: int
+    secret: bytes, pattern: Pattern, height: int, width: int, band: Band
 ) -> Complex128[np.ndarray, "h w"]:
     """The coefficients w of a key on M, zero elsewhere; w(-k) = conj(w(k)) to rounding."""
-    mask = disc(height, width, radius)
+    mask = disc(height, width, band)
     if pattern == "rand":
         noise = _normals(secret, f"rand {height}x{width}", height * width)
         return np.where(mask, np.fft.fft2(noise.reshape(height, width)), 0)
-    values = _normals(secret, f"ring {height}x{width}", radius) * np.sqrt(height * width)
+    values = _normals(secret, f"ring {height}x{width}", band.radius) * np.sqrt(height * width)
     ring = np.ceil(_distance(height, width)).astype(int)
-    return np.where(mask, values[np.clip(ring, 1, radius) - 1], 0).astype(np.complex128)
+    return np.where(mask, values[np.clip(ring, 1, band.radius) - 1], 0).astype(np.complex128)
 
 
 def embed(planes: Planes, coefficients: Complex128[np.ndarray, "h w"], mask: Mask) -> Planes:
@@ -142,13 +156,13 @@ def marked(
     noise: Float32[np.ndarray, "b h w c"],
     secret: bytes,
     pattern: Pattern,
-    radius: int,
+    band: Band,
     channel: int,
 ) -> Float32[np.ndarray, "b h w c"]:
     """Noise of pictures with a key's pattern in one channel."""
     height, width = noise.shape[1:3]
-    w = key_pattern(secret, pattern, height, width, radius)
-    planes = embed(noise[..., channel], w, disc(height, width, radius))
+    w = key_pattern(secret, pattern, height, width, band)
+    planes = embed(noise[..., channel], w, disc(height, width, band))
     out = np.array(noise, np.float32)
     out[..., channel] = planes
     return out

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """A table: for each level of p, how many of the pictures are below it."""
     check_at_least("--keys", args.keys, 1)
-    kind = Key.new(pattern=args.pattern, channel=args.channel, radius=args.radius)
+    names = ("pattern", "channel", "radius", "inner")
+    kind = Key.new(**{name: getattr(args, name) for name in names})
     model = load_model(args)
     _, pictures = read_pictures(args)
     found = calibrate(pictures, model, kind, keys=args.keys, **inversion(args))

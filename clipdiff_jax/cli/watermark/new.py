@@ -32,13 +32,17 @@ def add_places(parser: argparse.ArgumentParser) -> None:
         help="of the noise, from 0 or from the end (the last of latents, the first of pixels)",
     )  # fmt: skip
     parser.add_argument(
-        "--radius", type=int, metavar="N", help="of the mark, in cycles a picture (10 of 64)"
+        "--radius", type=int, metavar="N", help="highest frequency, in cycles a picture (10 of 64)"
     )
+    parser.add_argument(
+        "--inner", type=int, metavar="N",
+        help="frequencies up to it are left alone (half of the radius; 0 of latents)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
     """Draws the key."""
-    names = ("pattern", "channel", "radius", "steps", "size")
+    names = ("pattern", "channel", "radius", "inner", "steps", "size")
     mark = Key.new(**{name: getattr(args, name) for name in names})
     mark.save(args.file)
     print(f"'{args.file}' is the key {mark.fingerprint}: keep it, and keep it to yourself")

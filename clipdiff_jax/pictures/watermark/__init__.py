@@ -15,6 +15,8 @@ from clipdiff_jax.pictures.watermark.detection import Calibration as Calibration
 from clipdiff_jax.pictures.watermark.detection import Detection as Detection
 from clipdiff_jax.pictures.watermark.detection import calibrate as calibrate
 from clipdiff_jax.pictures.watermark.detection import detect as detect
+from clipdiff_jax.pictures.watermark.key import LATENTS as LATENTS
+from clipdiff_jax.pictures.watermark.key import PIXELS as PIXELS
 from clipdiff_jax.pictures.watermark.key import Key as Key
 from clipdiff_jax.pictures.watermark.marking import generate as generate
 from clipdiff_jax.pictures.watermark.marking import tree_ring as tree_ring

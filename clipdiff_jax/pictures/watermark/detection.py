@@ -27,7 +27,7 @@ from clipdiff_jax.diffusion.tree_ring import (
     shifts_within,
 )
 from clipdiff_jax.pictures.watermark.inverters import Inverter, Model, inverter
-from clipdiff_jax.pictures.watermark.key import Key
+from clipdiff_jax.pictures.watermark.key import Home, Key
 from clipdiff_jax.pixel.model import Classes
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def detect(
         shifts = _shifts(noise.shape[1], scale)
         for mirrored in (False, True) if search else (False,):
             moved = noise[:, :, ::-1] if mirrored else noise
-            c, p = _scores(moved, mark, way.channel, shifts)
+            c, p = _scores(moved, mark, way.home, shifts)
             tries += len(shifts)
             best = zip(range(len(c)), c.argmax(axis=1), strict=True)
             name = _named(scale, mirrored)
@@ -130,21 +130,21 @@ def calibrate(
     classes: Classes = None,
     batch: int = 16,
 ) -> Calibration:
-    """How often keys like `mark`, of the same pattern, channel and radius, are found in pictures
-    that have no mark. `detect` says what the arguments are."""
+    """How often keys like `mark`, of the same pattern, channel and frequencies, are found in
+    pictures that have no mark. `detect` says what the arguments are."""
     keys = whole_number("keys", keys, low=1)
     steps = steps or mark.steps or STEPS
     way = inverter(model, steps, size=mark.size, classes=classes)
     noise = invert_all(way, [_square(one, way.size) for one in _levels(images)], batch)
-    fields = {name: getattr(mark, name) for name in ("pattern", "channel", "radius")}
-    return calibration(noise, [Key.new(**fields) for _ in range(keys)], way.channel)
+    fields = {name: getattr(mark, name) for name in ("pattern", "channel", "radius", "inner")}
+    return calibration(noise, [Key.new(**fields) for _ in range(keys)], way.home)
 
 
 def calibration(
-    noise: Float32[np.ndarray, "b h w c"], keys: Sequence[Key], channel: int
+    noise: Float32[np.ndarray, "b h w c"], keys: Sequence[Key], home: Home
 ) -> Calibration:
     """`calibrate` of pictures that are noise already, by these keys."""
-    p = np.stack([scores(noise, key, channel)[1] for key in keys])
+    p = np.stack([scores(noise, key, home)[1] for key in keys])
     shares = [(p < level).mean(axis=1) for level in LEVELS]
     return Calibration(
         levels=LEVELS,
@@ -157,10 +157,10 @@ def calibration(
 
 
 def scores(
-    noise: Float32[np.ndarray, "b h w c"], mark: Key, channel: int
+    noise: Float32[np.ndarray, "b h w c"], mark: Key, home: Home
 ) -> tuple[Float64[np.ndarray, " b"], Float64[np.ndarray, " b"]]:
-    """Correlation and p of noise, as it is; channel: where the key says none."""
-    c, p = _scores(noise, mark, channel, None)
+    """Correlation and p of noise, as it is; home: where the mark is, if the key does not say."""
+    c, p = _scores(noise, mark, home, None)
     return c[:, 0], p[:, 0]
 
 
@@ -178,15 +178,14 @@ def invert_all(
 def _scores(
     noise: Float32[np.ndarray, "b h w c"],
     mark: Key,
-    channel: int,
+    home: Home,
     shifts: Int[np.ndarray, "t 2"] | None,
 ) -> tuple[Float64[np.ndarray, "b t"], Float64[np.ndarray, "b t"]]:
     height, width = noise.shape[1:3]
-    radius = mark.radius_in(height, width)
-    planes = noise[..., mark.channel_in(noise.shape[-1], channel)]
-    w = key_pattern(mark.secret, mark.pattern, height, width, radius)
-    half = half_disc(height, width, radius)
-    c = correlations(planes, w, half, shifts)
+    channel, band = mark.place(noise.shape[1:], home)
+    w = key_pattern(mark.secret, mark.pattern, height, width, band)
+    half = half_disc(height, width, band)
+    c = correlations(noise[..., channel], w, half, shifts)
     return c, p_values(c, half)
 
 

@@ -18,6 +18,7 @@ from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.models.unclip import Noise
+from clipdiff_jax.pictures.watermark.key import LATENTS, PIXELS, Home
 from clipdiff_jax.pixel.model import Classes, Diffusion
 from clipdiff_jax.unclip.model import UnClip
 from clipdiff_jax.unclip.walk import draw_noise
@@ -33,14 +34,12 @@ class Inverter:
     Attributes:
       run: pictures in [-1, 1] of `size` pixels -> their noise.
       size: side of those pictures.
-      channel: the channel of that noise which a watermark is in, where none is asked for: of
-        latents the last, as published; of pixels the first, which JPEG keeps best of all single
-        ones.
+      home: where in that noise a watermark is, unless its key says otherwise.
     """
 
     run: Invert
     size: int
-    channel: int
+    home: Home
 
 
 def inverter(
@@ -101,7 +100,7 @@ def _of_pixels(model: Diffusion, steps: int, classes: Classes) -> Inverter:
         x = images.mean(axis=-1, keepdims=True) if grey else images
         return _invert_pixels(model, times, x, model.check_classes(classes, len(x)))
 
-    return Inverter(run, model.config.image_size, 0)
+    return Inverter(run, model.config.image_size, PIXELS)
 
 
 def _of_latents(model: LatentDiffusion, steps: int, size: int) -> Inverter:
@@ -114,7 +113,7 @@ def _of_latents(model: LatentDiffusion, steps: int, size: int) -> Inverter:
         cond = denoiser.condition(texts, denoiser.time_ids(*latents.shape[:3]))
         return _invert_latents(model, times, latents, cond)
 
-    return Inverter(run, size, model.config.autoencoder.latent_channels - 1)
+    return Inverter(run, size, LATENTS)
 
 
 def _of_unclip(model: UnClip, steps: int) -> Inverter:
@@ -124,7 +123,7 @@ def _of_unclip(model: UnClip, steps: int) -> Inverter:
         levels = np.uint8(np.round((np.clip(images, -1, 1) + 1) * 127.5))  # of any brightness
         return model.invert(levels, model.embed_images(levels), sampling=request)
 
-    return Inverter(run, drawn_size(model), 0)
+    return Inverter(run, drawn_size(model), PIXELS)
 
 
 @jax.jit

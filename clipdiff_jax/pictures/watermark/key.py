@@ -7,19 +7,31 @@ import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from clipdiff_jax.core.checks import check_fields, checked_options
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.files import json_bytes, writing
 from clipdiff_jax.core.json_files import read_json
 from clipdiff_jax.core.request import option
-from clipdiff_jax.diffusion.tree_ring import Pattern, check_radius, default_radius
+from clipdiff_jax.diffusion.tree_ring import Band, Pattern, check_band, default_radius
 
 logger = logging.getLogger(__name__)
 SECRET = 32  # bytes
 _KIND = "clipdiff_jax watermark key"
 _MOST = 2**16  # bytes of a key file
+
+
+class Home(NamedTuple):
+    """Where a mark is if its key does not say: the channel, and whether the lowest frequencies are
+    left alone."""
+
+    channel: int
+    hollow: bool
+
+
+PIXELS = Home(0, True)  # JPEG keeps the first channel of RGB best of all single ones
+LATENTS = Home(-1, False)  # as published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +44,9 @@ class Key:
         and small turns, but tells marked from unmarked rather than key from key.
       channel: of the noise, from 0, or from the end, -1; None is the last of latents and the first
         of pixels.
-      radius: of the disc of frequencies, in cycles a picture; None is 10 of 64.
+      radius: the highest frequency, in cycles a picture; None is 10 of 64.
+      inner: frequencies up to it are left alone, and with them what is drawn; None is half of the
+        radius of pixels, and 0 of latents.
       steps: of generation and detection; None is any number of the first and 25 of the second.
       size: side of the pictures in pixels, before upsamplers; None is the model's.
 
@@ -42,9 +56,8 @@ class Key:
     secret: bytes = field(repr=False)
     pattern: Pattern = "rand"
     channel: int | None = option(None, "of the noise; the last of latents, the first of pixels")
-    radius: int | None = option(
-        None, "of the disc of frequencies, in cycles a picture; 10 of 64", low=1
-    )
+    radius: int | None = option(None, "highest frequency, in cycles a picture; 10 of 64", low=1)
+    inner: int | None = option(None, "frequencies up to it are left alone", low=0)
     steps: int | None = option(
         None, "of generation and detection, if they are to be the same", low=1
     )
@@ -107,28 +120,30 @@ class Key:
     @property
     def fingerprint(self) -> str:
         """What records say of the key: neither the secret nor the pattern follows from it."""
-        header = f"{self.pattern} {self.channel} {self.radius} {self.steps} {self.size}"
+        header = (
+            f"{self.pattern} {self.channel} {self.radius} {self.inner} {self.steps} {self.size}"
+        )
         told = hashlib.sha256(b"clipdiff_jax watermark\0" + self.secret + header.encode())
         return told.hexdigest()[:16]
 
-    def channel_in(self, channels: int, default: int) -> int:
-        """The index of the marked channel; default: where the key says none.
+    def place(self, shape: tuple[int, int, int], home: Home) -> tuple[int, Band]:
+        """The channel and the frequencies of the mark in noise of this height, width and channels.
 
-        Raises `ValueError` for one that there is not.
+        home: where they are if the key does not say. Raises `ValueError` for what the noise has
+        not.
         """
-        channel = default if self.channel is None else self.channel
+        height, width, channels = shape
+        channel = home.channel if self.channel is None else self.channel
         if not -channels <= channel < channels:
             raise ValueError(
                 f"channel={channel} of the watermark key, expected {-channels} to {channels - 1}: "
                 f"the noise of this model has {channels} channels"
             )
-        return channel % channels
-
-    def radius_in(self, height: int, width: int) -> int:
-        """The radius of the disc. Raises `ValueError` for one above a quarter of the side."""
         radius = default_radius(height, width) if self.radius is None else self.radius
-        check_radius(radius, height, width)
-        return radius
+        hollow = radius // 2 if home.hollow else 0
+        band = Band(radius, hollow if self.inner is None else self.inner)
+        check_band(band, height, width)
+        return channel % channels, band
 
 
 def _checked_secret(secret: bytes) -> bytes:

@@ -21,7 +21,7 @@ from clipdiff_jax.latent.model import GENERATION, LatentDiffusion
 from clipdiff_jax.latent.requests import Generation, filled
 from clipdiff_jax.models.unclip import Noise
 from clipdiff_jax.pictures.watermark.inverters import Model, draw_decoder_start, draw_start
-from clipdiff_jax.pictures.watermark.key import Key
+from clipdiff_jax.pictures.watermark.key import LATENTS, PIXELS, Home, Key
 from clipdiff_jax.pixel.model import DEFAULT, Diffusion
 from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.model import UnClip
@@ -30,16 +30,16 @@ _STOCHASTIC = ("ancestral", "analytic")
 
 
 def tree_ring(
-    noise: Float[Array | np.ndarray, "b h w c"], mark: Key, channel: int = 0
+    noise: Float[Array | np.ndarray, "b h w c"], mark: Key, home: Home = PIXELS
 ) -> Float32[np.ndarray, "b h w c"]:
     """Noise of pictures, with the mark in it; every other frequency and channel stays as it is.
 
-    channel: where the key says none. Raises `ValueError` for a channel that the noise has not, and
-    a radius above a quarter of its side.
+    home: where, if the key does not say: `PIXELS` or `LATENTS`. Raises `ValueError` for a channel
+    that the noise has not, and a radius above a quarter of its side.
     """
     x = np.asarray(noise, np.float32)
-    place = mark.channel_in(x.shape[-1], channel)
-    return marked(x, mark.secret, mark.pattern, mark.radius_in(*x.shape[1:3]), place)
+    channel, band = mark.place(x.shape[1:], home)
+    return marked(x, mark.secret, mark.pattern, band, channel)
 
 
 def check_sampling(mark: Key, sampling: Sampling | Drawing) -> None:
@@ -86,7 +86,7 @@ def marked_start(
         size = height
     check_size(mark, size)
     noise = draw_start(model, count, key, sampling, size)
-    return tree_ring(noise, mark, 0 if isinstance(model, Diffusion) else -1)
+    return tree_ring(noise, mark, PIXELS if isinstance(model, Diffusion) else LATENTS)
 
 
 def marked_decoder_start(

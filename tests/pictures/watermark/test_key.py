@@ -13,7 +13,7 @@ SECRET = bytes(range(32))
 
 
 def test_a_key_comes_back_from_its_file(tmp_path):
-    mark = Key.new(pattern="ring", channel=-1, radius=4, steps=20, size=64)
+    mark = Key.new(pattern="ring", channel=-1, radius=4, inner=2, steps=20, size=64)
     mark.save(tmp_path / "deep" / "key.json")
     path = tmp_path / "deep" / "key.json"
     assert Key.load(path) == mark

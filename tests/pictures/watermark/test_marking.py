@@ -15,7 +15,7 @@ from clipdiff_jax.diffusion.tree_ring import correlations, half_disc, key_patter
 from clipdiff_jax.latent.requests import Generation
 from clipdiff_jax.pictures.watermark.detection import LEVELS, calibration, detect
 from clipdiff_jax.pictures.watermark.inverters import draw_start, inverter
-from clipdiff_jax.pictures.watermark.key import Key
+from clipdiff_jax.pictures.watermark.key import LATENTS, PIXELS, Key
 from clipdiff_jax.pictures.watermark.marking import (
     check_sampling,
     generate,
@@ -32,11 +32,11 @@ def own(schedule):
     return lambda x, prediction, t, t_next, z: x
 
 
-def correlation(noise, channel, mark=MARK):
+def correlation(noise, home, mark=MARK):
     height, width = noise.shape[1:3]
-    radius = mark.radius_in(height, width)
-    w = key_pattern(mark.secret, mark.pattern, height, width, radius)
-    return correlations(np.asarray(noise)[..., channel], w, half_disc(height, width, radius))[:, 0]
+    channel, band = mark.place(noise.shape[1:], home)
+    w = key_pattern(mark.secret, mark.pattern, height, width, band)
+    return correlations(np.asarray(noise)[..., channel], w, half_disc(height, width, band))[:, 0]
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +53,13 @@ def test_the_start_is_what_generate_draws_but_for_the_mark(base):
     plain = np.asarray(draw_start(base, 2, 5, Sampling(**STEPS)))
     made = marked_start(base, MARK, 2, 5, Sampling(**STEPS))
     np.testing.assert_array_equal(made[..., 1:], plain[..., 1:])
-    np.testing.assert_allclose(correlation(made, 0), 1, atol=1e-5)
+    np.testing.assert_allclose(correlation(made, PIXELS), 1, atol=1e-5)
     drawn = base.generate(2, key=5, **STEPS)
     np.testing.assert_allclose(base.generate(2, key=5, noise=plain, **STEPS), drawn, atol=1e-5)
     marked = generate(base, MARK, 2, key=5, **STEPS)
     np.testing.assert_array_equal(base.generate(2, key=5, noise=made, **STEPS), marked)
     alone = generate(base, MARK, 1, key=5, **STEPS)
-    np.testing.assert_allclose(alone[0], marked[0], atol=1e-5)
+    np.testing.assert_allclose(alone[0], marked[0], atol=5e-4)
 
 
 def test_a_picture_does_not_depend_on_the_others_when_keys_are_given(base):
@@ -74,7 +74,7 @@ def test_latents_carry_it_in_their_last_channel():
     model = tiny_latent.model()
     request = Generation(count=2, **STEPS)
     latents = marked_start(model, MARK, 2, 3, request)
-    np.testing.assert_allclose(correlation(latents, -1), 1, atol=1e-5)
+    np.testing.assert_allclose(correlation(latents, LATENTS), 1, atol=1e-5)
     marked = generate(model, MARK, "two dogs", key=3, count=2, **STEPS)
     direct = model.generate("two dogs", key=3, latents=latents, sampling=request)
     np.testing.assert_array_equal(marked, direct)
@@ -82,9 +82,10 @@ def test_latents_carry_it_in_their_last_channel():
         generate(model, MARK, "two dogs", key=3, height=16, width=32, **STEPS)
 
 
+@pytest.mark.slow
 def test_an_unclip_carries_it_in_its_decoder(unclip):
     start = marked_decoder_start(unclip, MARK, 1, 3, Sampling(spacing="linspace", **STEPS))
-    np.testing.assert_allclose(correlation(start.start, 0), 1, atol=1e-5)
+    np.testing.assert_allclose(correlation(start.start, PIXELS), 1, atol=1e-5)
     options = {"key": 3, "sampler": "ddim", "prior_steps": 2, "upsample_steps": 2, **STEPS}
     marked = generate(unclip, MARK, "a face", **options)
     np.testing.assert_allclose(
@@ -116,7 +117,7 @@ def test_it_is_found_by_a_model_whose_inversion_is_exact(base):
 def test_false_positives_are_what_p_says(base):
     """Of noise that has nothing to do with a model, and any keys."""
     noise = np.random.default_rng(0).normal(size=(20, 32, 32, 3)).astype(np.float32)
-    found = calibration(noise, [Key.new() for _ in range(400)], 0)
+    found = calibration(noise, [Key.new() for _ in range(400)], PIXELS)
     assert (found.keys, found.pictures, found.levels) == (400, 20, LEVELS)
     for level, rate in zip(LEVELS[:3], found.rates[:3], strict=True):
         assert abs(rate - level) < 4 * np.sqrt(level / 8000) + 1e-3
@@ -154,6 +155,8 @@ def test_what_the_key_says_is_kept_to(base):
         generate(base, dataclasses.replace(MARK, channel=3), 1, key=0, **STEPS)
     with pytest.raises(ValueError, match=r"radius=5, expected 1 to 4"):
         tree_ring(np.zeros((1, SIZE, SIZE, 3), np.float32), dataclasses.replace(MARK, radius=5))
+    with pytest.raises(ValueError, match=r"inner=3, expected 0 to 2, below the radius 3"):
+        generate(base, dataclasses.replace(MARK, radius=3, inner=3), 1, key=0, **STEPS)
 
 
 def test_noise_of_another_shape_is_refused(base):
@@ -161,18 +164,19 @@ def test_noise_of_another_shape_is_refused(base):
         base.generate(2, key=0, noise=np.zeros((1, SIZE, SIZE, 3), np.float32), **STEPS)
 
 
+@pytest.mark.slow
 def test_every_kind_of_model_is_inverted(base, unclip):
     """To the noise that it drew from, in shape and channel."""
     levels = np.uint8((pictures(2) + 1) * 127.5)
     latent = tiny_latent.model()
-    for model, shape, channel in (
-        (base, (2, 16, 16, 3), 0),
-        (unclip, (2, 16, 16, 3), 0),
-        (latent, (2, 8, 8, 4), 3),
+    for model, shape, home in (
+        (base, (2, 16, 16, 3), PIXELS),
+        (unclip, (2, 16, 16, 3), PIXELS),
+        (latent, (2, 8, 8, 4), LATENTS),
     ):
         way = inverter(model, 2)
         noise = np.asarray(way.run(np.float32(levels / 127.5 - 1)))
-        assert (noise.shape, way.channel, way.size) == (shape, channel, SIZE)
+        assert (noise.shape, way.home, way.size) == (shape, home, SIZE)
         assert np.isfinite(noise).all()
 
 
