@@ -64,11 +64,12 @@ MODELS = {
     "direct_prior": Model(
         "unclip/avatars/direct_prior", 64, {"stage.clip": "clip"}, "stage.data.path", "direct_prior"
     ),
+    "reassembly": Model("avatars/puzzle_4", 32, asset="reassembly"),
     "ar_prior": Model(
         "unclip/avatars/ar_prior", 64, {"stage.clip": "clip"}, "stage.data.path", "ar_prior"
     ),
 }  # fmt: skip
-FALLING = ("base", "autoencoder", "latent")  # whose rate is constant but for a cool-down
+FALLING = ("base", "autoencoder", "latent", "reassembly")  # constant rates that cool down
 
 
 def main() -> None:
@@ -150,6 +151,8 @@ def show(name: str, out: Path) -> None:
     if name == "base":
         clipdiff(*words, "--count", 64, "--steps", 50)
         clipdiff("evaluate", "grain", pictures, "--out", out / f"{name}-grain")
+    elif name == "reassembly":
+        clipdiff("evaluate", "reassembly", "--model", out / name, "--out", out / f"{name}-scores")
     elif name == "latent":
         clipdiff(*words, "--count", 4, "--prompt", "a smiling person with glasses and red hair")
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from clipdiff_jax.pictures.grid import show as show
     from clipdiff_jax.pixel.load import load_diffusion as load_diffusion
     from clipdiff_jax.pixel.model import Diffusion as Diffusion
+    from clipdiff_jax.reassembly.model import Reassembly as Reassembly
+    from clipdiff_jax.reassembly.model import load_reassembly as load_reassembly
     from clipdiff_jax.unclip.drawing import Drawing as Drawing
     from clipdiff_jax.unclip.load import load_unclip as load_unclip
     from clipdiff_jax.unclip.model import UnClip as UnClip
@@ -47,6 +49,7 @@ _HOMES = {
     "Editing": "clipdiff_jax.edit.editing",
     "LatentDiffusion": "clipdiff_jax.latent.model",
     "Guiding": "clipdiff_jax.guided.guiding",
+    "Reassembly": "clipdiff_jax.reassembly.model",
     "Sampling": "clipdiff_jax.diffusion.sampling",
     "UnClip": "clipdiff_jax.unclip.model",
     "clip_guided": "clipdiff_jax.guided.api",
@@ -58,6 +61,7 @@ _HOMES = {
     "load_edit": "clipdiff_jax.edit.model",
     "load_images": "clipdiff_jax.pictures.files",
     "load_latent": "clipdiff_jax.latent.load",
+    "load_reassembly": "clipdiff_jax.reassembly.model",
     "load_unclip": "clipdiff_jax.unclip.load",
     "reconstruct": "clipdiff_jax.edit.api",
     "save_images": "clipdiff_jax.pictures.files",
@@ -72,6 +76,7 @@ __all__ = [
     "Editing",
     "Guiding",
     "LatentDiffusion",
+    "Reassembly",
     "Sampling",
     "UnClip",
     "clip_guided",
@@ -83,6 +88,7 @@ __all__ = [
     "load_edit",
     "load_images",
     "load_latent",
+    "load_reassembly",
     "load_unclip",
     "reconstruct",
     "save_images",

@@ -47,6 +47,9 @@ PICTURES: dict[str, Command | Group] = {
     "reconstruct": Command(
         "reconstruct", "draw pictures from some of their embedding's principal components"
     ),
+    "reassemble": Command(
+        "reassemble", "put the shuffled and turned pieces of a picture together"
+    ),
     "remake": Command("remake", "make pictures again from their records"),
 }
 EVALUATE = Group(
@@ -71,6 +74,9 @@ EVALUATE = Group(
         "grain": Command("evaluate.grain", "how noisy pictures are where they should be flat"),
         "zero-shot": Command(
             "evaluate.zero_shot", "what a CLIP of avatars knows: captions, and attributes by name"
+        ),
+        "reassembly": Command(
+            "evaluate.reassembly", "how many pieces of held-out faces are put right"
         ),
         "texts": Command(
             "evaluate.texts", "pictures against their captions: CLIP score, retrieval; S_dir"

@@ -11,6 +11,7 @@ import numpy as np
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.data.avatars.source import AvatarsData
 from clipdiff_jax.data.embeddings import EmbeddingsData
+from clipdiff_jax.data.puzzles import Puzzles
 from clipdiff_jax.data.tokenize import train_tokenizer
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.edit.stage import EditObjective, make_stage
@@ -27,8 +28,10 @@ from clipdiff_jax.models.unclip import Decoder, Prior, Upsampler
 from clipdiff_jax.models.unet import UNetConfig
 from clipdiff_jax.pixel import stage as base
 from clipdiff_jax.pixel.model import Diffusion
+from clipdiff_jax.reassembly import stage as reassembly
+from clipdiff_jax.reassembly.stage import PuzzleStage
 from clipdiff_jax.unclip.stages import ar_prior, decoder, diffusion_prior, direct_prior, upsampler
-from helpers import tiny_latent
+from helpers import tiny_latent, tiny_reassembly
 from helpers.prior_toy import open_toy
 from helpers.tiny_models import drawn, tiny_clip
 
@@ -135,6 +138,15 @@ def latent_stage(dtype="float32"):
     return latent.make_stage(config, Noise(), model)
 
 
+def puzzles_stage(dtype="float32"):
+    config = PuzzleStage(
+        data=AvatarsData(size=12), puzzles=Puzzles(grids=(2, 3)),
+        model=tiny_reassembly.CONFIG, dtype=dtype,
+    )  # fmt: skip
+    stage = reassembly.make_stage(config, tiny_reassembly.Pictures())
+    return replace(stage, start=drawn(stage.init, 0))
+
+
 STAGES = {
     "base": base_stage,
     "edit": edit_stage,
@@ -144,4 +156,5 @@ STAGES = {
     "decoder": decoder_stage,
     "upsampler": upsampler_stage,
     "latent": latent_stage,
+    "puzzles": puzzles_stage,
 }

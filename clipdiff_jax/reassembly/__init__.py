@@ -1,0 +1,1 @@
+"""Reassembly: pieces of pictures, or fragments of solids, put together by denoising their poses."""

@@ -1,0 +1,79 @@
+"""What a walk comes to: poses read as cells and turns, and the picture that they make.
+
+Pieces take cells greedily, as DiffAssemble has it (arXiv 2402.19302): of all pieces and cells that
+are left, the two nearest go together. Pieces that look alike are predicted where they are on
+average, between their cells. So pieces that are sure of their place come first, and those that are
+not get what is left; the assignment of the least sum of squares would move sure pieces to make
+room for them, which costs the demo 7 % of its pieces (docs/reassembly.md). Turns are snapped to
+the nearest quarter.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from clipdiff_jax.data.puzzles import QUARTERS, Size, centres, joined
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Where the P pieces of a puzzle belong.
+
+    Attributes:
+      pieces: as they were given.
+      size: rows and columns.
+      poses: (u, v, cos, sin) of each, or (u, v), see `data.puzzles`.
+      cells: the cell of each, counted row by row.
+      turns: the quarters by which each was turned counter-clockwise, and has to be turned back.
+      path: the poses after each of S steps.
+      guesses: what the network takes for the clean poses, before each step.
+    """
+
+    pieces: UInt8[np.ndarray, "p s s 3"]
+    size: Size
+    poses: Float[np.ndarray, "p d"]
+    cells: Int[np.ndarray, " p"]
+    turns: Int[np.ndarray, " p"]
+    path: Float[np.ndarray, "steps p d"]
+    guesses: Float[np.ndarray, "guesses p d"]
+
+    @property
+    def picture(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The pieces in their cells; those that no piece lies in are black."""
+        return joined(self.pieces, self.cells, self.turns, self.size)
+
+    @property
+    def one_shot(self) -> "Answer":
+        """The answer without the walk: the network's first guess."""
+        first = self.guesses[0]
+        return Answer(
+            self.pieces,
+            self.size,
+            first,
+            assign(first[:, :2], self.size),
+            read_turns(first),
+            self.path[:0],
+            self.guesses[:1],
+        )
+
+
+def assign(places: Float[np.ndarray, "p 2"], size: Size) -> Int[np.ndarray, " p"]:
+    """The cell of each piece. Raises `ValueError` for more pieces than cells."""
+    if len(places) > size.cells:
+        raise ValueError(f"{len(places)} pieces do not fit into {size.cells} cells")
+    distances = ((places[:, None] - centres(size)) ** 2).sum(-1)
+    cells = np.zeros(len(places), int)
+    for _ in places:
+        piece, cell = np.unravel_index(distances.argmin(), distances.shape)
+        cells[piece] = cell
+        distances[piece], distances[:, cell] = np.inf, np.inf
+    return cells
+
+
+def read_turns(poses: Float[np.ndarray, "p d"]) -> Int[np.ndarray, " p"]:
+    """The nearest quarters; 0 for poses without turns."""
+    if poses.shape[1] < 4:
+        return np.zeros(len(poses), int)
+    angle = np.arctan2(poses[:, 3], poses[:, 2])
+    return np.round(angle / (np.pi / 2)).astype(int) % QUARTERS
