@@ -47,9 +47,7 @@ PICTURES: dict[str, Command | Group] = {
     "reconstruct": Command(
         "reconstruct", "draw pictures from some of their embedding's principal components"
     ),
-    "reassemble": Command(
-        "reassemble", "put the shuffled and turned pieces of a picture together"
-    ),
+    "reassemble": Command("reassemble", "put the shuffled and turned pieces of a picture together"),
     "remake": Command("remake", "make pictures again from their records"),
 }
 EVALUATE = Group(
