@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.diffusion.prediction import match
+from clipdiff_jax.models.spatial_transformer import TransformerBlock
 
 Strength = float | Float[Array, "..."]  # of all pictures, or [B]
 KERNEL = "kernel"
@@ -60,29 +61,34 @@ def init_lora(params: Params, rank: int, key: Key[Array, ""], only: str = "") ->
 def beside(
     changes: Sequence[tuple[Params, Strength]],
 ) -> contextlib.AbstractContextManager[None]:
-    """While it is open, networks run with `changes`, pairs of a LoRA and its strength.
-
-    Raises `NotImplementedError` where a network scans the layers of a change: use `merged`.
-    """
+    """While it is open, networks run with `changes`, pairs of a LoRA and its strength."""
     found = [(flatten_dict(lora), strength) for lora, strength in changes]
-    if any(path[-1] == "up" and up.ndim > 2 for lora, _ in found for path, up in lora.items()):
-        raise NotImplementedError("layers that are scanned take a change by `merged` only")
+    block: Array | None = None  # the number of the block at work, in a stack of them
 
     def intercept(
         call: Callable[..., Any], inputs: Any, options: Any, context: nn.module.InterceptorContext
     ) -> Any:
-        y, layer = call(*inputs, **options), context.module
+        nonlocal block
+        layer = context.module
         if context.method_name != "__call__":
-            return y
+            return call(*inputs, **options)
+        if isinstance(layer, TransformerBlock):
+            outer, block = block, inputs[-1]
+            try:
+                return call(*inputs, **options)
+            finally:
+                block = outer
+        y = call(*inputs, **options)
         for lora, strength in found:
-            down = lora.get((*layer.path, "down"))
-            if down is None:
+            down, up = (lora.get((*layer.path, name)) for name in ("down", "up"))
+            if down is None or up is None:
                 continue
+            if up.ndim == 3:
+                down, up = down[block], up[block]
             assert isinstance(layer, (nn.Dense, nn.Conv))
             narrow = layer.clone(parent=None, features=down.shape[-1], use_bias=False)
             h = narrow.apply({"params": {KERNEL: down}}, *inputs)
-            scale = match(jnp.asarray(strength, y.dtype), y)
-            y += scale * (h @ lora[(*layer.path, "up")].astype(y.dtype))
+            y += match(jnp.asarray(strength, y.dtype), y) * (h @ up.astype(y.dtype))
         return y
 
     return nn.intercept_methods(intercept)

@@ -77,8 +77,29 @@ def test_a_stack_of_layers_is_changed_layer_by_layer():
     for layer in range(3):
         wanted = change["stack"]["down"][layer] @ change["stack"]["up"][layer]
         np.testing.assert_allclose(made[layer], wanted, rtol=1e-5)
-    with pytest.raises(NotImplementedError, match="merged"):
-        beside([(change, 1.0)])
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_blocks_that_are_scanned_have_a_change_each(remat):
+    config = UNetConfig(
+        channels=(8,), blocks=1, attention_levels=(0,), attention="cross", transformer_depth=2, heads=2,
+        norm_groups=4, context_width=6, remat=remat,
+    )  # fmt: skip
+    network = UNet(config)
+    cond = {"context": jax.random.normal(jax.random.key(2), (2, 5, 6))}
+    params = drawn(lambda key: network.init(key, X, T, cond)["params"], 0)
+    change = drawn(functools.partial(init_lora, params, 2, only="attn"), 1)
+    assert change["mid_attn"]["blocks"]["self_q"]["down"].shape[0] == 2
+
+    @jax.jit
+    def run(changes):
+        with beside(changes):
+            return network.apply({"params": params}, X, T, cond)
+
+    made = run([(change, jnp.array([0.5, -1.0]))])
+    for picture, strength in enumerate((0.5, -1.0)):
+        wanted = network.apply({"params": merged(params, change, strength)}, X, T, cond)
+        np.testing.assert_allclose(made[picture], wanted[picture], atol=2e-5)
 
 
 def test_half_precision():
