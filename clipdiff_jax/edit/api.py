@@ -21,13 +21,13 @@ from clipdiff_jax.edit.editing import Editing, EditingOptions
 from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.edit.run import (
     Learned,
-    check_editable,
     learned_by,
     run,
     run_from_latents,
     squares_for,
 )
-from clipdiff_jax.pixel.model import Diffusion, noisy_images
+from clipdiff_jax.edit.space import Model, as_base
+from clipdiff_jax.pixel.model import noisy_images
 
 Edits = Edit | Sequence[Edit]
 DEFAULT = Editing()
@@ -36,7 +36,7 @@ DEFAULT_T0 = 500  # of a reconstruction
 
 def edit(
     images: Pictures,
-    base: Diffusion | None = None,
+    base: Model | None = None,
     edit: Edits = (),
     strength: Scale | None = None,
     *,
@@ -49,12 +49,12 @@ def edit(
     Args:
       images: see `data.images.as_images`, of any size: the middle square is brought to the size
         that the model works at.
-      base: the model that the edits were tuned from. None loads it from where the first edit says
-        that it is, with every call.
+      base: the model that the edits were tuned from, of pixels or of latents. None loads it from
+        where the first edit says that it is, with every call.
       edit: what was learned.
-      strength: eps = g eps_edited + (1 - g) eps_base, or g times the shift of an edit in h-space;
-        one number or one for each picture. 0 reconstructs, 1 (the default) is as learned, values
-        beyond exaggerate.
+      strength: eps = g eps_edited + (1 - g) eps_base; of an edit in h-space g times its shift, of
+        one of low rank g times its change. One number or one for each picture: 0 reconstructs, 1
+        (the default) is as learned, values beyond exaggerate.
       key: a seed or a key of what is random (noise instead of inversion, purifying, samplers that
         draw); picture i uses `fold_in(key, i)`. Or one key for each picture.
       editing, options: how, see `Editing`. Its t0 is by default the largest of the edits'.
@@ -66,17 +66,16 @@ def edit(
     """
     edits = _listed(edit)
     editing = _filled(editing, strength, options)
-    base = edits[0].load_base() if base is None else base
-    check_editable(base)
-    learned = learned_by(base, edits, editing)
-    x0 = squares_for(images, base)
+    model = as_base(edits[0].load_base() if base is None else base)
+    learned = learned_by(model, edits, editing)
+    x0 = squares_for(images, model)
     t0 = max(one.objective.known_t0 for one in edits) if editing.t0 is None else editing.t0
-    return run(base, learned, x0, editing, t0, picture_keys(key, jnp.arange(len(x0))))
+    return run(model, learned, x0, editing, t0, picture_keys(key, jnp.arange(len(x0))))
 
 
 def generate_edited(
     latents: Float[Array | np.ndarray, "b s s 3"],
-    base: Diffusion,
+    base: Model,
     edit: Edits,
     strength: Scale | None = None,
     *,
@@ -94,15 +93,16 @@ def generate_edited(
         raise ValueError("give t0, the time that the latents are of")
     if editing.inversion == "edict" or editing.random_inversion or editing.purify:
         raise ValueError("latents are generated from: edict, random_inversion and purify are not")
-    learned = learned_by(base, _listed(edit), editing)
-    latents = noisy_images(latents, base.config.unet.in_channels)
+    model = as_base(base)
+    learned = learned_by(model, _listed(edit), editing)
+    latents = noisy_images(latents, model.config.unet.in_channels)
     keys = picture_keys(key, jnp.arange(len(latents)))
-    return run_from_latents(base, learned, latents, editing, editing.t0, keys)
+    return run_from_latents(model, learned, latents, editing, editing.t0, keys)
 
 
 def reconstruct(
     images: Pictures,
-    base: Diffusion,
+    base: Model,
     *,
     key: AnyKey = 0,
     editing: Editing | None = None,
@@ -120,11 +120,11 @@ def reconstruct(
     Evaluations of the network: 2 steps - 1 by the method "ddim", (2 + fixed_point) steps by
     "fixed_point", and 4 steps by "edict". Returns [B,S,S,3] in [-1, 1].
     """
-    check_editable(base)
+    model = as_base(base)
     editing = fill(DEFAULT, editing, options)
-    x0 = squares_for(images, base)
+    x0 = squares_for(images, model)
     t0 = DEFAULT_T0 if editing.t0 is None else editing.t0
-    return run(base, Learned(), x0, editing, t0, picture_keys(key, jnp.arange(len(x0))))
+    return run(model, Learned(), x0, editing, t0, picture_keys(key, jnp.arange(len(x0))))
 
 
 def _filled(editing: Editing | None, strength: Scale | None, options: EditingOptions) -> Editing:

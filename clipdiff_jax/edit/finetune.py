@@ -20,7 +20,8 @@ from clipdiff_jax.data.images import Pictures
 from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.edit.objective import EditObjective, ObjectiveOptions
 from clipdiff_jax.edit.presets import DEFAULT, default_rate
-from clipdiff_jax.edit.run import check_editable, squares_for
+from clipdiff_jax.edit.run import squares_for
+from clipdiff_jax.edit.space import Base, Model, as_base
 from clipdiff_jax.edit.stage import make_stage
 from clipdiff_jax.edit.t0 import with_t0
 from clipdiff_jax.perceptual.identity import FaceEncoder
@@ -66,7 +67,7 @@ class Finetuning(Request):
     seed: int = option(0, "of the order of the pictures and the noise", low=0, high=HIGHEST_SEED)
     progress: bool = option(True, "show a bar")
 
-    def train_config(self, base: Diffusion, objective: EditObjective, count: int) -> TrainConfig:
+    def train_config(self, base: Base, objective: EditObjective, count: int) -> TrainConfig:
         """The run of the trainer over `count` pictures, on all devices."""
         batch_size = for_devices(min(self.batch_size, count), jax.device_count())
         steps_a_pass = max(count // batch_size, 1)
@@ -94,7 +95,7 @@ class Finetuning(Request):
 
 def finetune_edit(
     images: Pictures,
-    base: Diffusion,
+    base: Model,
     clip: Clip,
     source_text: str,
     target_text: str,
@@ -107,7 +108,7 @@ def finetune_edit(
 
     Args:
       images: what to learn from, as of `edit.api.edit`; about 16 to 50.
-      base: the model to tune.
+      base: the model to tune, of pixels or of latents.
       clip: the model that judges.
       source_text: what the pictures show.
       target_text: what they should show.
@@ -123,15 +124,15 @@ def finetune_edit(
     _check_names(options)
     how = {k: v for k, v in options.items() if k in FinetuningOptions.__annotations__}
     finetuning = fill(Finetuning(), None, how)
-    check_editable(base)
-    pictures = np.asarray(squares_for(images, base))
-    objective = with_t0(_objective(source_text, target_text, options), base, clip, pictures)
+    model = as_base(base)
+    pictures = np.asarray(squares_for(images, model))
+    objective = with_t0(_objective(source_text, target_text, options), model, clip, pictures)
     progress = finetuning.progress
-    stage = make_stage(objective, base, clip, pictures, face=face, progress=progress)
-    config = finetuning.train_config(base, objective, len(pictures))
+    stage = make_stage(objective, model, clip, pictures, face=face, progress=progress)
+    config = finetuning.train_config(model, objective, len(pictures))
     state = fit(stage, config, progress=progress)
-    source = "demo" if is_demo(base) else ""
-    return Edit(base.config, state.params, objective, base.fingerprint, source)
+    source = "demo" if isinstance(model, Diffusion) and is_demo(model) else ""
+    return Edit(model.config, state.params, objective, model.fingerprint, source)
 
 
 def _objective(source_text: str, target_text: str, options: FinetuneOptions) -> EditObjective:

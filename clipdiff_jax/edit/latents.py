@@ -26,11 +26,12 @@ from clipdiff_jax.core.files import cache_dir, write_whole
 from clipdiff_jax.core.npz_files import read_npz
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
-from clipdiff_jax.pixel.model import Diffusion
+from clipdiff_jax.edit.space import Base, encoded, shape_of
 
 logger = logging.getLogger(__name__)
 
-Images = Float32[np.ndarray, "n h w c"]
+Images = Float32[np.ndarray, "n h w 3"]
+Latents = Float32[np.ndarray, "n i j c"]
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ class Inversion:
 
 
 def invert_images(
-    base: Diffusion,
+    base: Base,
     images: Images,
     inversion: Inversion,
     *,
     batch_size: int = 8,
     progress: bool = True,
     cache: bool = True,
-) -> Images:
+) -> Latents:
     """The latent of each picture, by DDIM inversion with `base`.
 
     batch_size: pictures at once on each of the local devices. progress: show a bar. cache: keep
@@ -73,7 +74,7 @@ def invert_images(
     path = None
     if cache:
         path = cache_dir() / "latents" / f"{_key(base, images, inversion)}.npz"
-        found = _read(path, images.shape)
+        found = _read(path, shape_of(base, len(images)))
         if found is not None:
             return found
     latents = _invert_all(base, images, inversion, batch_size, progress)
@@ -83,8 +84,8 @@ def invert_images(
 
 
 def _invert_all(
-    base: Diffusion, images: Images, inversion: Inversion, batch_size: int, progress: bool
-) -> Images:
+    base: Base, images: Images, inversion: Inversion, batch_size: int, progress: bool
+) -> Latents:
     mesh = data_mesh()
     model = jax.device_put(base, replicated(mesh))
     times = inversion.times
@@ -92,19 +93,20 @@ def _invert_all(
     parts = []
     with tqdm(total=len(images), desc="inverting", unit="img", disable=not progress) as bar:
         for batch, count in filled_batches(images, size):
-            x0 = split_batch(mesh, batch)
-            latent = _invert_batch(model, times, x0, fixed_point=inversion.fixed_point)
+            split = split_batch(mesh, batch)
+            latent = _invert_batch(model, times, split, fixed_point=inversion.fixed_point)
             parts.append(np.asarray(latent)[:count])
             bar.update(count)
     return np.concatenate(parts)
 
 
 @functools.partial(jax.jit, static_argnames="fixed_point")
-def _invert_batch(base: Diffusion, times: Array, x0: Array, *, fixed_point: int) -> Array:
+def _invert_batch(base: Base, times: Array, images: Array, *, fixed_point: int) -> Array:
+    x0 = encoded(base, images)
     return invert(base.denoise, base.config.schedule, times, x0, fixed_point=fixed_point)
 
 
-def _key(base: Diffusion, images: Images, inversion: Inversion) -> str:
+def _key(base: Base, images: Images, inversion: Inversion) -> str:
     pixels = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
     parts = {
         "model": base.fingerprint,
@@ -116,7 +118,7 @@ def _key(base: Diffusion, images: Images, inversion: Inversion) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> Images | None:
+def _read(path: Path, shape: tuple[int, ...]) -> Latents | None:
     if not path.is_file():
         return None
     try:
@@ -127,7 +129,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> Images | None:
     return latents if latents.shape == shape and latents.dtype == np.float32 else None
 
 
-def _write(path: Path, latents: Images) -> None:
+def _write(path: Path, latents: Latents) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, latents=latents)
     write_whole(path, buffer.getvalue())

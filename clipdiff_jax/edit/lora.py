@@ -1,4 +1,4 @@
-"""Edits of low rank (`models.lora`) of a pixel model: their parameters, and the model with them."""
+"""Edits of low rank (`models.lora`) of a model: their parameters, and the model with them."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,20 +9,17 @@ from jaxtyping import Array, Key
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction
 from clipdiff_jax.edit.objective import EditObjective
+from clipdiff_jax.edit.space import Base, Config, init_network
 from clipdiff_jax.models.lora import Strength, beside, init_lora
-from clipdiff_jax.models.pixel import DiffusionConfig, init_params
-from clipdiff_jax.pixel.model import Diffusion
 
 
-def init_low_rank(objective: EditObjective, config: DiffusionConfig, key: Key[Array, ""]) -> Params:
+def init_low_rank(objective: EditObjective, config: Config, key: Key[Array, ""]) -> Params:
     """New parameters for an edit of a model of this config."""
-    shapes = jax.eval_shape(partial(init_params, config), key)
+    shapes = jax.eval_shape(partial(init_network, config), key)
     return init_lora(shapes, objective.rank, key, objective.trainable)
 
 
-def adapted_denoiser(
-    base: Diffusion, loras: Sequence[Params], strengths: Sequence[Strength]
-) -> Denoise:
+def adapted_denoiser(base: Base, loras: Sequence[Params], strengths: Sequence[Strength]) -> Denoise:
     """The base model with all of these changes at once, each at its strength (scalar or [B]).
 
     Costs one evaluation of the network, however many they are.

@@ -19,7 +19,7 @@ pictures, which keeps the model a model of them. x_ref is the picture and x_gen
                   the step is asymmetric (Asyrp, Kwon et al. 2023, arXiv 2210.10960, eq. 9).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -28,17 +28,16 @@ from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.compilation import loops_are_slow
-from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.core.types import Params
 from clipdiff_jax.diffusion.asymmetric import asymmetric
 from clipdiff_jax.diffusion.grids import ddim_grid
-from clipdiff_jax.diffusion.losses import NoiseLoss
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, q_sample
 from clipdiff_jax.diffusion.sampler import Loop, sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.objective import EditObjective
+from clipdiff_jax.edit.space import Base, decoded, encoded, noise_loss, with_params
 from clipdiff_jax.models.lora import merged
-from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.perceptual.directional import (
     TextDirection,
     Views,
@@ -57,13 +56,13 @@ class Frozen(NamedTuple):
     """What the loss reads and nothing changes.
 
     clip, direction: the judge, and the direction that the texts give it. face: for the identity
-    loss. base: the model itself, where something beside it is trained (`EditObjective.beside`).
+    loss. base: the model; without parameters where they are what is trained.
     """
 
     clip: Clip
     direction: TextDirection
+    base: Base
     face: FaceEncoder | None = None
-    base: Diffusion | None = None
 
 
 class Shown(NamedTuple):
@@ -80,13 +79,9 @@ class EditLoss:
 
     Attributes:
       objective: what is learned; its t0 is known.
-      config: of the model.
-      dtype: what it computes in.
     """
 
     objective: EditObjective
-    config: DiffusionConfig
-    dtype: DType
 
     def __call__(
         self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]
@@ -110,52 +105,54 @@ class EditLoss:
         """The model as it edits, with what is being trained."""
         if self.objective.mode != "h_space":
             return self._model(params, frozen).denoise
-        assert frozen.base is not None
+        assert isinstance(frozen.base, Diffusion)
         shifted = shifted_denoiser(frozen.base, params)
         return asymmetric(frozen.base.denoise, shifted, self.objective.t_edit)
 
-    def _model(self, params: Params, frozen: Frozen) -> Diffusion:
+    def _model(self, params: Params, frozen: Frozen) -> Base:
         """The model that draws, as it is by now; in h-space it is the base."""
-        if frozen.base is None:
-            return Diffusion(self.config, params, self.dtype)
+        if self.objective.mode == "h_space":
+            return frozen.base
         if self.objective.parameters == "lora":
-            return replace(frozen.base, params=merged(frozen.base.params, params))
-        return frozen.base
+            params = merged(frozen.base.params, params)
+        return with_params(frozen.base, params)
 
     def _unrolled(self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]) -> Shown:
-        generated = sample(
-            self._model(params, frozen).denoise,
-            ddim(self.config.schedule),
+        model = self._model(params, frozen)
+        made = sample(
+            model.denoise,
+            ddim(model.config.schedule),
             ddim_grid(self.objective.known_t0, self.objective.train_steps),
             batch["latent"],
             loop=Loop(remat=True, unroll=loops_are_slow()),
         )
-        return Shown(generated, batch["image"])
+        return Shown(decoded(model, made), batch["image"])
 
     def _single_step(
         self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]
     ) -> Shown:
         t, t_next = self._ends(batch)
-        prediction = self._model(params, frozen).denoise(batch["latent"], t)
-        moved = ddim(self.config.schedule)(batch["latent"], prediction, t, t_next, None)
-        return Shown(prediction.x0, batch["image"], _onwards(batch, moved))
+        model = self._model(params, frozen)
+        prediction = model.denoise(batch["latent"], t)
+        moved = ddim(model.config.schedule)(batch["latent"], prediction, t, t_next, None)
+        return Shown(decoded(model, prediction.x0), batch["image"], _onwards(batch, moved))
 
     def _noised(self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]) -> Shown:
         time_key, eps_key = jax.random.split(jax.random.fold_in(key, 2))
-        x0 = batch["image"]
+        model = self._model(params, frozen)
+        x0 = encoded(model, batch["image"])
         t = jax.random.randint(time_key, x0.shape[:1], 0, self.objective.known_t0 + 1)
-        x_t = q_sample(
-            self.config.schedule, x0, t, jax.random.normal(eps_key, x0.shape, jnp.float32)
-        )
-        return Shown(self._model(params, frozen).denoise(x_t, t).x0, x0)
+        eps = jax.random.normal(eps_key, x0.shape, jnp.float32)
+        x_t = q_sample(model.config.schedule, x0, t, eps)
+        return Shown(decoded(model, model.denoise(x_t, t).x0), batch["image"])
 
     def _h_space(self, params: Params, frozen: Frozen, batch: Batch, key: Key[Array, ""]) -> Shown:
-        assert frozen.base is not None
+        assert isinstance(frozen.base, Diffusion)
         t, t_next = self._ends(batch)
         plain = frozen.base.denoise(batch["latent"], t)
         shifted = shifted_denoiser(frozen.base, params)(batch["latent"], t, None)
         both = Prediction(shifted.x0, plain.eps)
-        moved = ddim(self.config.schedule)(batch["latent"], both, t, t_next, None)
+        moved = ddim(frozen.base.config.schedule)(batch["latent"], both, t, t_next, None)
         return Shown(shifted.x0, jax.lax.stop_gradient(plain.x0), _onwards(batch, moved))
 
     def _ends(self, batch: Batch) -> tuple[Int[Array, " b"], Int[Array, " b"]]:
@@ -188,12 +185,9 @@ class EditLoss:
             metrics["identity"] = apart
         return total, metrics
 
-    def _of_noise(self, model: Diffusion, x0: Images, key: Key[Array, ""]) -> Float[Array, ""]:
+    def _of_noise(self, model: Base, images: Images, key: Key[Array, ""]) -> Float[Array, ""]:
         """L_noise, by which the model stays one of its pictures."""
-        config = self.config
-        loss = NoiseLoss(
-            config.schedule, config.prediction, learned_variance=config.learned_variance
-        )
+        loss, x0 = noise_loss(model.config), encoded(model, images)
         time_key, eps_key = jax.random.split(key)
         t, eps = loss.draw(x0, time_key, eps_key)
 

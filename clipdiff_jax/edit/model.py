@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,9 @@ from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.edit.h_space import init_h_space
 from clipdiff_jax.edit.lora import init_low_rank
 from clipdiff_jax.edit.objective import EditObjective
-from clipdiff_jax.models.pixel import DiffusionConfig, init_params
-from clipdiff_jax.pixel.load import load_diffusion
-from clipdiff_jax.pixel.model import Diffusion
+from clipdiff_jax.edit.space import Config, Model, as_base, init_network, load_model
+from clipdiff_jax.models.latent import LatentConfig
+from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.weights.documents import untrusted
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import (
@@ -35,6 +36,8 @@ from clipdiff_jax.weights.hub import locate
 
 KIND = "edit"
 READY = "demo/"
+PIXEL, LATENT = "pixel", "latent"
+_CONFIGS: dict[str, type[Any]] = {PIXEL: DiffusionConfig, LATENT: LatentConfig}
 
 
 @jax.tree_util.register_dataclass
@@ -49,16 +52,16 @@ class Edit:
         of low rank.
       objective: what it learned.
       base_fingerprint: of the base model's parameters it was tuned from.
-      base_source: where that model is, as `load_diffusion` takes it; "" where it is not known.
+      base_source: where that model is, as `EditStage.base` has it; "" where it is not known.
     """
 
-    config: DiffusionConfig = field(metadata={"static": True})
+    config: Config = field(metadata={"static": True})
     params: Params = field(repr=False)
     objective: EditObjective = field(metadata={"static": True})
     base_fingerprint: str = field(metadata={"static": True})
     base_source: str = field(default="", metadata={"static": True})
 
-    def load_base(self, *, dtype: DType = jnp.float32) -> Diffusion:
+    def load_base(self, *, dtype: DType = jnp.float32) -> Model:
         """The model that it was tuned from, from `base_source`.
 
         Raises `ValueError` where that is not known or is another model by now, and `WeightsError`
@@ -69,12 +72,13 @@ class Edit:
                 f"the edit to '{self.objective.target_text}' does not say where the model is that "
                 "it was tuned from: give the base"
             )
-        base = load_diffusion(self.base_source, dtype=dtype)
-        if self.base_fingerprint and base.fingerprint != self.base_fingerprint:
+        base = load_model(self.base_source, dtype=dtype)
+        found = as_base(base).fingerprint
+        if self.base_fingerprint and found != self.base_fingerprint:
             raise ValueError(
                 f"the edit to '{self.objective.target_text}' was tuned from '{self.base_source}' "
                 f"with the fingerprint {self.base_fingerprint!r}, which now has "
-                f"{base.fingerprint!r}: give the base that it was tuned from"
+                f"{found!r}: give the base that it was tuned from"
             )
         return base
 
@@ -82,6 +86,7 @@ class Edit:
         """Writes the folder that `load_edit` reads."""
         described = {
             "kind": KIND,
+            "system": LATENT if isinstance(self.config, LatentConfig) else PIXEL,
             "model": to_dict(self.config),
             "objective": to_dict(self.objective),
             "base_fingerprint": self.base_fingerprint,
@@ -91,15 +96,13 @@ class Edit:
         save_folder(path, described, self.params)
 
 
-def init_of(
-    objective: EditObjective, config: DiffusionConfig
-) -> Callable[[Key[Array, ""]], Params]:
+def init_of(objective: EditObjective, config: Config) -> Callable[[Key[Array, ""]], Params]:
     """key -> new parameters of what is learned of a model."""
-    if objective.mode == "h_space":
+    if objective.mode == "h_space" and isinstance(config, DiffusionConfig):
         return functools.partial(init_h_space, config)
     if objective.parameters == "lora":
         return functools.partial(init_low_rank, objective, config)
-    return functools.partial(init_params, config)
+    return functools.partial(init_network, config)
 
 
 def load_edit(path: str | Path) -> Edit:
@@ -116,7 +119,11 @@ def load_edit(path: str | Path) -> Edit:
     if config["kind"] != KIND:
         raise WeightsError(f"'{path}' holds a model of kind '{config['kind']}', not '{KIND}'")
     with untrusted(Path(path)):
-        model = from_dict(DiffusionConfig, config.get("model"))
+        system = config.get("system", PIXEL)
+        if system not in _CONFIGS:
+            known = ", ".join(_CONFIGS)
+            raise WeightsError(f"system is {system!r}, expected one of {known}")
+        model: Config = from_dict(_CONFIGS[system], config.get("model"))
         objective = from_dict(EditObjective, config.get("objective"))
         base = config.get("base_fingerprint")
         if not isinstance(base, str):

@@ -4,7 +4,6 @@ What a program is compiled for is `How`; everything else (models, strengths, tim
 takes as arguments, so that turning them compiles nothing new.
 """
 
-import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,6 +31,7 @@ from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.latents import Inversion
 from clipdiff_jax.edit.lora import adapted_denoiser
 from clipdiff_jax.edit.model import Edit
+from clipdiff_jax.edit.space import Base, decoded, encoded, with_params
 from clipdiff_jax.pixel.load import is_demo
 from clipdiff_jax.pixel.model import Diffusion
 
@@ -47,7 +47,7 @@ class Learned(NamedTuple):
     loras, lora_shares: changes of low rank, which add up.
     """
 
-    tuned: tuple[Diffusion, ...] = ()
+    tuned: tuple[Base, ...] = ()
     tuned_shares: Float[Array | np.ndarray, " k"] = np.zeros(0, np.float32)
     shifts: tuple[Params, ...] = ()
     shift_shares: Float[Array | np.ndarray, " s"] = np.zeros(0, np.float32)
@@ -76,33 +76,15 @@ class Walk(NamedTuple):
     purify: Int[Array, ""]
 
 
-def check_editable(base: Diffusion) -> None:
-    """Raises `ValueError` for a model that editing cannot use: of other pictures than RGB, or with
-    classes, which pictures to be edited do not have; `TypeError` for another kind of model."""
-    if not isinstance(base, Diffusion):
-        raise TypeError(
-            f"base is a {type(base).__name__}, expected a Diffusion, which load_diffusion returns"
-        )
-    unet = base.config.unet
-    if unet.in_channels != 3:
-        raise ValueError(
-            f"this model draws pictures of {unet.in_channels} channel(s), editing takes one of 3"
-        )
-    if unet.num_classes is not None:
-        raise ValueError(
-            f"this model has {unet.num_classes} classes, editing takes one without classes"
-        )
-
-
-def squares_for(images: Pictures, base: Diffusion) -> Float[Array, "b s s 3"]:
+def squares_for(images: Pictures, base: Base) -> Float[Array, "b s s 3"]:
     """Pictures at the model's size; says where the demo is given photographs."""
     x0 = as_squares(images, base.config.image_size)
-    if are_photographs(x0) and is_demo(base):
+    if are_photographs(x0) and isinstance(base, Diffusion) and is_demo(base):
         warn_of_photographs()
     return x0
 
 
-def learned_by(base: Diffusion, edits: list[Edit], editing: Editing) -> Learned:
+def learned_by(base: Base, edits: list[Edit], editing: Editing) -> Learned:
     """What the compiled program takes of some edits, each with its ratio.
 
     Raises `ValueError` for edits of another architecture than `base`, ratios that are not as many
@@ -130,7 +112,7 @@ def learned_by(base: Diffusion, edits: list[Edit], editing: Editing) -> Learned:
             "step (`diffusion.asymmetric`): leave the sampler at 'ddim'"
         )
     return Learned(
-        tuned=tuple(dataclasses.replace(base, params=edits[i].params) for i in tuned),
+        tuned=tuple(with_params(base, edits[i].params) for i in tuned),
         tuned_shares=np.asarray(shares[tuned], np.float32),
         shifts=tuple(edits[i].params for i in shifted),
         shift_shares=np.asarray(shares[shifted], np.float32),
@@ -141,7 +123,7 @@ def learned_by(base: Diffusion, edits: list[Edit], editing: Editing) -> Learned:
     )
 
 
-def _check_base(base: Diffusion, edit: Edit) -> None:
+def _check_base(base: Base, edit: Edit) -> None:
     """Raises `ValueError` where an edit was tuned from other parameters than those of `base`.
 
     Of a base whose parameters were rounded (to bfloat16) nothing can be said, nor of an edit that
@@ -160,7 +142,7 @@ def _check_base(base: Diffusion, edit: Edit) -> None:
 
 
 def run(
-    base: Diffusion,
+    base: Base,
     learned: Learned,
     x0: Float[Array, "b s s 3"],
     editing: Editing,
@@ -182,7 +164,7 @@ def run(
 
 
 def run_from_latents(
-    base: Diffusion,
+    base: Base,
     learned: Learned,
     latents: Float[Array, "b s s 3"],
     editing: Editing,
@@ -204,7 +186,7 @@ def _weights(editing: Editing, count: int) -> Float[Array, " b"]:
 
 @functools.partial(jax.jit, static_argnames="how")
 def _edit(
-    base: Diffusion,
+    base: Base,
     learned: Learned,
     x0: Array,
     weights: Array,
@@ -221,14 +203,14 @@ def _edit(
     def purified(index: Array, x: Array) -> Array:
         return sample(base.denoise, step, walk.few, noised(x, index + 1), None, None)
 
-    x0 = jax.lax.fori_loop(0, walk.purify, purified, x0)
+    x0 = jax.lax.fori_loop(0, walk.purify, purified, encoded(base, x0))
     if how.method == "edict":
         if how.random_inversion:
             pair = Pair(noised(x0, 0), noised(x0, 0))
         else:
             pair = invert_coupled(base.denoise, schedule, walk.up, x0)
         pair = sample_coupled(edited_denoiser(base, learned, weights), schedule, walk.down, pair)
-        return jnp.clip((pair.x + pair.y) / 2, -1, 1)
+        return jnp.clip(decoded(base, (pair.x + pair.y) / 2), -1, 1)
     if how.random_inversion:
         latent = noised(x0, 0)
     else:
@@ -238,7 +220,7 @@ def _edit(
 
 @functools.partial(jax.jit, static_argnames="sampler")
 def _generate(
-    base: Diffusion,
+    base: Base,
     learned: Learned,
     latent: Array,
     weights: Array,
@@ -257,10 +239,10 @@ def _generate(
         made = sample(model, ddim(schedule), down, latent, None, None)
     else:
         made = sample(model, make_step(sampler, schedule), down, latent, None, noise_keys)
-    return jnp.clip(made, -1, 1)
+    return jnp.clip(decoded(base, made), -1, 1)
 
 
-def edited_denoiser(base: Diffusion, learned: Learned, weights: Array) -> Denoise:
+def edited_denoiser(base: Base, learned: Learned, weights: Array) -> Denoise:
     """The mixture of all edits at their strengths [B], or the base model where there are none."""
     parts: list[Denoise] = []
     shares = []
@@ -274,6 +256,7 @@ def edited_denoiser(base: Diffusion, learned: Learned, weights: Array) -> Denois
         parts.append(adapted_denoiser(base, learned.loras, [one * weights for one in low_shares]))
         shares.append(jnp.sum(low_shares))
     for index, params in enumerate(learned.shifts):
+        assert isinstance(base, Diffusion)  # latent models learn no shifts
         shifted = shifted_denoiser(base, params, weights)
         parts.append(asymmetric(base.denoise, shifted, learned.t_edit[index]))
         shares.append(learned.shift_shares[index])

@@ -35,11 +35,19 @@ from clipdiff_jax.edit.latents import Inversion, invert_images
 from clipdiff_jax.edit.loss import EditLoss, Frozen
 from clipdiff_jax.edit.model import Edit, init_of
 from clipdiff_jax.edit.objective import EditObjective
-from clipdiff_jax.edit.run import check_editable
+from clipdiff_jax.edit.space import (
+    Base,
+    as_base,
+    decoded,
+    encoded,
+    load_model,
+    shape_of,
+    with_params,
+)
 from clipdiff_jax.edit.t0 import with_t0
+from clipdiff_jax.latent.load import is_latent
 from clipdiff_jax.perceptual.directional import TextDirection, text_direction
 from clipdiff_jax.perceptual.identity import FaceEncoder, load_face
-from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.pixel.outline import outline_diffusion
 from clipdiff_jax.training.stage import Stage, StageConfig
@@ -54,7 +62,8 @@ class EditStage(StageConfig):
     Attributes:
       data: pictures to train on.
       objective: what to learn from them.
-      base: the diffusion model to tune: a model folder or whatever `load_diffusion` takes.
+      base: the diffusion model to tune: a model folder or whatever `load_diffusion` takes, or a
+        folder or file here of a latent model.
       clip: the CLIP that judges, as `load_clip` takes it.
       face: weights of ArcFace (`model_ir_se50.pth`), needed where `objective.identity` is not 0;
         None for none, for which older configs wrote "".
@@ -89,12 +98,11 @@ def build(config: EditStage, *, invert: bool = True) -> Stage:
     Raises ValueError where the data has too few pictures that fit, and what loading raises.
     """
     dtype = as_dtype(config.dtype)
-    base = load_diffusion(config.base, dtype=dtype)
+    base = as_base(load_model(config.base, dtype=dtype))
     clip = load_clip(config.clip, dtype=dtype)
     face = None if config.face is None else load_face(config.face, dtype=dtype)
     source = open_source(config.data)
     images = select_images(source, config.images, config.only, base.config.image_size)
-    check_editable(base)
     objective = with_t0(config.objective, base, clip, images)
     stage = make_stage(objective, base, clip, images, face=face, invert=invert)
     return replace(stage, export=_export(objective, base, config.base))
@@ -102,7 +110,7 @@ def build(config: EditStage, *, invert: bool = True) -> Stage:
 
 def make_stage(
     objective: EditObjective,
-    base: Diffusion,
+    base: Base,
     clip: Clip,
     images: Float32[np.ndarray, "n h w 3"],
     *,
@@ -111,16 +119,18 @@ def make_stage(
     progress: bool = True,
 ) -> Stage:
     """The stage for given models and pictures: float32, in [-1, 1], of the model's size."""
-    check_editable(base)
     objective = with_t0(objective, base, clip, images)
     check_number("t0", objective.t0, low=1, high=base.config.schedule.num_steps - 1)
     if objective.identity and face is None:
         raise ValueError(f"identity={objective.identity} needs a face encoder: set `face`")
-    latents = _latents(objective, base, images, progress) if invert else np.zeros_like(images)
+    if invert:
+        latents = _latents(objective, base, images, progress)
+    else:
+        latents = np.zeros(shape_of(base, len(images)), np.float32)
     direction = text_direction(
         clip.embed_texts, objective.away_from, objective.target_text, objective.templates
     )
-    return _join(objective, base, Frozen(clip, direction, face), images, latents)
+    return _join(objective, base, Frozen(clip, direction, base, face), images, latents)
 
 
 def outline(config: EditStage) -> Stage:
@@ -129,7 +139,10 @@ def outline(config: EditStage) -> Stage:
     Where t0 is to be found from the pictures it is half of the schedule.
     """
     dtype, objective = as_dtype(config.dtype), config.objective
-    base = outline_diffusion(config.base, dtype=dtype)
+    if is_latent(config.base):
+        base = as_base(load_model(config.base, dtype=dtype))
+    else:
+        base = outline_diffusion(config.base, dtype=dtype)
     clip = outline_clip(config.clip, lambda clip: True, dtype)
     face = None if config.face is None else load_face(config.face, dtype=dtype)
     if objective.t0 is None:
@@ -138,20 +151,23 @@ def outline(config: EditStage) -> Stage:
     direction = TextDirection(jnp.zeros(width), jnp.ones(()))
     size = base.config.image_size
     images = np.zeros((config.images, size, size, 3), np.float32)
-    return _join(objective, base, Frozen(clip, direction, face), images, images)
+    latents = np.zeros(shape_of(base, config.images), np.float32)
+    return _join(objective, base, Frozen(clip, direction, base, face), images, latents)
 
 
 def _join(
     objective: EditObjective,
-    base: Diffusion,
+    base: Base,
     frozen: Frozen,
     images: Float32[np.ndarray, "n h w 3"],
-    latents: Float32[np.ndarray, "n h w 3"],
+    latents: Float32[np.ndarray, "n i j c"],
 ) -> Stage:
-    """The stage of what is prepared; `frozen` lacks the model, which some edits stand beside."""
+    """The stage of what is prepared."""
+    if objective.mode == "h_space" and not isinstance(base, Diffusion):
+        raise ValueError("mode 'h_space' shifts the bottleneck of pixel models, not of latent ones")
     start = jax.tree.map(partial(np.asarray, dtype=np.float32), base.params)
-    frozen = frozen._replace(base=replace(base, params=start) if objective.beside else None)
-    loss = EditLoss(objective, base.config, base.dtype)
+    frozen = frozen._replace(base=with_params(base, start if objective.beside else None))
+    loss = EditLoss(objective)
     return Stage(
         init=init_of(objective, base.config),
         loss=loss,
@@ -167,7 +183,7 @@ def _join(
 
 
 def _export(
-    objective: EditObjective, base: Diffusion, source: str = ""
+    objective: EditObjective, base: Base, source: str = ""
 ) -> Callable[[Path, Params], None]:
     """What writes an edit of `base`, which is at `source`."""
     described = Edit(base.config, None, objective, base.fingerprint, source)
@@ -198,15 +214,16 @@ def select_images(
 
 def _latents(
     objective: EditObjective,
-    base: Diffusion,
+    base: Base,
     images: Float32[np.ndarray, "n h w 3"],
     progress: bool,
-) -> Float32[np.ndarray, "n h w 3"]:
+) -> Float32[np.ndarray, "n i j c"]:
     """Where generation begins: inverted, or, where nothing is to be undone, noised at random."""
     t0 = objective.known_t0
     if objective.mode == "noised":  # enough for a preview
-        eps = jax.random.normal(jax.random.key(0), images.shape, jnp.float32)
-        x_t = q_sample(base.config.schedule, jnp.asarray(images), jnp.int32(t0), eps)
+        x0 = encoded(base, jnp.asarray(images))
+        eps = jax.random.normal(jax.random.key(0), x0.shape, jnp.float32)
+        x_t = q_sample(base.config.schedule, x0, jnp.int32(t0), eps)
         return np.asarray(x_t)
     inversion = Inversion(t0, objective.invert_steps, objective.fixed_point)
     return invert_images(base, images, inversion, progress=progress)
@@ -218,7 +235,7 @@ class _Preview:
 
     loss: EditLoss
     images: Float32[np.ndarray, "n h w 3"]
-    latents: Float32[np.ndarray, "n h w 3"]
+    latents: Float32[np.ndarray, "n i j c"]
 
     def __call__(
         self, params: Params, frozen: Frozen, key: Key[Array, ""]
@@ -230,8 +247,10 @@ class _Preview:
 @partial(jax.jit, static_argnames="loss")
 def _generate(params: Params, frozen: Frozen, latents: Array, *, loss: EditLoss) -> Array:
     times = ddim_grid(loss.objective.known_t0, loss.objective.train_steps)
-    step = ddim(loss.config.schedule)
-    return sample(loss.trained_denoiser(params, frozen), step, times, latents, None, None)
+    base = frozen.base
+    denoise = loss.trained_denoiser(params, frozen)
+    made = sample(denoise, ddim(base.config.schedule), times, latents, None, None)
+    return decoded(base, made)
 
 
 @dataclass(eq=False)

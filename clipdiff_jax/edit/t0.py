@@ -24,9 +24,9 @@ from jaxtyping import Array, Float, Float32
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.diffusion.prediction import q_sample
 from clipdiff_jax.edit.objective import EditObjective
+from clipdiff_jax.edit.space import Base, decoded, encoded
 from clipdiff_jax.models.clip import unit
 from clipdiff_jax.perceptual.directional import text_direction
-from clipdiff_jax.pixel.model import Diffusion
 
 SHARE = 0.6
 TIMES = tuple(range(200, 801, 50))
@@ -34,7 +34,7 @@ LOOKED_AT = 16
 
 
 def automatic_t0(
-    base: Diffusion,
+    base: Base,
     clip: Clip,
     images: Float32[np.ndarray, "n h w 3"],
     objective: EditObjective,
@@ -53,17 +53,17 @@ def automatic_t0(
 
 
 def information_lost(
-    base: Diffusion, clip: Clip, images: Float32[np.ndarray, "n h w 3"]
+    base: Base, clip: Clip, images: Float32[np.ndarray, "n h w 3"]
 ) -> dict[int, float]:
     """By time, how far in CLIP's space the model's guesses are from the pictures; ascending."""
-    x0 = jnp.asarray(images[:LOOKED_AT])
+    looked_at = jnp.asarray(images[:LOOKED_AT])
     steps = base.config.schedule.num_steps
     times = [time * steps // 1000 for time in TIMES]
-    return {t: float(_lost(base, clip, x0, jnp.int32(t))) for t in times}
+    return {t: float(_lost(base, clip, looked_at, jnp.int32(t))) for t in times}
 
 
 def with_t0(
-    objective: EditObjective, base: Diffusion, clip: Clip, images: Float32[np.ndarray, "n h w 3"]
+    objective: EditObjective, base: Base, clip: Clip, images: Float32[np.ndarray, "n h w 3"]
 ) -> EditObjective:
     """The objective itself, or with a t0 by `automatic_t0` where it asks for one."""
     if objective.t0 is not None:
@@ -72,10 +72,11 @@ def with_t0(
 
 
 @jax.jit
-def _lost(base: Diffusion, clip: Clip, x0: Float[Array, "b h w 3"], t: Array) -> Float[Array, ""]:
+def _lost(base: Base, clip: Clip, images: Float[Array, "b h w 3"], t: Array) -> Float[Array, ""]:
     """The mean of |f(P_t) - f(x_0)|, with the same noise at all times."""
+    x0 = encoded(base, images)
     noise = jax.random.normal(jax.random.key(0), x0.shape, jnp.float32)
     x_t = q_sample(base.config.schedule, x0, t, noise)
-    guess = jnp.clip(base.denoise(x_t, t).x0, -1, 1)
-    moved = unit(clip.embed_images(guess)) - unit(clip.embed_images(x0))
+    guess = jnp.clip(decoded(base, base.denoise(x_t, t).x0), -1, 1)
+    moved = unit(clip.embed_images(guess)) - unit(clip.embed_images(images))
     return jnp.linalg.norm(moved, axis=-1).mean()

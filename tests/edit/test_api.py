@@ -19,7 +19,8 @@ from clipdiff_jax.edit.api import _listed, edit, reconstruct
 from clipdiff_jax.edit.finetune import finetune_edit
 from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.edit.presets import DEFAULT
-from clipdiff_jax.edit.run import _edit, check_editable, squares_for
+from clipdiff_jax.edit.run import _edit, squares_for
+from clipdiff_jax.edit.space import as_base
 from clipdiff_jax.edit.stage import EditObjective
 from clipdiff_jax.pixel.load import is_demo, save_diffusion
 from clipdiff_jax.weights.errors import WeightsError
@@ -216,7 +217,7 @@ def test_what_is_no_edit_or_no_base():
     with pytest.raises(TypeError, match=r"edit is 'smile', .* clipdiff_jax\.load_edit\('smile'\)"):
         inspect.unwrap(_listed)("smile")
     with pytest.raises(TypeError, match="base is a Clip, expected a Diffusion"):
-        inspect.unwrap(check_editable)(tiny_clip())
+        inspect.unwrap(as_base)(tiny_clip())
 
 
 def test_an_edit_loads_the_model_it_was_tuned_from(tmp_path):

@@ -82,8 +82,8 @@ def test_a_stack_of_layers_is_changed_layer_by_layer():
 @pytest.mark.parametrize("remat", [False, True])
 def test_blocks_that_are_scanned_have_a_change_each(remat):
     config = UNetConfig(
-        channels=(8,), blocks=1, attention_levels=(0,), attention="cross", transformer_depth=2, heads=2,
-        norm_groups=4, context_width=6, remat=remat,
+        channels=(8,), blocks=1, attention_levels=(0,), attention="cross", transformer_depth=2,
+        heads=2, norm_groups=4, context_width=6, remat=remat,
     )  # fmt: skip
     network = UNet(config)
     cond = {"context": jax.random.normal(jax.random.key(2), (2, 5, 6))}
