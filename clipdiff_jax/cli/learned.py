@@ -25,6 +25,7 @@ from clipdiff_jax.core.files import cache_dir
 from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.edit.finetune import finetune_edit
 from clipdiff_jax.edit.presets import DEFAULT
+from clipdiff_jax.edit.space import Model, as_base
 from clipdiff_jax.pixel.load import is_demo
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.params import fingerprint
@@ -67,12 +68,12 @@ def is_asked_for(args: argparse.Namespace) -> bool:
     return True
 
 
-def learn(args: argparse.Namespace, base: Diffusion, sources: Sequence[Source], align: str) -> Path:
+def learn(args: argparse.Namespace, base: Model, sources: Sequence[Source], align: str) -> Path:
     """The folder of the edit, learned where it is not there yet.
 
     sources: what is edited. Raises `ValueError` for a model of others without a CLIP.
     """
-    if not args.clip and not is_demo(base):
+    if not args.clip and not (isinstance(base, Diffusion) and is_demo(base)):
         raise ValueError(
             "--clip is needed with this model: the demo's knows cartoon faces alone; such as "
             "--clip openai/clip-vit-base-patch16"
@@ -85,7 +86,7 @@ def learn(args: argparse.Namespace, base: Diffusion, sources: Sequence[Source], 
     texts = (args.source_text, args.target_text)
     updates = -(-len(pictures) // min(BATCH, len(pictures)))
     passes = max(PASSES, -(-STEPS // updates))
-    depends = [base.fingerprint, fingerprint(clip.params), _hash(pictures), *texts, passes]
+    depends = [as_base(base).fingerprint, fingerprint(clip.params), _hash(pictures), *texts, passes]
     folder = cache_dir() / "edits" / f"{_slug(texts)}-{_digest(depends)}"
     if not folder.exists():
         logger.info("learning '%s' -> '%s' from %d pictures", *texts, len(pictures))

@@ -74,7 +74,8 @@ class Finetuning(Request):
         rate = self.learning_rate
         if rate is None:
             size = sum(leaf.size for leaf in jax.tree.leaves(base.params))
-            rate = default_rate(size, objective.mode)
+            low_rank = objective.parameters == "lora"
+            rate = default_rate(size, objective.mode, low_rank=low_rank)
         if self.gain is None:
             optim = OptimConfig(learning_rate=rate, schedule="linear")
         else:

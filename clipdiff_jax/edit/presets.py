@@ -39,6 +39,8 @@ MODE_RATES: dict[Mode, float] = {
     "noised": 0.25,
     "h_space": 14.0,
 }
+# The learning rate of changes of low rank beside the whole model's; 10 learned the smile less well.
+LOW_RANK_RATE = 25.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,14 +232,16 @@ def preset(name: str) -> EditPreset:
     return published(PRESETS[plain]) if name.startswith(PUBLISHED) else PRESETS[plain]
 
 
-def default_rate(parameters: int, mode: Mode = "unrolled") -> float:
+def default_rate(parameters: int, mode: Mode = "unrolled", *, low_rank: bool = False) -> float:
     """The learning rate for a model of so many parameters.
 
     Unrolled, 8e-5 at the demo's 6.9M, as the presets have it, and 8e-6 at 114M, as published; else
     by the power law through these two, which nothing has tested. Of the other modes `MODE_RATES`
-    times that; in h-space, where the model itself stays, times the demo's.
+    times that; in h-space and of low rank, where the model itself stays, times the demo's.
     """
     at_demo = FALLING.learning_rate * MODE_RATES[mode]
+    if low_rank:
+        return at_demo * LOW_RANK_RATE
     if mode == "h_space":
         return at_demo
     power = math.log(FALLING.learning_rate / PUBLISHED_RATE) / math.log(113.7e6 / 6.9e6)

@@ -22,7 +22,7 @@ from clipdiff_jax.cli.unclip_model import load_model
 from clipdiff_jax.cli.unconditional import load_base
 from clipdiff_jax.core.log import LIBRARY
 from clipdiff_jax.edit.model import Edit, load_edit
-from clipdiff_jax.edit.run import check_editable
+from clipdiff_jax.edit.space import as_base
 from clipdiff_jax.pictures.records import read_records
 
 STEPS = 20
@@ -60,8 +60,8 @@ class Workshop:
     def load(cls, args: argparse.Namespace) -> "Workshop":
         """The models of the command line; raises what loading and checking them raises."""
         base = load_base(args.model, args.dtype)
-        check_editable(base)
-        edits = {}
+        as_base(base)
+        edits: dict[str, Loaded] = {}
         for path in args.edit:
             learned = load_edit(path)
             edits[_label(learned, edits)] = Loaded.of(str(path), learned)
