@@ -1,6 +1,7 @@
 """`clipdiff train`: read the recipe, build the stage, fit it."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +9,19 @@ from typing import Any
 
 from clipdiff_jax.cli.arguments import add_data, with_data
 from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
+from clipdiff_jax.core.checks import MissingExtra
 from clipdiff_jax.core.config import apply_overrides
 from clipdiff_jax.core.devices import join_hosts
 from clipdiff_jax.core.recipes import load_config, recipe_names, recipes_folder
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
 from clipdiff_jax.training.loop import fit
+from clipdiff_jax.training.stage import Stage, StageConfig
 from clipdiff_jax.training.targets.names import Target
 from clipdiff_jax.training.targets.training import describe_step
 from clipdiff_jax.training.workdir import check_workdir, describe_workdir
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,13 +56,22 @@ def run(args: argparse.Namespace) -> None:
         report_on(targets, {"command": "train", **asked})
         return
     join_hosts(config.train.mesh)
-    stage = config.stage.build(only_shapes=args.dry_run)
     if args.dry_run:
-        print(dry_run(stage, config.train))
+        print(dry_run(_shapes_of(config.stage), config.train))
         return
+    stage = config.stage.build()
     workdir, data = Path(args.workdir), stage.source.fingerprint
     check_workdir(config, data, workdir)
     fit(stage, config.train, workdir, started=lambda: describe_workdir(config, data, workdir))
+
+
+def _shapes_of(config: StageConfig) -> Stage:
+    """The stage, to compile a step of: without its data where this installation cannot read it."""
+    try:
+        return config.build(only_shapes=True)
+    except MissingExtra as missing:
+        logger.warning("%s. The step is compiled without the data", missing)
+        return config.outline()
 
 
 def study_on(target: Target, request: dict[str, Any]) -> dict[str, Any]:

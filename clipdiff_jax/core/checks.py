@@ -23,6 +23,10 @@ D = TypeVar("D")
 _LONGEST = 60  # characters of a value that a message shows
 
 
+class MissingExtra(ImportError, ValueError):
+    """A package that is not installed is needed; the message says which extra of ours brings it."""
+
+
 class Kind(NamedTuple):
     """What a field is declared to take.
 

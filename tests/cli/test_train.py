@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from importlib import metadata
 
 import pytest
 
+from clipdiff_jax.cli import train as train_command
 from clipdiff_jax.cli.main import train as main
 from clipdiff_jax.cli.train import _config
 from clipdiff_jax.core.config import ConfigError
@@ -78,6 +80,25 @@ def test_mistakes_are_one_line_and_leave_nothing(recipe, tmp_path, capsys, extra
     assert message in error
     assert len(error.splitlines()) == 1
     assert not workdir.exists()
+
+
+def test_without_the_extra_of_the_data_a_step_is_compiled_and_none_is_trained(
+    tmp_path, monkeypatch, capsys
+):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    shown = []
+    monkeypatch.setattr(train_command, "dry_run", lambda stage, train: shown.append(stage) or "")
+    recipe = ("--config", "avatars/edit_smile", "--workdir", str(tmp_path / "run"))
+    assert main([*recipe, "--dry-run"]) == 0
+    assert len(shown[0].source) == 32
+    assert "clipdiff_jax[demo]" in capsys.readouterr().err
+    assert main(list(recipe)) == 2
+    error = capsys.readouterr().err
+    assert "clipdiff_jax[demo]" in error
+    assert "Traceback" not in error
 
 
 def test_an_empty_folder_is_an_error(recipe, tmp_path, capsys):

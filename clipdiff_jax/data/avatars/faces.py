@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from clipdiff_jax.core.checks import MissingExtra
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.data.avatars.styles import ATTRIBUTES, HELD_OUT, STYLES, Options
 
@@ -143,7 +144,7 @@ def resolved_options(face: Face) -> Options:
 def render(face: Face, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """Draws `face` at `size` x `size` pixels, RGB.
 
-    Raises `ImportError` naming the extra `[demo]` where the renderer is not installed.
+    Raises `MissingExtra` naming `[demo]` where the renderer is not installed.
     """
     options = resolved_options(face)
     check_options(face.style, options)
@@ -231,7 +232,7 @@ def _demo_module(name: str) -> Any:
     try:
         return __import__(name)
     except ImportError as error:
-        raise ImportError(
+        raise MissingExtra(
             f"avatars are drawn by the package that provides '{name}', which is not installed; "
             "install the extra: pip install 'clipdiff_jax[demo]'"
         ) from error

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
+from clipdiff_jax.core.checks import MissingExtra
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.files import cache_dir
 from clipdiff_jax.data.avatars.captions import captions
@@ -146,7 +147,7 @@ class Avatars:
 def open_avatars(config: AvatarsData, workers: int | None = None) -> Avatars:
     """Opens the set, rendering it first (with a progress bar) if the cache does not have it.
 
-    `workers` processes render, by default one per core. Raises `ImportError` naming the extra
+    `workers` processes render, by default one per core. Raises `MissingExtra` naming the extra
     `[demo]` where the renderer is not installed.
     """
     fingerprint = fingerprint_of(config)
@@ -163,11 +164,11 @@ def captions_of(face: Face, index: int, fingerprint: str) -> list[str]:
 
 
 def fingerprint_of(config: AvatarsData) -> str:
-    """A hash of everything that the set depends on. Raises `ImportError` without the renderer."""
+    """A hash of everything that the set depends on. Raises `MissingExtra` without the renderer."""
     try:
         versions = {name: metadata.version(name) for name in RENDERERS}
     except metadata.PackageNotFoundError as error:
-        raise ImportError(
+        raise MissingExtra(
             f"avatars need '{error.name}', which is not installed; "
             "install the extra: pip install 'clipdiff_jax[demo]'"
         ) from error
