@@ -78,7 +78,7 @@ def classifier_free(
 
     def guided(x_t: Array, t: Array, cond: Cond) -> Prediction:
         texts, nulls = _branches(denoise, x_t, t, (cond, null_cond))
-        out = _towards(nulls, texts, scale, x_t)
+        out = towards(nulls, texts, scale, x_t)
         return out._replace(log_variance_mix=texts.log_variance_mix)
 
     return guided
@@ -130,7 +130,7 @@ def text_guided(
 
         def both() -> Prediction:
             texts, nulls = _branches(denoise, x_t, t, (cond, null_cond))
-            out = _towards(nulls, texts, scale, x_t)
+            out = towards(nulls, texts, scale, x_t)
             return with_contrast_of(texts, out, x_t, t, contrast)
 
         return jax.lax.cond(jnp.all(jnp.asarray(scale) == 1), plain, both)
@@ -158,8 +158,8 @@ def instructed(
 
         def all_three() -> Prediction:
             whole, image, nothing = _branches(denoise, x_t, t, (cond, *null_conds))
-            out = _towards(nothing, image, image_scale, x_t)
-            change = _towards(image, whole, scale, x_t)
+            out = towards(nothing, image, image_scale, x_t)
+            change = towards(image, whole, scale, x_t)
             out = Prediction(out.x0 + change.x0 - image.x0, out.eps + change.eps - image.eps)
             return with_contrast_of(whole, out, x_t, t, contrast)
 
@@ -179,10 +179,11 @@ def _branches(denoise: Denoise, x_t: Array, t: Array, conds: tuple[Cond, ...]) -
     return [jax.tree.map(lambda a, part=part: a[part], out) for part in parts]
 
 
-def _towards(
+def towards(
     start: Prediction, end: Prediction, scale: float | Float[Array, "..."], x_t: Array
 ) -> Prediction:
-    """start + scale (end - start), without a learned variance."""
+    """start + scale (end - start), without a learned variance; scale is one number, or one for each
+    picture."""
     weight = match(jnp.asarray(scale, jnp.float32), x_t)
     return Prediction(
         start.x0 + weight * (end.x0 - start.x0), start.eps + weight * (end.eps - start.eps)

@@ -16,6 +16,7 @@ and a few iterations of eq. 10 from eq. 9's guess come close (Pan et al. 2023, A
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,8 @@ from clipdiff_jax.diffusion.prediction import Cond, Denoise, from_eps
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
 from clipdiff_jax.diffusion.steps.ddim import ddim
 
+Label = Literal["here", "next"]
+
 
 def invert(
     denoise: Denoise,
@@ -36,6 +39,7 @@ def invert(
     cond: Cond = None,
     *,
     fixed_point: int = 0,
+    label: Label = "here",
 ) -> Float[Array, "b ..."]:
     """Walk x0 up the ascending grid `times`; returns the latent at times[-1], float32.
 
@@ -43,9 +47,12 @@ def invert(
         the sample at index 0. With `fixed_point` iterations of eq. 10 prefer
         `ddim_grid(t0, steps)[::-1]`, which starts at -1 and undoes every step of generation.
 
+    label: which time the network is told at x_s: s, where x is ("here"), or t, where it is going
+        ("next"), as published editors of latents have it.
+
     Costs (len(times) - 1) (1 + fixed_point) evaluations.
     """
-    up = _upwards(denoise, schedule, cond, fixed_point)
+    up = _upwards(denoise, schedule, cond, fixed_point, label)
     times = jnp.asarray(times, jnp.int32)
     last = lambda x, pair: (up(x, pair), None)
     return jax.lax.scan(last, x0.astype(jnp.float32), (times[:-1], times[1:]))[0]
@@ -59,23 +66,24 @@ def invert_traced(
     cond: Cond = None,
     *,
     fixed_point: int = 0,
+    label: Label = "here",
 ) -> tuple[Float[Array, "b ..."], Float[Array, "m b ..."]]:
     """What `invert` returns, and all samples on the way: [n - 1, B, ...]."""
-    up = _upwards(denoise, schedule, cond, fixed_point)
+    up = _upwards(denoise, schedule, cond, fixed_point, label)
     times = jnp.asarray(times, jnp.int32)
     kept = lambda x, pair: (up(x, pair),) * 2
     return jax.lax.scan(kept, x0.astype(jnp.float32), (times[:-1], times[1:]))
 
 
 def _upwards(
-    denoise: Denoise, schedule: NoiseSchedule, cond: Cond, fixed_point: int
+    denoise: Denoise, schedule: NoiseSchedule, cond: Cond, fixed_point: int, label: Label
 ) -> Callable[[Array, tuple[Array, Array]], Array]:
     """(x, (t, the next later time)) -> x there."""
     step = ddim(schedule)
 
     def up(x: Array, pair: tuple[Array, Array]) -> Array:
         t, t_next = pair
-        eps = denoise(x, jnp.maximum(t, 0), cond).eps
+        eps = denoise(x, jnp.maximum(t_next if label == "next" else t, 0), cond).eps
         guess = step(x, from_eps(schedule, x, t, eps), t, t_next, None)
 
         def refine(guess: Array, _: None) -> tuple[Array, None]:

@@ -1,6 +1,6 @@
 """The UNet of a latent diffusion model as an object: noisy latents and a text to a prediction."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,13 @@ from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
 from clipdiff_jax.diffusion.sampler import Steps
 from clipdiff_jax.diffusion.steps import Sampler
+from clipdiff_jax.latent.steering.attention import Watched, map_sides, mean_map
 from clipdiff_jax.latent.texts import Embedded
 from clipdiff_jax.latent.walk import OnStep, Show, Walk, one, steps, whole
 from clipdiff_jax.models.latent import LatentConfig
 from clipdiff_jax.models.unet import UNet
 
+_NOT_THE_UNETS = ("concat", "attention")
 SIZES = 6  # SDXL's numbers: height and width, top and left of the crop, height and width
 
 
@@ -34,26 +36,53 @@ class Denoiser:
         self,
         x_t: Float[Array, "b h w c"],
         t: Int[Array, " b"],
-        cond: dict[str, Array],
+        cond: dict[str, Any],
         *,
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "b h w o"]:
         """The raw network output, to be traced; dropout acts where a `dropout_key` is given.
 
         cond: as `condition` makes it; with "concat" [B,H,W,C], further channels that the UNet sees
-            after those of x_t.
+            after those of x_t, and with "attention", a `Steering` of its attention.
         """
-        known = {name: value for name, value in cond.items() if name != "concat"}
+        return self._applied(x_t, t, cond, dropout_key, False)
+
+    def apply_kept(
+        self, x_t: Float[Array, "b h w c"], t: Int[Array, " b"], cond: dict[str, Any]
+    ) -> tuple[Float[Array, "b h w o"], Any]:
+        """`apply`, and what the steering kept of its attention: the collection "maps"."""
+        return self._applied(x_t, t, cond, None, "maps")
+
+    def maps(
+        self, x_t: Float[Array, "b h w c"], t: Int[Array, " b"], cond: dict[str, Any]
+    ) -> Float[Array, "b i j s"]:
+        """Where each token of the context is seen: the mean over heads and layers of the
+        cross-attention maps that say it best, see `steering.attention.map_sides`; differentiable,
+        with blocks recomputed in the backward pass."""
+        sides = map_sides(self.config.unet, *x_t.shape[1:3])
+        unet = replace(self.config.unet, remat=True)
+        recomputed = replace(self, config=replace(self.config, unet=unet))
+        _, kept = recomputed.apply_kept(x_t, t, cond | {"attention": Watched(sides)})
+        return mean_map(kept).reshape(len(x_t), *sides, -1)
+
+    def _applied(
+        self, x_t: Array, t: Array, cond: dict[str, Any], dropout_key: Any, mutable: str | bool
+    ) -> Any:
+        known = {name: value for name, value in cond.items() if name not in _NOT_THE_UNETS}
         if "concat" in cond:
             x_t = jnp.concatenate([x_t, cond["concat"]], axis=-1)
-        return run(
+        steering = cond.get("attention")
+        found = run(
             UNet(self.config.unet, dtype=self.dtype),
             self.params,
             x_t,
             t,
             known,
+            attention=None if steering is None else steering.at(t),
+            mutable=mutable,
             **dropout(dropout_key),
         )
+        return (found[0], found[1].get(mutable, {})) if mutable else found
 
     def denoise(self, x_t: Float[Array, "b h w c"], t: Int[Array, "..."], cond: Cond) -> Prediction:
         """The model as a `Denoise`; x0 is never clipped. cond: as of `apply`."""
@@ -107,7 +136,7 @@ class Denoiser:
 
 def _steps(denoiser: Denoiser, walk: Walk, sampler: Sampler) -> Steps:
     config = denoiser.config
-    return steps(denoiser.denoise, config.schedule, config.prediction, walk, sampler)
+    return steps(denoiser.denoise, config.schedule, config.prediction, walk, sampler, denoiser.maps)
 
 
 @jax.jit

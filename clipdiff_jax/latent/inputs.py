@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Key, Shaped
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.request import Scale
 from clipdiff_jax.data.images import Pictures, as_images
-from clipdiff_jax.data.tokenize import as_texts
-from clipdiff_jax.latent.requests import Painting
+from clipdiff_jax.data.tokenize import Tokenizer, as_texts
+from clipdiff_jax.latent.requests import FromNoise, Painting
 from clipdiff_jax.latent.texts import Texts
 from clipdiff_jax.models.autoencoder import check_sides
 from clipdiff_jax.models.latent import LatentConfig
@@ -37,6 +37,28 @@ def check_size(config: LatentConfig, height: int, width: int) -> None:
         )
 
 
+def latent_shape(
+    config: LatentConfig,
+    request: FromNoise,
+    count: int,
+    start: Float[Array, "n h w c"] | None = None,
+) -> tuple[int, int, int]:
+    """How many latents of which sides: those asked for, those of `start`, or those trained at.
+
+    Raises `ValueError` for sides that do not fit, or do not fit `start`; warns as `check_size`.
+    """
+    given = (None, None) if start is None else [n * config.factor for n in start.shape[1:3]]
+    height = request.height or given[0] or config.image_size
+    width = request.width or given[1] or config.image_size
+    check_size(config, height, width)
+    shape = (count, height // config.factor, width // config.factor)
+    if start is not None and start.shape[:3] != shape:
+        raise ValueError(
+            f"latents are {list(start.shape)}, expected {list(shape)} for {height}x{width}"
+        )
+    return shape
+
+
 def check_task(config: LatentConfig, *tasks: str) -> None:
     """Raises `ValueError` where the model was trained for another task than those."""
     if config.task not in tasks:
@@ -46,6 +68,14 @@ def check_task(config: LatentConfig, *tasks: str) -> None:
             "instruct": "this model changes pictures by instructions: call instruct",
         }
         raise ValueError(f"the model's task is '{config.task}': {hint[config.task]}")
+
+
+def first_tokenizer(tokenizers: tuple[Tokenizer, ...]) -> Tokenizer:
+    """That of the first text tower; those of one model cut texts alike. Raises `ValueError` where
+    there is none."""
+    if not tokenizers:
+        raise ValueError("this model has no tokenizer: give `tokenizer=` to load_latent")
+    return tokenizers[0]
 
 
 def picture_and_text(images: Pictures, prompts: Texts) -> tuple[Float[Array, "n h w 3"], list[str]]:

@@ -5,43 +5,49 @@ Rombach et al. 2022, arXiv 2112.10752. A picture becomes latents (`latent.codec`
 latents are NHWC, float32, always the scaled ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.core.keys import AnyKey
 from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
-from clipdiff_jax.data.images import Pictures
+from clipdiff_jax.data.images import Pictures, as_images
 from clipdiff_jax.data.tokenize import Tokenizer, as_texts
-from clipdiff_jax.diffusion.prediction import Cond, Prediction, q_sample
-from clipdiff_jax.diffusion.sampler import step_noise
+from clipdiff_jax.diffusion.prediction import Cond, Prediction
 from clipdiff_jax.diffusion.sampling import Sampling
-from clipdiff_jax.latent import inputs
+from clipdiff_jax.latent import inputs, starts
 from clipdiff_jax.latent.codec import Codec
 from clipdiff_jax.latent.denoiser import Denoiser
 from clipdiff_jax.latent.inputs import Mask
 from clipdiff_jax.latent.requests import (
+    Collage,
+    CollageOptions,
     Generation,
     GenerationOptions,
     Inpainting,
     Instruction,
     InstructionOptions,
     Painting,
+    PromptEditing,
     Repainting,
     RepaintingOptions,
     filled,
 )
+from clipdiff_jax.latent.steering import editing, layout
+from clipdiff_jax.latent.steering.layout import Region
+from clipdiff_jax.latent.steering.phrases import bound
 from clipdiff_jax.latent.texts import Embedded, Texts, encode
 from clipdiff_jax.latent.walk import Blend, OnStep, Rows, Walk, in_batches
 from clipdiff_jax.models.latent import LatentConfig
 from clipdiff_jax.models.taesd import TinyAutoencoder, TinyAutoencoderConfig
 
-GENERATION, REPAINTING = Generation(), Repainting()
+GENERATION, COLLAGE, REPAINTING = Generation(), Collage(), Repainting()
 INPAINTING, INSTRUCTION = Inpainting(), Instruction()
 
 
@@ -98,8 +104,7 @@ class LatentDiffusion:
         `ValueError` for no texts, and by a model that was loaded without tokenizers.
         """
         prompts = as_texts(prompts, "prompts")
-        if not self.tokenizers:
-            raise ValueError("this model has no tokenizer: give `tokenizer=` to load_latent")
+        inputs.first_tokenizer(self.tokenizers)
         ids = tuple(jnp.asarray(tokenizer(prompts)) for tokenizer in self.tokenizers)
         return _embed(self, ids)
 
@@ -163,25 +168,55 @@ class LatentDiffusion:
         request = filled(GENERATION, sampling, options)
         texts = as_texts(prompts, "prompts")
         count = len(texts) * request.count
-        size = self.config.image_size
         start = None if latents is None else self.codec.check(latents, count)
-        given = (
-            (None, None) if start is None else [n * self.config.factor for n in start.shape[1:3]]
-        )
-        height, width = request.height or given[0] or size, request.width or given[1] or size
-        inputs.check_size(self.config, height, width)
-        shape = (count, height // self.config.factor, width // self.config.factor)
-        if start is not None and start.shape[:3] != shape:
-            raise ValueError(
-                f"latents are {list(start.shape)}, expected {list(shape)} for {height}x{width}"
-            )
+        shape = inputs.latent_shape(self.config, request, count, start)
         keys = inputs.keys_for(key, count, request, start is not None)
         times = self.config.sampling.times(request, self.config.schedule)
         if start is None:
-            start = self.draw_noise(keys, times, shape)
-        cond, null = self._conditions(texts, negative, request, shape)
-        rows = self._rows(request, start, keys, cond, (null,))
-        return self._paint(request, Walk(times, jnp.int32(0), _eta(request), rows), on_step)
+            start = starts.noise(self.config, keys, times, shape)
+        cond, null = starts.conditions(
+            self.denoiser, self.embed_texts, texts, negative, request, shape
+        )
+        rows = starts.rows(self.config, request, start, keys, cond, (null,))
+        rows = bound(rows, texts, request, self.tokenizers, self.embed_texts)
+        return self._paint(request, Walk(times, jnp.int32(0), starts.eta(request), rows), on_step)
+
+    def collage(
+        self,
+        prompt: str,
+        regions: Sequence[Region],
+        *,
+        key: AnyKey | None = None,
+        negative: str | None = None,
+        on_step: OnStep | None = None,
+        sampling: Sampling | None = None,
+        **options: Unpack[CollageOptions],
+    ) -> Float[Array, "n i j d"]:
+        """`count` pictures of a layout: what is to be where (NoiseCollage, arXiv 2403.03485).
+
+        prompt: the whole scene. regions: see `Region`; they may overlap.
+        sampling, options: how, see `latent.requests.Collage`.
+
+        The rest is as in `generate`; another box, mask, weight or prompt compiles nothing new,
+        another number of regions does. A step costs as much as N + 2 of an unguided picture. Raises
+        `ValueError`, with the region's number, for what cannot be drawn.
+        """
+        inputs.check_task(self.config, "text")
+        request = filled(COLLAGE, sampling, options)
+        shape = inputs.latent_shape(self.config, request, request.count)
+        factor = self.config.factor
+        layout.check_regions(regions, shape[1] * factor, shape[2] * factor, factor)
+        keys = inputs.keys_for(key, request.count, request, False)
+        times = self.config.sampling.times(request, self.config.schedule)
+        parts = layout.arrange(
+            self.denoiser, self.embed_texts, prompt, regions, request, shape[1:], keys
+        )
+        _, null = starts.conditions(
+            self.denoiser, self.embed_texts, [prompt], negative, request, shape
+        )
+        start = starts.noise(self.config, keys, times, shape)
+        rows = starts.rows(self.config, request, start, keys, parts, (layout.null_of(null, parts),))
+        return self._paint(request, Walk(times, jnp.int32(0), starts.eta(request), rows), on_step)
 
     def img2img(
         self,
@@ -207,7 +242,9 @@ class LatentDiffusion:
         request = filled(REPAINTING, sampling, options)
         x, texts = inputs.picture_and_text(images, prompts)
         known = self._known(x, request)
-        walk, _ = self._repainting(request, known, texts, negative, key)
+        walk, _ = starts.repainting(
+            self.denoiser, self.embed_texts, request, known, texts, negative, key
+        )
         return self._paint(request, walk, on_step)
 
     def inpaint(
@@ -239,7 +276,9 @@ class LatentDiffusion:
         of_latents = inputs.at_latents(of_pixels, self.config.factor)
         of_latents = inputs.repeated(of_latents, request.count)
         known = self._known(x, request)
-        walk, noise = self._repainting(request, known, texts, negative, key)
+        walk, noise = starts.repainting(
+            self.denoiser, self.embed_texts, request, known, texts, negative, key
+        )
         if self.config.task == "text":
             blend = Blend(of_latents, known, noise)
             return self._paint(request, walk._replace(rows=walk.rows._replace(blend=blend)))
@@ -277,78 +316,63 @@ class LatentDiffusion:
         keys = inputs.keys_for(key, len(picture), request, latents is not None)
         times = self.config.sampling.times(request, self.config.schedule)
         if latents is None:
-            start = self.draw_noise(keys, times, picture.shape[:3])
+            start = starts.noise(self.config, keys, times, picture.shape[:3])
         else:
             start = self.codec.check(latents, len(picture))
-        cond, null = self._conditions(texts, negative, request, picture.shape[:3])
+        cond, null = starts.conditions(
+            self.denoiser, self.embed_texts, texts, negative, request, picture.shape[:3]
+        )
         nulls = null | {"concat": picture}, null | {"concat": jnp.zeros_like(picture)}
-        rows = self._rows(request, start, keys, cond | {"concat": picture}, nulls)
+        rows = starts.rows(self.config, request, start, keys, cond | {"concat": picture}, nulls)
         scale = inputs.each("image_guidance", request.image_guidance, len(picture))
-        walk = Walk(times, jnp.int32(0), _eta(request), rows._replace(image_guidance=scale))
+        walk = Walk(times, jnp.int32(0), starts.eta(request), rows._replace(image_guidance=scale))
         return self._paint(request, walk)
+
+    def edit(
+        self,
+        images: Pictures,
+        *,
+        target: Texts,
+        source: Texts | None = None,
+        method: str = "p2p",
+        key: AnyKey | None = None,
+        sampling: Sampling | None = None,
+        **options: Unpack[editing.EditOptions],
+    ) -> Float[Array, "n i j d"]:
+        """Pictures changed by words, nothing trained.
+
+        Args:
+          images: [B,H,W,3] with sides that fit.
+          target, source: what is to be seen and what is, one for all pictures or one for each. Of
+            "ledits" the targets are concepts, each of which acts on every picture, and `source` may
+            be left out; of "instruct" `target` is the instruction.
+          method: "p2p", prompt-to-prompt; "ledits", LEDITS++; "instruct", see there. key: for the
+            last two, which draw.
+          sampling, options: how: `latent.requests.PromptEditing` (p2p), `ConceptEditing` (ledits)
+            or `Instruction`; and words, see `steering.editing.EditWords`.
+
+        A target that is the source gives the picture back, as the autoencoder has it. Another value
+        compiles nothing new. Raises `ValueError` for words that a prompt does not have.
+        """
+        request, words = editing.edit_request(method, sampling, options)
+        if isinstance(request, Instruction):
+            if source is not None:
+                raise ValueError("source is of p2p and ledits: an instruction says what changes")
+            return self.instruct(
+                images, target, key=key, negative=words.get("negative"), sampling=request
+            )
+        inputs.check_task(self.config, "text")
+        known = self._known(as_images(images), request)
+        keys = inputs.keys_for(key, len(known), request, isinstance(request, PromptEditing))
+        texts = editing.EditTexts(source, target, words.get("negative"))
+        of_model = self.denoiser, self.embed_texts, inputs.first_tokenizer(self.tokenizers)
+        latents = editing.edited(*of_model, known, texts, (request, words), keys)
+        return latents if request.output == "latents" else jnp.clip(self.decode(latents), -1, 1)
 
     def _known(self, images: Float[Array, "n h w 3"], request: Painting) -> Float[Array, "m i j c"]:
         """The latents of pictures, `count` of each."""
         inputs.check_size(self.config, *images.shape[1:3])
         return inputs.repeated(self.encode(images), request.count)
-
-    def _repainting(
-        self,
-        request: Repainting,
-        known: Float[Array, "n h w c"],
-        texts: list[str],
-        negative: Texts | None,
-        key: AnyKey | None,
-    ) -> tuple[Walk, Float[Array, "n h w c"]]:
-        """A walk from noised latents, and that noise; from noise alone at strength 1."""
-        schedule = self.config.schedule
-        keys = inputs.keys_for(key, len(known), request, False)
-        times = self.config.sampling.times(request, schedule)
-        first = jnp.int32(inputs.first_step(len(times) - 1, float(request.strength)))
-        noise = self.draw_noise(keys, times, known.shape[:3])
-        noised = q_sample(schedule, known, jnp.asarray(times)[first], noise)
-        start = noise if isinstance(request, Inpainting) and first == 0 else noised
-        cond, null = self._conditions(texts, negative, request, known.shape[:3])
-        rows = self._rows(request, start, keys, cond, (null,))
-        return Walk(times, first, _eta(request), rows), noise
-
-    def draw_noise(
-        self, keys: Key[Array, " n"], times: Int[np.ndarray, " t"], shape: tuple[int, ...]
-    ) -> Float[Array, "n h w c"]:
-        """The start of a walk over `times`, each from its own key; shape: of latents, [N,H,W]."""
-        channels = self.config.autoencoder.latent_channels
-        return step_noise(keys, len(times), (*shape, channels))
-
-    def _conditions(
-        self,
-        texts: list[str],
-        negative: Texts | None,
-        request: Painting,
-        shape: tuple[int, ...],
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """What the UNet sees of the texts, and what guidance leads away from, `count` of each."""
-        denoiser, away = self.denoiser, inputs.negatives(negative, len(texts))
-        sizes = denoiser.time_ids(len(texts), *shape[1:3])
-        shown = self.embed_texts(texts)
-        if away is None and self.config.zero_null:
-            null = jax.tree.map(jnp.zeros_like, shown)
-        else:
-            null = self.embed_texts([""] * len(texts) if away is None else away)
-        both = denoiser.condition(shown, sizes), denoiser.condition(null, sizes)
-        return inputs.repeated(both, request.count)
-
-    def _rows(
-        self,
-        request: Painting,
-        start: Float[Array, "n h w c"],
-        keys: Key[Array, " n"],
-        cond: dict[str, Array],
-        nulls: tuple[dict[str, Array], ...],
-    ) -> Rows:
-        guidance = self.config.guidance if request.guidance is None else request.guidance
-        guidance = inputs.each("guidance", guidance, len(start))
-        rescale = inputs.each("rescale", request.rescale, len(start))
-        return Rows(start, keys, cond, nulls, guidance, rescale)
 
     def _paint(
         self, request: Painting, walk: Walk, on_step: OnStep | None = None
@@ -362,10 +386,6 @@ class LatentDiffusion:
             return latents if request.output == "latents" else jnp.clip(self.decode(latents), -1, 1)
 
         return in_batches(paint, walk.rows, request.batch)
-
-
-def _eta(request: Painting) -> Float[Array, "..."]:
-    return jnp.asarray(request.eta, jnp.float32)
 
 
 @jax.jit

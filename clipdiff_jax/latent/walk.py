@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.core.batching import filled_batches
+from clipdiff_jax.diffusion.collage import Parts, collage
 from clipdiff_jax.diffusion.guidance import Contrast, instructed, text_guided
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, Target, match
 from clipdiff_jax.diffusion.sampler import Steps, steps_of
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
 from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
+from clipdiff_jax.latent.steering.binding import Maps, Moves, moved
 
 # (steps taken, pictures of what the model now thinks comes out, [B,H,W,3] in [-1, 1]) -> ignored
 OnStep = Callable[[int, Float[Array, "b h w 3"]], object]
@@ -54,11 +56,12 @@ class Rows(NamedTuple):
     Attributes:
       x: the latents at the first time.
       keys: of what the step rule draws.
-      cond: see `LatentDiffusion.condition`.
+      cond: see `Denoiser.condition`; of a layout `diffusion.collage.Parts`.
       nulls: what guidance leads away from: without text; of InstructPix2Pix also without picture.
       guidance, image_guidance, rescale: see `latent.requests`; `image_guidance` is None with one
         of `nulls`.
       blend: see `Blend`; None where nothing is known.
+      moves: what x is moved by before steps, see `steering.binding`; None leaves it.
     """
 
     x: Float[Array, "b h w c"]
@@ -69,21 +72,34 @@ class Rows(NamedTuple):
     rescale: Float[Array, " b"]
     image_guidance: Float[Array, " b"] | None = None
     blend: Blend | None = None
+    moves: Moves | None = None
 
 
 def steps(
-    denoise: Denoise, schedule: NoiseSchedule, target: Target, walk: Walk, sampler: Sampler
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    target: Target,
+    walk: Walk,
+    sampler: Sampler,
+    maps: Maps,
 ) -> Steps:
-    """The walk taken apart, guided and blended; to be traced."""
+    """The walk taken apart, guided, moved and blended; to be traced.
+
+    maps: of the network, for `Rows.moves`.
+    """
     rows = walk.rows
     contrast = Contrast(rows.rescale, schedule, target)
-    if rows.image_guidance is None:
+    if isinstance(rows.cond, Parts):
+        guided = collage(denoise, rows.nulls[0], rows.guidance, contrast)
+    elif rows.image_guidance is None:
         guided = text_guided(denoise, rows.nulls[0], rows.guidance, contrast)
     else:
         image, nothing = rows.nulls
         guided = instructed(denoise, (image, nothing), rows.guidance, rows.image_guidance, contrast)
     rule = make_step(sampler, schedule, StepOptions(walk.eta))
     carry, body, inputs = steps_of(guided, rule, walk.times, rows.x, rows.cond, rows.keys)
+    if rows.moves is not None:
+        body = _moving(body, maps, rows.moves, rows.cond, len(walk.times) - 1)
     if rows.blend is None:
         return Steps(carry, body, inputs)
     blend, end = rows.blend, inputs[1][-1]
@@ -94,6 +110,16 @@ def steps(
         return (memory, x), trace._replace(x=x)
 
     return Steps(carry, blended, inputs)
+
+
+def _moving(body: Any, maps: Maps, moves: Moves, cond: Cond, count: int) -> Any:
+    """The body of a walk of `count` steps that moves x before each."""
+
+    def after_move(carry: Any, inputs: Any) -> tuple[Any, Any]:
+        (memory, x), (t, _, index, _) = carry, inputs
+        return body((memory, moved(maps, moves, x, t, (index, count), cond)), inputs)
+
+    return after_move
 
 
 def whole(taken: Steps, first: Int[Array, ""]) -> Float[Array, "b h w c"]:

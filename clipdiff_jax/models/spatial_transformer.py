@@ -53,8 +53,9 @@ class Kept(NamedTuple):
     maps: Any
 
 
-# (site, q [B,T,H,D], k [B,S,H,D], v [B,S,H,D]) -> [B,T,H,D], with or without what is kept
-Attention = Callable[[AttentionSite, Array, Array, Array], Array | Kept]
+# (site, q [B,T,H,D], k [B,S,H,D], v [B,S,H,D]) -> [B,T,H,D], with or without what is kept; None
+# leaves the attention of this site as it is.
+Attention = Callable[[AttentionSite, Array, Array, Array], Array | Kept | None]
 
 
 class SpatialTransformer(nn.Module):

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Float32
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.sampling import Sampling
+from clipdiff_jax.latent import starts
 from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.models.unclip import Noise
 from clipdiff_jax.pictures.watermark.key import LATENTS, PIXELS, Home
@@ -81,7 +82,7 @@ def draw_start(
         return model.draw_noise(keys, len(model.times(sampling)))
     times = model.config.sampling.times(sampling, model.config.schedule)
     side = (size or model.config.image_size) // model.config.factor
-    return model.draw_noise(keys, times, (len(keys), side, side))
+    return starts.noise(model.config, keys, times, (len(keys), side, side))
 
 
 def draw_decoder_start(model: UnClip, count: int, key: AnyKey, sampling: Sampling) -> Noise:

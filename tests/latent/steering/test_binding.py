@@ -1,0 +1,132 @@
+"""Adjectives held to their nouns: losses by hand, gradients, and what must not change."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import tiny_latent
+
+from clipdiff_jax.data.phrases import noun_phrases
+from clipdiff_jax.latent import denoiser
+from clipdiff_jax.latent.steering.attention import Structured
+from clipdiff_jax.latent.steering.binding import binding_loss, presence_loss
+from clipdiff_jax.latent.steering.phrases import structured_values, tokens_of_phrases
+from clipdiff_jax.models.attention import attend
+from clipdiff_jax.models.spatial_transformer import AttentionSite
+
+PROMPT = "a red cube and a blue dog"
+OPTIONS = dict(key=3, steps=4, guidance=2.0, output="latents")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_latent.model()
+
+
+def close(found, expected, tolerance=1e-5):
+    scale = float(np.abs(np.asarray(expected)).max())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
+
+
+def tokens(prompt=PROMPT):
+    found = tokens_of_phrases(prompt, noun_phrases(prompt), tiny_latent.tokenizer())
+    return jax.tree.map(lambda a: a[None], found)
+
+
+def test_without_phrases_structured_is_plain_bit_for_bit(model):
+    plain = model.generate("two dogs", **OPTIONS)
+    with pytest.warns(UserWarning, match="no noun with an adjective"):
+        same = model.generate("two dogs", binding="structured", **OPTIONS)
+    np.testing.assert_array_equal(same, plain)
+    both = model.generate([PROMPT, "two dogs"], **OPTIONS)
+    with pytest.warns(UserWarning, match="'two dogs' has no noun with an adjective"):
+        bound = model.generate([PROMPT, "two dogs"], binding="structured", **OPTIONS)
+    assert float(jnp.abs(bound[0] - both[0]).max()) > 1e-4
+    close(bound[1], both[1])
+
+
+def test_mean_of_values_is_the_mean_of_attentions(model):
+    keys = jax.random.split(jax.random.key(0), 3)
+    q, k, v = (jax.random.normal(key, (1, n, 2, 4)) for key, n in zip(keys, (9, 5, 5), strict=True))
+    others = [jax.random.normal(jax.random.key(i), v.shape) for i in (5, 6)]
+    mean = jnp.mean(jnp.stack([v, *others]), axis=0)
+    site = AttentionSite("mid_attn", "cross", 3, 3, jnp.int32(0))
+    joined = jnp.concatenate([k, k], axis=1), jnp.concatenate([v, mean], axis=1)
+    found = Structured().at(jnp.zeros(1, jnp.int32))(site, q, *joined)
+    expected = jnp.mean(jnp.stack([attend(q, k, one) for one in (v, *others)]), axis=0)
+    close(found, expected, 1e-6)
+    # The values hold each phrase's own states where it stands, averaged with the prompt's.
+    shown = model.embed_texts(PROMPT).context[0]
+    phrases = noun_phrases(PROMPT)
+    values = structured_values(PROMPT, phrases, shown, model.embed_texts, model.tokenizers[0])
+    own = model.embed_texts("a red cube").context[0]
+    close(values[1], (2 * shown[1] + own[1]) / 3, 1e-6)
+    np.testing.assert_array_equal(values[0], shown[0])
+
+
+def test_losses_are_the_formulas():
+    at = tokens()
+    maps = jax.random.uniform(jax.random.key(1), (1, 3, 4, 16))
+    p = np.asarray(maps[0].reshape(12, 16)).T
+    p = p / p.sum(axis=1, keepdims=True)
+    place = lambda row: np.nonzero(row)[0]
+    apart = lambda a, b: ((p[a] - p[b]) * (np.log(p[a]) - np.log(p[b]))).sum() / 2
+    total = 0.0
+    for row, owner, outside in zip(at.modifiers[0], at.owners[0], at.outside[0], strict=True):
+        if not row.any():
+            continue
+        ms, ns, us = place(row), place(at.nouns[0, owner]), place(outside)
+        total += max(apart(m, n) for m in ms for n in ns)
+        for side in (ms, ns):
+            total -= np.mean([apart(s, u) for s in side for u in us]) / 2
+    assert binding_loss(maps, at)[0] == pytest.approx(total, rel=1e-4)
+    # A noun that one place is sure of is present; one that no place prefers is not.
+    sure = jnp.zeros((1, 4, 4, 16)).at[0, 1:3, 1:3, place(at.nouns[0, 0])].set(1.0)
+    assert 0.5 < float(presence_loss(sure, at)[0]) <= 1
+    both = sure.at[0, :, 3, place(at.nouns[0, 1])].set(1.0)
+    assert float(presence_loss(both, at)[0]) < 0.6
+
+
+def test_gradients_are_those_of_finite_differences(model):
+    at = tokens()
+    cond, t = {"context": model.embed_texts(PROMPT).context}, jnp.array([500])
+    x = jax.random.normal(tiny_latent.KEY, (1, 8, 8, 4))
+
+    @jax.jit
+    def loss(x):
+        maps = model.denoiser.maps(x, t, cond)
+        return jnp.sum(binding_loss(maps, at) + presence_loss(maps, at))
+
+    slope = jax.grad(loss)(x)
+    direction = slope / jnp.linalg.norm(slope)
+    numeric = (loss(x + 0.02 * direction) - loss(x - 0.02 * direction)) / 0.04
+    assert float(numeric) == pytest.approx(float(jnp.sum(slope * direction)), rel=2e-2)
+
+
+def test_pictures_are_moved_each_on_its_own(model):
+    prompts = [PROMPT, "a blue cube on a red one"]
+    plain = model.generate(prompts, **OPTIONS)
+    both = model.generate(prompts, binding="syngen", **OPTIONS)
+    assert float(jnp.abs(both - plain).max()) > 1e-4
+    count = denoiser._walk._cache_size()
+    attend_ = model.generate(prompts, binding="attend", **OPTIONS)
+    assert denoiser._walk._cache_size() == count  # the same program, another loss
+    assert float(jnp.abs(attend_ - both).max()) > 1e-4
+    key = jax.random.fold_in(jax.random.key(3), 1)[None]
+    alone = model.generate(prompts[1:], binding="attend", **OPTIONS | {"key": key})
+    close(alone, attend_[1:], 5e-5)
+    given = model.generate(PROMPT, binding="attend", phrases=["red cube", "dog"], **OPTIONS)
+    assert np.isfinite(given).all()
+
+
+def test_bad_bindings(model):
+    with pytest.raises(ValueError, match=r"binding must be one of .* Did you mean 'syngen'"):
+        model.generate(PROMPT, key=0, binding="sygen")
+    with pytest.raises(ValueError, match="no phrase 'a green dog'"):
+        model.generate(PROMPT, key=0, binding="attend", phrases=["a green dog"])
+    with pytest.raises(ValueError, match="phrases are of `binding`"):
+        model.generate(PROMPT, key=0, phrases=["a red cube"])
+    with pytest.raises(ValueError, match="stands beyond the 14 tokens"):
+        model.generate("red " * 20 + "dog", key=0, binding="attend")
+    with pytest.warns(UserWarning, match="one phrase only"):
+        model.generate("a red cube", binding="syngen", **OPTIONS)
