@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clipdiff_jax.guided.guiding import Guiding as Guiding
     from clipdiff_jax.latent.load import load_latent as load_latent
     from clipdiff_jax.latent.model import LatentDiffusion as LatentDiffusion
+    from clipdiff_jax.latent.steering.layout import Region as Region
     from clipdiff_jax.pictures import watermark as watermark
     from clipdiff_jax.pictures.files import load_images as load_images
     from clipdiff_jax.pictures.files import save_images as save_images
@@ -50,6 +51,7 @@ _HOMES = {
     "LatentDiffusion": "clipdiff_jax.latent.model",
     "Guiding": "clipdiff_jax.guided.guiding",
     "Reassembly": "clipdiff_jax.reassembly.model",
+    "Region": "clipdiff_jax.latent.steering.layout",
     "Sampling": "clipdiff_jax.diffusion.sampling",
     "UnClip": "clipdiff_jax.unclip.model",
     "clip_guided": "clipdiff_jax.guided.api",
@@ -77,6 +79,7 @@ __all__ = [
     "Guiding",
     "LatentDiffusion",
     "Reassembly",
+    "Region",
     "Sampling",
     "UnClip",
     "clip_guided",

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method", choices=(*get_args(Method), *latent_pictures.METHODS),
         default=argparse.SUPPRESS,
         help="how to invert (default: fixed_point where iterations are given, else ddim); or, by a "
-        "latent model and a --prompt: img2img, inpaint, instruct",
+        "latent model and a --prompt: img2img, inpaint, instruct, p2p, ledits",
     )  # fmt: skip
     latent_pictures.add_edit_arguments(parser)
     add_model(parser, default=None)

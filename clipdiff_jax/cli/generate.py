@@ -62,7 +62,13 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         raise ValueError("--dry-run needs --target, such as --target h100:1")
     results = results_of(args, COMMAND)
-    if texts := prompts.read_prompts(args):
+    texts = prompts.read_prompts(args)
+    if args.layout is not None:
+        if texts or args.classes is not None:
+            raise ValueError("--layout has its own prompt: leave out --prompt and --class")
+        if not is_latent(args.model):
+            raise ValueError(f"--layout is of latent models, '{args.model}' is none")
+    if texts or args.layout is not None:
         if args.classes is not None:
             raise ValueError("--class is of models without texts: leave out --prompt")
         if is_latent(args.model):

@@ -76,6 +76,12 @@ EVALUATE = Group(
         "reassembly": Command(
             "evaluate.reassembly", "how many pieces of held-out faces are put right"
         ),
+        "layout": Command(
+            "evaluate.layout", "pictures of a layout: whether things are where they should be"
+        ),
+        "shapes": Command(
+            "evaluate.shapes", "coloured shapes by each way to steer: binding and layout, counted"
+        ),
         "texts": Command(
             "evaluate.texts", "pictures against their captions: CLIP score, retrieval; S_dir"
         ),

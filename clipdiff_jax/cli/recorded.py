@@ -10,6 +10,7 @@ from typing import Any
 
 from clipdiff_jax.cli import latent_pictures
 from clipdiff_jax.cli.arguments import DTYPES
+from clipdiff_jax.cli.layouts import are_entries
 from clipdiff_jax.cli.marks import MARK
 from clipdiff_jax.cli.paths import SECOND
 from clipdiff_jax.cli.sources import DIGEST, SQUARES
@@ -83,7 +84,9 @@ def _of_latent(record: Record) -> tuple[tuple[str, ...], type[Request]]:
             f"the record of {record['file']!r} has method={method!r}, expected one of "
             f"{', '.join(latent_pictures.METHODS)}"
         )
-    texts = ("prompt", "negative")
+    texts = ["prompt", "negative"]
+    if method in ("p2p", "ledits"):
+        texts.append("source_prompt")
     sources = () if command == "generate" else (*_SOURCE, *(_SECOND if method == "inpaint" else ()))
     return (*texts, *sources), latent_pictures.request_type(record)
 
@@ -137,7 +140,19 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "eta": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "seed": ("a whole number from 0 to 2^63 - 1", _is_whole(0, 2**63 - 1)),
     "index": ("a whole number from 0 to 2^31 - 1", _is_whole(0, 2**31 - 1)),
-    "negative": ("a text or none", lambda value: value is None or _is_text(value)),
+    **dict.fromkeys(
+        ("negative", "source_prompt"),
+        ("a text or none", lambda value: value is None or _is_text(value)),
+    ),
+    "regions": ("regions of a layout", are_entries),
+    "blend": (
+        "two texts or none",
+        lambda value: value is None or (_are_texts(value) and len(value) == 2),
+    ),
+    "weights": (
+        "a number for each word",
+        lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    ),
     "system": _one_of((latent_pictures.SYSTEM,)),
     "class": ("a whole number of at least 0", _is_whole(0, 2**31 - 1)),
     "dims": ("a whole number of at least 0", _is_whole(0, 2**31 - 1)),

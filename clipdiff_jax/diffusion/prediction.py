@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int, Shaped
 
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
 
@@ -69,8 +69,8 @@ class Prediction(NamedTuple):
 Denoise = Callable[[Array, Array, Cond], Prediction]
 
 
-def match(values: Num[Array, "..."], x: Float[Array, "b ..."]) -> Num[Array, "..."]:
-    """Times or values at them, scalar or [B], shaped to broadcast against x [B, ...]."""
+def match(values: Shaped[Array, "..."], x: Float[Array, "b ..."]) -> Shaped[Array, "..."]:
+    """Times, values at them or choices, scalar or [B], shaped to broadcast against x [B, ...]."""
     return values.reshape(values.shape + (1,) * (x.ndim - values.ndim)) if values.ndim else values
 
 

@@ -188,7 +188,7 @@ class LatentDiffusion:
         *,
         key: AnyKey | None = None,
         negative: str | None = None,
-        on_step: OnStep | None = None,
+        latents: Float[Array | np.ndarray, "n h w c"] | None = None,
         sampling: Sampling | None = None,
         **options: Unpack[CollageOptions],
     ) -> Float[Array, "n i j d"]:
@@ -203,10 +203,11 @@ class LatentDiffusion:
         """
         inputs.check_task(self.config, "text")
         request = filled(COLLAGE, sampling, options)
-        shape = inputs.latent_shape(self.config, request, request.count)
+        start = None if latents is None else self.codec.check(latents, request.count)
+        shape = inputs.latent_shape(self.config, request, request.count, start)
         factor = self.config.factor
         layout.check_regions(regions, shape[1] * factor, shape[2] * factor, factor)
-        keys = inputs.keys_for(key, request.count, request, False)
+        keys = inputs.keys_for(key, request.count, request, start is not None)
         times = self.config.sampling.times(request, self.config.schedule)
         parts = layout.arrange(
             self.denoiser, self.embed_texts, prompt, regions, request, shape[1:], keys
@@ -214,9 +215,10 @@ class LatentDiffusion:
         _, null = starts.conditions(
             self.denoiser, self.embed_texts, [prompt], negative, request, shape
         )
-        start = starts.noise(self.config, keys, times, shape)
+        if start is None:
+            start = starts.noise(self.config, keys, times, shape)
         rows = starts.rows(self.config, request, start, keys, parts, (layout.null_of(null, parts),))
-        return self._paint(request, Walk(times, jnp.int32(0), starts.eta(request), rows), on_step)
+        return self._paint(request, Walk(times, jnp.int32(0), starts.eta(request), rows))
 
     def img2img(
         self,

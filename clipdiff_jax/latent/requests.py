@@ -1,7 +1,7 @@
 """How a latent diffusion model draws and changes pictures, as one value for each kind of call."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, TypeVar, get_args
 
@@ -42,7 +42,7 @@ class GenerationOptions(FromNoiseOptions, total=False):
     """The fields of `Generation` as keywords of a call."""
 
     binding: Binding | None
-    phrases: Sequence[str] | None
+    phrases: tuple[str, ...] | None
 
 
 class CollageOptions(FromNoiseOptions, total=False):
@@ -195,8 +195,8 @@ class PromptEditing(Painting):
       inversion: "direct" puts the source back to its inversion after every step; "negative" leads
         guidance away from the source prompt instead, which ignores negative prompts; "ddim" does
         neither, and the source may be lost.
-      align: "replace" pairs the words of both prompts in order; "refine" keeps what they share and
-        adds words; None is "replace" where they have as many words.
+      pairing: "replace" pairs the words of both prompts in order; "refine" keeps what they share
+        and adds words; None is "replace" where they have as many words.
       cross_share, self_share: of how many of the steps the maps of the text, and of the pixels, are
         the source's. None is 0.4 to replace and 0.8 to refine.
       blend_from, blend_above: where words to blend are given, after which share of the steps, and
@@ -206,7 +206,7 @@ class PromptEditing(Painting):
     inversion: Literal["direct", "negative", "ddim"] = option(
         "direct", "how the picture is kept under guidance"
     )
-    align: Literal["replace", "refine"] | None = option(
+    pairing: Literal["replace", "refine"] | None = option(
         None, "how the words of both prompts go together"
     )
     cross_share: Number | None = option(
@@ -220,7 +220,7 @@ class PromptEditing(Painting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, known in (("inversion", INVERSIONS), ("align", (*ALIGNS, None))):
+        for name, known in (("inversion", INVERSIONS), ("pairing", (*PAIRINGS, None))):
             value = getattr(self, name)
             if value not in known:
                 names = [one for one in known if one is not None]
@@ -243,8 +243,7 @@ class ConceptEditing(Painting):
       spare: the share of the picture that a concept may not change.
       warmup: steps before concepts act.
       away: lead away from the concepts instead of towards them.
-      masked: concepts act where their words' maps are high as well as where they change most;
-        otherwise only the latter.
+      anywhere: concepts act where they change most, wherever their words' maps say they are.
     """
 
     steps: Steps = option(30, "evaluations of the network", low=1)
@@ -255,7 +254,7 @@ class ConceptEditing(Painting):
     )
     warmup: int = option(0, "steps before concepts act", low=0)
     away: bool = option(False, "lead away from the concepts")
-    masked: bool = option(True, "concepts act where their words are")
+    anywhere: bool = option(False, "concepts act also where their words are not")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -264,7 +263,7 @@ class ConceptEditing(Painting):
         deterministic(self, "LEDITS++")
 
 
-INVERSIONS, ALIGNS = ("direct", "negative", "ddim"), ("replace", "refine")
+INVERSIONS, PAIRINGS = ("direct", "negative", "ddim"), ("replace", "refine")
 
 
 def deterministic(request: Painting, method: str) -> None:

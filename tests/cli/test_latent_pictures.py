@@ -1,6 +1,9 @@
 """Latent models on the command line: records that say it all, the same pictures again, no wrong
 options."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 from helpers import tiny_latent
@@ -74,9 +77,74 @@ def test_pictures_are_changed_and_painted_and_the_same_again(folder, tmp_path):
     assert read_records(tmp_path / "img2img")[0]["strength"] == 0.8
 
 
+@pytest.mark.slow
+def test_layouts_are_drawn_and_the_same_again(folder, tmp_path):
+    layout = {
+        "prompt": "two dogs",
+        "regions": [
+            {"prompt": "a red cube", "box": [0, 0, 0.5, 1]},
+            {"prompt": "a blue cube", "mask": "mask.png", "weight": 2},
+        ],
+    }
+    (folder / "layout.json").write_text(json.dumps(layout))
+    words = ("generate", "--model", folder / "tiny", "--layout", folder / "layout.json")
+    more = ("--count", 2, "--steps", 2, "--global-weight", 0.2, "--background-drop", 0.5)
+    assert run(*words, *more, "--out", tmp_path / "out") == 0
+    first = read_records(tmp_path / "out")[0]
+    assert (first["prompt"], first["global_weight"], first["regions"][1]["weight"]) == (
+        "two dogs", 0.2, 2,
+    )  # fmt: skip
+    again = ("remake", tmp_path / "out", "--model", folder / "tiny", "--out", tmp_path / "again")
+    assert run(*again) == 0
+    same(tmp_path / "out", tmp_path / "again")
+
+
+@pytest.mark.slow
+def test_pictures_are_changed_by_their_prompts_and_the_same_again(folder, tmp_path):
+    words = ("edit", folder / "faces", "--model", folder / "tiny", "--prompt", "a blue cube")
+    of_prompts = ("--method", "p2p", "--source-prompt", "a red cube", "--steps", 2)
+    more = ("--blend", "cube", "cube", "--weight", "blue", 2)
+    assert run(*words, *of_prompts, *more, "--out", tmp_path / "p2p") == 0
+    assert run(*words, "--method", "ledits", "--steps", 2, "--out", tmp_path / "ledits") == 0
+    record = read_records(tmp_path / "p2p")[0]
+    expected = {"source_prompt": "a red cube", "blend": ["cube", "cube"], "weights": {"blue": 2.0}}
+    assert expected.items() <= record.items()
+    for name in ("p2p", "ledits"):
+        again = ("remake", tmp_path / name, "--model", folder / "tiny", "--sources")
+        assert run(*again, folder / "faces", "--out", tmp_path / f"{name}-again") == 0
+        same(tmp_path / name, tmp_path / f"{name}-again")
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ("[]", "is a list, expected an object"),
+        ('{"prompt": "a", "region": []}', "has 'region'.* Did you mean 'regions'"),
+        ('{"prompt": "a"}', "lacks 'regions'"),
+        ('{"prompt": "a", "regions": [{"prompt": "b"}]}', "region 1 .*has neither of box and mask"),
+        ('{"prompt": "a", "regions": [{"prompt": "b", "box": [0, 1]}]}', "has the box .0, 1."),
+        ('{"prompt": "a", "regions": [{"prompt": "b", "mask": "no.png"}]}', "which is not there"),
+        ('{"prompt": "a", "regions": []}', "there are no regions"),
+    ],
+)
+def test_layouts_that_cannot_be_are_refused(folder, tmp_path, capsys, layout, message):
+    (tmp_path / "layout.json").write_text(layout)
+    words = ("generate", "--model", folder / "tiny", "--layout", tmp_path / "layout.json")
+    assert run(*words, "--out", tmp_path / "out") == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--method", "p2p", "--prompt", "a"), "needs --source-prompt"),
+        (
+            ("--method", "ledits", "--prompt", "a", "--blend", "a", "b"),
+            "--blend is of --method p2p",
+        ),
+        (("--method", "p2p", "--prompt", "a", "--spare", 0.1), "--spare is of --method ledits"),
+        (("--method", "img2img", "--prompt", "a", "--source-prompt", "b"), "--source-prompt is of"),
+        (("--method", "ledits", "--prompt", "a", "--strength", 1), "--strength is of --method"),
         (("--method", "img2img"), "--method img2img needs --prompt"),
         (("--method", "inpaint", "--prompt", "a"), "--method inpaint needs --mask"),
         (

@@ -19,7 +19,7 @@ from clipdiff_jax.core.request import Number
 from clipdiff_jax.data.tokenize import Tokenizer
 from clipdiff_jax.data.words import Word, end_of, tokens_of, words_in
 
-Align = Literal["replace", "refine"]
+Pairing = Literal["replace", "refine"]
 
 
 class Alignment(NamedTuple):
@@ -34,7 +34,7 @@ def align(
     source: str,
     target: str,
     tokenizer: Tokenizer,
-    how: Align | None = None,
+    how: Pairing | None = None,
     weights: Mapping[str, Number] | None = None,
 ) -> Alignment:
     """The alignment of two prompts.
@@ -52,7 +52,7 @@ def align(
     if how == "replace" and len(words[0]) != len(words[1]):
         raise ValueError(
             f"'{source}' has {len(words[0])} words and '{target}' {len(words[1])}: replace pairs "
-            "them one by one. Use align='refine'"
+            "them one by one. Use pairing='refine'"
         )
     ends = end_of(source, tokenizer), end_of(target, tokenizer)
     length = tokenizer.context_length

@@ -60,7 +60,7 @@ class EditOptions(PaintingOptions, EditWords, total=False):
     """The fields of the requests of `edit` as keywords, and its words."""
 
     inversion: Literal["direct", "negative", "ddim"]
-    align: Literal["replace", "refine"] | None
+    pairing: Literal["replace", "refine"] | None
     cross_share: Number | None
     self_share: Number
     blend_from: Number
@@ -70,7 +70,7 @@ class EditOptions(PaintingOptions, EditWords, total=False):
     spare: Number
     warmup: int
     away: bool
-    masked: bool
+    anywhere: bool
     image_guidance: Scale
 
 
@@ -203,7 +203,7 @@ def by_concepts(
         job = ledits.Job(
             rows.latents, first(rows.noise), rows.source, rows.null, jnp.float32(guided), acting
         )
-        return ledits.ledits(denoiser, times, job, masked=request.masked)
+        return ledits.ledits(denoiser, times, job, masked=not request.anywhere)
 
     return _in_batches(run, of_rows, count, request.batch)
 
@@ -248,7 +248,7 @@ def _exchange(
     """What prompt-to-prompt carries over from each source to its target."""
     count, length = len(sources), tokenizer.context_length
     how = [
-        align(source, target, tokenizer, request.align, words.get("weights"))
+        align(source, target, tokenizer, request.pairing, words.get("weights"))
         for source, target in zip(sources, targets, strict=True)
     ]
     alignment = Alignment(*(np.stack(parts) for parts in zip(*how, strict=True)))

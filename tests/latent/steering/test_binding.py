@@ -33,6 +33,7 @@ def tokens(prompt=PROMPT):
     return jax.tree.map(lambda a: a[None], found)
 
 
+@pytest.mark.slow
 def test_without_phrases_structured_is_plain_bit_for_bit(model):
     plain = model.generate("two dogs", **OPTIONS)
     with pytest.warns(UserWarning, match="no noun with an adjective"):
@@ -61,7 +62,7 @@ def test_mean_of_values_is_the_mean_of_attentions(model):
     values = structured_values(PROMPT, phrases, shown, model.embed_texts, model.tokenizers[0])
     own = model.embed_texts("a red cube").context[0]
     close(values[1], (2 * shown[1] + own[1]) / 3, 1e-6)
-    np.testing.assert_array_equal(values[0], shown[0])
+    close(values[0], shown[0], 1e-6)
 
 
 def test_losses_are_the_formulas():
@@ -81,12 +82,15 @@ def test_losses_are_the_formulas():
             total -= np.mean([apart(s, u) for s in side for u in us]) / 2
     assert binding_loss(maps, at)[0] == pytest.approx(total, rel=1e-4)
     # A noun that one place is sure of is present; one that no place prefers is not.
-    sure = jnp.zeros((1, 4, 4, 16)).at[0, 1:3, 1:3, place(at.nouns[0, 0])].set(1.0)
-    assert 0.5 < float(presence_loss(sure, at)[0]) <= 1
-    both = sure.at[0, :, 3, place(at.nouns[0, 1])].set(1.0)
-    assert float(presence_loss(both, at)[0]) < 0.6
+    nouns = np.zeros_like(at.nouns)
+    nouns[0, 0, 2], nouns[0, 1, 5] = 1, 1
+    at = at._replace(nouns=nouns)
+    sure = jnp.zeros((1, 4, 4, 16)).at[0, 1:3, 1:3, 2].set(1.0)
+    assert 0.7 < float(presence_loss(sure, at)[0]) <= 1
+    assert float(presence_loss(sure.at[0, :, 3, 5].set(1.0), at)[0]) < 0.5
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences(model):
     at = tokens()
     cond, t = {"context": model.embed_texts(PROMPT).context}, jnp.array([500])
@@ -103,6 +107,7 @@ def test_gradients_are_those_of_finite_differences(model):
     assert float(numeric) == pytest.approx(float(jnp.sum(slope * direction)), rel=2e-2)
 
 
+@pytest.mark.slow
 def test_pictures_are_moved_each_on_its_own(model):
     prompts = [PROMPT, "a blue cube on a red one"]
     plain = model.generate(prompts, **OPTIONS)
@@ -115,17 +120,15 @@ def test_pictures_are_moved_each_on_its_own(model):
     key = jax.random.fold_in(jax.random.key(3), 1)[None]
     alone = model.generate(prompts[1:], binding="attend", **OPTIONS | {"key": key})
     close(alone, attend_[1:], 5e-5)
-    given = model.generate(PROMPT, binding="attend", phrases=["red cube", "dog"], **OPTIONS)
+    given = model.generate(PROMPT, binding="attend", phrases=("red cube", "dog"), **OPTIONS)
     assert np.isfinite(given).all()
 
 
 def test_bad_bindings(model):
-    with pytest.raises(ValueError, match=r"binding must be one of .* Did you mean 'syngen'"):
-        model.generate(PROMPT, key=0, binding="sygen")
     with pytest.raises(ValueError, match="no phrase 'a green dog'"):
-        model.generate(PROMPT, key=0, binding="attend", phrases=["a green dog"])
+        model.generate(PROMPT, key=0, binding="attend", phrases=("a green dog",))
     with pytest.raises(ValueError, match="phrases are of `binding`"):
-        model.generate(PROMPT, key=0, phrases=["a red cube"])
+        model.generate(PROMPT, key=0, phrases=("a red cube",))
     with pytest.raises(ValueError, match="stands beyond the 14 tokens"):
         model.generate("red " * 20 + "dog", key=0, binding="attend")
     with pytest.warns(UserWarning, match="one phrase only"):

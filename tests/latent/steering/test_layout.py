@@ -51,6 +51,7 @@ def test_equal_prompts_and_a_region_that_is_all_are_plain_generation(model):
     close(model.collage("two dogs", whole, global_weight=0, **OPTIONS), plain)
 
 
+@pytest.mark.slow
 def test_a_picture_depends_on_its_own_key_and_not_on_the_order_of_regions(model, drawn):
     close(model.collage("a blue cube", TWO[::-1], count=2, **OPTIONS), drawn)
     key = jax.random.fold_in(jax.random.key(3), 1)[None]
@@ -59,6 +60,7 @@ def test_a_picture_depends_on_its_own_key_and_not_on_the_order_of_regions(model,
     assert float(jnp.abs(drawn - model.generate("a blue cube", count=2, **OPTIONS)).max()) > 1e-2
 
 
+@pytest.mark.slow
 def test_dropped_places_are_those_of_the_key(model, drawn):
     once = model.collage("a blue cube", TWO, count=2, background_drop=0.75, **OPTIONS)
     again = model.collage("a blue cube", TWO, count=2, background_drop=0.75, **OPTIONS)
@@ -66,6 +68,7 @@ def test_dropped_places_are_those_of_the_key(model, drawn):
     assert float(jnp.abs(once - drawn).max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_another_value_compiles_nothing(model, drawn):
     count = denoiser._walk._cache_size()
     other = [Region("two", (0.1, 0, 0.4, 0.7), weight=0.5), Region("a red one", mask=_mask())]
