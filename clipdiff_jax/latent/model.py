@@ -194,12 +194,10 @@ class LatentDiffusion:
     ) -> Float[Array, "n i j d"]:
         """`count` pictures of a layout: what is to be where (NoiseCollage, arXiv 2403.03485).
 
-        prompt: the whole scene. regions: see `Region`; they may overlap.
-        sampling, options: how, see `latent.requests.Collage`.
-
-        The rest is as in `generate`; another box, mask, weight or prompt compiles nothing new,
-        another number of regions does. A step costs as much as N + 2 of an unguided picture. Raises
-        `ValueError`, with the region's number, for what cannot be drawn.
+        prompt: the whole scene. regions: see `Region`; they may overlap. sampling, options: how,
+        see `latent.requests.Collage`. The rest is as in `generate`. Another number of regions
+        compiles anew, another box, mask, weight or prompt does not; a step costs N + 2 evaluations.
+        Raises `ValueError`, with the region's number, for what cannot be drawn.
         """
         inputs.check_task(self.config, "text")
         request = filled(COLLAGE, sampling, options)

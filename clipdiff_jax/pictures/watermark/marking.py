@@ -18,7 +18,7 @@ from clipdiff_jax.data.tokenize import as_texts
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.diffusion.tree_ring import marked
 from clipdiff_jax.latent.model import GENERATION, LatentDiffusion
-from clipdiff_jax.latent.requests import Generation, filled
+from clipdiff_jax.latent.requests import FromNoise, Generation, filled
 from clipdiff_jax.models.unclip import Noise
 from clipdiff_jax.pictures.watermark.inverters import Model, draw_decoder_start, draw_start
 from clipdiff_jax.pictures.watermark.key import LATENTS, PIXELS, Home, Key
@@ -79,7 +79,7 @@ def marked_start(
     """
     check_sampling(mark, sampling)
     size = model.config.image_size
-    if isinstance(sampling, Generation):
+    if isinstance(sampling, FromNoise):
         height, width = sampling.height or size, sampling.width or size
         if height != width:
             raise ValueError(f"pictures of {height}x{width}: only square ones are watermarked")
