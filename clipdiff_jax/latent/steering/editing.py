@@ -128,7 +128,10 @@ def by_prompts(
     count, shape, config = len(latents), latents.shape[:3], denoiser.config
     if texts.source is None:
         raise ValueError("prompt-to-prompt needs `source`, what the picture shows now")
-    sources, targets = _each("source", texts.source, count), _each("target", texts.target, count)
+    sources, targets = (
+        _each(name, given, count, request.count)
+        for name, given in (("source", texts.source), ("target", texts.target))
+    )
     if request.inversion == "negative" and texts.negative is not None:
         raise ValueError("inversion='negative' leads away from the source: leave out `negative`")
     times = config.sampling.times(request, config.schedule)
@@ -168,7 +171,9 @@ def by_concepts(
     concepts = as_texts(texts.target, "target")
     if not all(one.strip() for one in concepts):
         raise ValueError("a concept is empty: say what is to be added or taken away")
-    sources = [""] * count if texts.source is None else _each("source", texts.source, count)
+    sources = [""] * count
+    if texts.source is not None:
+        sources = _each("source", texts.source, count, request.count)
     times = ledits_times(denoiser, request)
     one = request.replace(count=1)
     shape = latents.shape[:3]
@@ -227,14 +232,17 @@ class _OfRows(NamedTuple):
     words: Float[Array | np.ndarray, "b c s"]
 
 
-def _each(name: str, given: Texts, count: int) -> list[str]:
-    """A prompt for each picture."""
-    texts = as_texts(given, name)
-    if len(texts) not in (1, count):
-        raise ValueError(f"{len(texts)} {name} prompts for {count} pictures: expected 1 or {count}")
+def _each(name: str, given: Texts, count: int, copies: int) -> list[str]:
+    """A prompt for each of `count` rows, of which so many are of one picture."""
+    texts, pictures = as_texts(given, name), count // copies
+    if len(texts) not in (1, pictures):
+        raise ValueError(
+            f"{len(texts)} {name} prompts for {pictures} pictures: expected 1 or {pictures}"
+        )
     if not all(one.strip() for one in texts):
         raise ValueError(f"a {name} prompt is empty: say what the picture shows")
-    return texts * count if len(texts) == 1 else texts
+    every = texts * pictures if len(texts) == 1 else texts
+    return [text for text in every for _ in range(copies)]
 
 
 def _exchange(

@@ -1,5 +1,7 @@
 """Adjectives held to their nouns: losses by hand, gradients, and what must not change."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,12 @@ from clipdiff_jax.data.phrases import noun_phrases
 from clipdiff_jax.latent import denoiser
 from clipdiff_jax.latent.steering.attention import Structured
 from clipdiff_jax.latent.steering.binding import binding_loss, presence_loss
-from clipdiff_jax.latent.steering.phrases import structured_values, tokens_of_phrases
+from clipdiff_jax.latent.steering.phrases import (
+    phrases_of,
+    structured_values,
+    tokens_of_phrases,
+    warn_of_nothing_to_bind,
+)
 from clipdiff_jax.models.attention import attend
 from clipdiff_jax.models.spatial_transformer import AttentionSite
 
@@ -130,6 +137,8 @@ def test_bad_bindings(model):
     with pytest.raises(ValueError, match="phrases are of `binding`"):
         model.generate(PROMPT, key=0, phrases=("a red cube",))
     with pytest.raises(ValueError, match="stands beyond the 14 tokens"):
-        model.generate("red " * 20 + "dog", key=0, binding="attend")
+        phrases_of("red " * 20 + "dog", model.tokenizers[0], None)
+    with pytest.raises(ValueError, match=r"9 phrases in .* expected at most 8"):
+        phrases_of("a dog " * 9, replace(model.tokenizers[0], context_length=40), None)
     with pytest.warns(UserWarning, match="one phrase only"):
-        model.generate("a red cube", binding="syngen", **OPTIONS)
+        warn_of_nothing_to_bind("a red cube", noun_phrases("a red cube"), "syngen")
