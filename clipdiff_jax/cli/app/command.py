@@ -2,7 +2,7 @@
 
 import argparse
 import importlib.util
-import logging
+import threading
 
 from clipdiff_jax.cli.app.page import build
 from clipdiff_jax.cli.app.workshop import STEPS, Workshop
@@ -11,7 +11,6 @@ from clipdiff_jax.edit.model import ready_edits
 
 HOST, PORT = "127.0.0.1", 7860
 EXTRA = "the page is drawn by gradio: pip install 'clipdiff-jax[app]'"
-logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
         args.edit = ready_edits() if args.model == DEMO else []
     workshop = Workshop.load(args)
     page = build(workshop)
+    threading.Thread(target=workshop.warm_up, daemon=True).start()
     print(f"the page is at http://{args.host}:{args.port} (Ctrl-C ends it)")
     page.queue().launch(
         server_name=args.host, server_port=args.port, quiet=True, share=False, show_error=True

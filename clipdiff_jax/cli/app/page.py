@@ -58,7 +58,9 @@ def _edit(workshop: Workshop) -> None:
                 gr.Markdown("No edit is loaded: `clipdiff app --edit FOLDER` gives each a slider.")
             _examples(workshop, picture)
         with gr.Column():
-            after = gr.Image(label="Edited", type="filepath", interactive=False, elem_id="edited")
+            after = gr.Image(
+                label="Edited", type="filepath", interactive=False, elem_id="edited", height=300
+            )
             said, record, files = _outputs()
 
     def answer(picture: str | None, what: str, *strengths: float) -> tuple[Any, ...]:
@@ -147,10 +149,17 @@ def _text_diff(workshop: Workshop) -> None:
 
 
 def _picture(label: str) -> "gr.Image":
-    """A picture that is handed on as the file that was given, whatever is in it."""
-    field = gr.Image(label=label, sources=["upload", "clipboard"], image_mode=None, height=300)
-    field.preprocess = lambda payload: None if payload is None else payload.path
-    return field
+    """A picture that is handed on as the file that was given, whatever is in it.
+
+    The class is made past gradio's own metaclass, which would write a file beside this one.
+    """
+
+    def as_given(self: object, payload: Any) -> str | None:
+        return None if payload is None else payload.path
+
+    own = {"preprocess": as_given, "is_template": True, "__module__": __name__}
+    kind = type.__new__(type(gr.Image), "PictureFile", (gr.Image,), own)
+    return kind(label=label, sources=["upload", "clipboard"], image_mode=None, height=300)
 
 
 def _gallery() -> tuple[Any, ...]:

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipdiff_jax.cli.loaded import Loaded
+from PIL import Image
+
+from clipdiff_jax.cli.loaded import Loaded, held
 from clipdiff_jax.cli.parser import Parser
 from clipdiff_jax.cli.unclip_model import load_model
 from clipdiff_jax.cli.unconditional import load_base
@@ -24,6 +26,7 @@ from clipdiff_jax.core.log import LIBRARY
 from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.edit.space import as_base
 from clipdiff_jax.pictures.records import read_records
+from clipdiff_jax.pixel.model import Diffusion
 
 STEPS = 20
 FACE, WHOLE = "the face", "the middle square"
@@ -67,6 +70,15 @@ class Workshop:
             edits[_label(learned, edits)] = Loaded.of(str(path), learned)
         named = Loaded.of(str(args.model), base)
         return cls(named, edits, args.unclip, args.steps, args.dtype)
+
+    def warm_up(self) -> None:
+        """Compiles what the first edit needs, on a grey picture, before anybody asks for it."""
+        if self.edits:
+            base = held(self.base, Diffusion, lambda: load_base(self.base, self.dtype))
+            size = base.config.image_size
+            picture = Path(tempfile.mkdtemp(prefix="clipdiff-")) / "grey.png"
+            Image.new("RGB", (size, size), "grey").save(picture)
+            self.edit(str(picture), WHOLE, [1.0, *[0.0] * (len(self.edits) - 1)])
 
     def edit(self, picture: str | None, what: str, strengths: Sequence[float]) -> Made:
         """A picture with each edit at a strength of its own; those at 0 are left out.
@@ -186,5 +198,7 @@ class _Said(logging.Handler):
 
     def __exit__(self, *reason: Any) -> None:
         self.caught.__exit__(*reason)
-        self.lines += [str(one.message) for one in self.warned or ()]
+        self.lines += [
+            str(one.message) for one in self.warned or () if issubclass(one.category, UserWarning)
+        ]
         LIBRARY.removeHandler(self)
