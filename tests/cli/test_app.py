@@ -74,7 +74,7 @@ def test_mistakes_are_sentences(workshop, folder):
         workshop.edit(str(folder / "face.png"), FACE, [-0.5, 0.1])
     with pytest.raises(ValueError, match="text is empty"):
         workshop.generate("  ", 1, 0, 2, None)
-    with pytest.raises(ValueError, match="none of the 1 pictures can be used"):
+    with pytest.raises(ValueError, match=r"cannot read the image .*broken.png"):
         workshop.edit(str(folder / "broken.png"), FACE, [1.0, 0.0])
     with pytest.raises(ValueError, match="no picture yet"):
         workshop.vary(None, 1, 0)

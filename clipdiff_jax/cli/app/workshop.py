@@ -160,7 +160,8 @@ class Workshop:
         module.add_arguments(parser)
         folder = Path(tempfile.mkdtemp(prefix="clipdiff-"))
         args = parser.parse_args([*pictures, *words, "--out", str(folder)])
-        for option, value in {**options, "model": model, "dtype": self.dtype}.items():
+        common = {"model": model, "dtype": self.dtype, "on_error": "stop"}
+        for option, value in {**options, **common}.items():
             setattr(args, option, value)
         with self.lock, _Said() as said:
             module.run(args)
