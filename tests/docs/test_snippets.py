@@ -39,8 +39,9 @@ PAGES: dict[str, dict[str, str]] = {
     "docs/inputs.md": {},
     "docs/latent.md": {},
     "docs/weights.md": {},
+    "docs/safeguards.md": {},
 }
-SLOW = ("README.md",)
+SLOW = ("README.md", "docs/safeguards.md")
 
 
 def blocks(page: str) -> list[str]:
