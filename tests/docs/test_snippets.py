@@ -38,6 +38,7 @@ PAGES: dict[str, dict[str, str]] = {
     },
     "docs/inputs.md": {},
     "docs/latent.md": {},
+    "docs/reassembly.md": {},
     "docs/weights.md": {},
     "docs/safeguards.md": {},
 }
