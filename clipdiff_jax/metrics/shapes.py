@@ -65,10 +65,11 @@ def find_objects(image: Picture) -> list[Found]:
         if island.sum() < LEAST * mask.size:
             continue
         rows, columns = np.nonzero(island.any(1))[0], np.nonzero(island.any(0))[0]
-        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        left, right = int(columns[0]), int(columns[-1]) + 1
         box = (left / width, top / height, right / width, bottom / height)
         filled = island.sum() / ((bottom - top) * (right - left))
-        found.append(Found(_color(pixels[island]), _shape(filled), tuple(map(float, box))))
+        found.append(Found(_color(pixels[island]), _shape(filled), box))
     return found
 
 
@@ -106,8 +107,9 @@ def judge_layout(image: Picture, wanted: Scene) -> Placed:
         own[window] = inside
         ys, xs = np.nonzero(own.any(1))[0], np.nonzero(own.any(0))[0]
         filled = inside.sum() / ((ys[-1] + 1 - ys[0]) * (xs[-1] + 1 - xs[0]))
-        colored = _color(pixels[own]) == thing.color
-        rows.append((inside.mean() >= PRESENT, colored, _shape(filled) == thing.shape))
+        is_colored = _color(pixels[own]) == thing.color
+        is_there = bool(inside.mean() >= PRESENT)
+        rows.append((is_there, is_colored, _shape(filled) == thing.shape))
     present, colored, shaped = np.array(rows, bool).reshape(-1, 3).T
     spill = float(mask[outside].mean()) if outside.any() else 0.0
     return Placed(present, colored & present, shaped & present, spill)

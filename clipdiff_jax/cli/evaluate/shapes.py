@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -89,7 +90,7 @@ def _draw(
     """`--each` pictures of each scene, those of the first first; one way's keys are another's."""
     options = {"steps": args.steps, "guidance": args.guidance}
     keys = [
-        picture_keys(jax.random.fold_in(jax.random.key(args.seed), i), np.arange(args.each))
+        picture_keys(jax.random.fold_in(jax.random.key(args.seed), i), jnp.arange(args.each))
         for i in range(len(scenes))
     ]
     if method == "collage":
@@ -103,7 +104,7 @@ def _draw(
         return np.concatenate(parts)
     binding: Any = None if method == "plain" else method
     prompts = [caption(scene) for scene in scenes for _ in range(args.each)]
-    every, size, parts = jax.numpy.concatenate(keys), args.batch_size, []
+    every, size, parts = jnp.concatenate(keys), args.batch_size, []
     for start in tqdm(range(0, len(prompts), size), method, unit="batch"):
         part = slice(start, start + size)
         drawn = model.generate(prompts[part], key=every[part], binding=binding, **options)

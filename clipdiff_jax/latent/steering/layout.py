@@ -8,6 +8,7 @@ is always inside, so that nothing small is lost on the way down.
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -125,7 +126,7 @@ def arrange(
     context = jnp.concatenate([own, *(jnp.broadcast_to(o, own.shape) for o in outside)], axis=1)
     pooled = None if shown.pooled is None else shown.pooled[:count]
     scene = Embedded(context, pooled)
-    conds = {**denoiser.condition(scene, denoiser.time_ids(count, *sides))}
+    conds: dict[str, Any] = {**denoiser.condition(scene, denoiser.time_ids(count, *sides))}
     conds["attention"] = Masked(
         {
             at: jnp.asarray([

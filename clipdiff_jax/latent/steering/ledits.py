@@ -123,7 +123,7 @@ def _edited(
         return _outputs(denoiser, x, t, [job.null])[0].eps
     config, concepts = denoiser.config, job.concepts
     count, batch = concepts.words.shape[:2]
-    sides, rows = x.shape[1:3], (count + 1) * batch
+    sides, rows = (x.shape[1], x.shape[2]), (count + 1) * batch
     of_map = map_sides(config.unet, *sides, middle=False)
     conds = jax.tree.map(
         lambda null, each: jnp.concatenate([null[None], each]).reshape(rows, *null.shape[1:]),

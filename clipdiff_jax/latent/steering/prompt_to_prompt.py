@@ -131,7 +131,7 @@ def prompt_to_prompt(
     """
     config, schedule = denoiser.config, denoiser.config.schedule
     times, batch = jnp.asarray(times, jnp.int32), len(job.latents)
-    sides = job.latents.shape[1:3]
+    sides = job.latents.shape[1], job.latents.shape[2]
     top, path = invert_traced(
         denoiser.denoise, schedule, times[::-1], job.latents, job.source, label="next"
     )
@@ -160,14 +160,14 @@ def prompt_to_prompt(
         guided = towards(nulls, texts, jnp.tile(job.guidance, 2), x)
         moved = step(x, guided, t, t_next, None)
         source, target = moved[:batch], moved[batch:]
-        source = jnp.where(match(job.restore, x), at_next, source)
+        source = jnp.where(match(jnp.asarray(job.restore), x), at_next, source)
         if blended:
             assert exchange.words is not None
             seen = seen + mean_map(maps)
             mask = _blend_mask(seen, exchange.words, exchange.blend_above, kept or sides, sides)
             mask = jnp.where(match(index >= exchange.blend_from, x), mask, 1.0)
             target = source + mask * (target - source)
-        target = jnp.where(match(job.same, x), source, target)
+        target = jnp.where(match(jnp.asarray(job.same), x), source, target)
         return (jnp.concatenate([source, target]), seen), None
 
     length = job.source["context"].shape[1]
