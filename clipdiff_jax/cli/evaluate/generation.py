@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--each", type=int, default=1, metavar="N",
         help="pictures of each text (1); from 2 on the table says how varied they are",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of all randomness (0)"
+    )
     parser.add_argument("--classifier", default="demo", help="attribute classifier, or 'demo'")
     add_model_options(parser)
 

@@ -68,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save-statistics", type=Path, metavar="FILE",
         help="also write the pictures' FID statistics, for use as a --reference",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of all randomness (0)"
+    )
     parser.add_argument(
         "--no-cache", action="store_true",
         help="compute all features anew, and keep none (default: by the pictures' content)",
