@@ -62,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--clip", default="demo", help="of CMMD: 'demo', a folder, a repository")
     parser.add_argument(
-        "--rounds", type=int, default=10, help="random halves for the uncertainty of FID and CMMD"
+        "--rounds",
+        type=int,
+        default=10,
+        help="random halves for the uncertainty of FID and CMMD (10)",
     )
     parser.add_argument(
         "--save-statistics", type=Path, metavar="FILE",
