@@ -18,7 +18,7 @@ raise SystemExit(status)
 """
 EVERY = [
     "train", "generate", "edit", "guide", "vary", "interpolate", "textdiff", "reconstruct",
-    "remake", "watermark", "verify", "evaluate", "convert", "embed", "data",
+    "reassemble", "remake", "watermark", "verify", "evaluate", "app", "convert", "embed", "data",
 ]  # fmt: skip
 
 

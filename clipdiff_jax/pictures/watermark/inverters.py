@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from clipdiff_jax.core.keys import AnyKey, picture_keys
+from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.latent import starts
@@ -121,7 +122,7 @@ def _of_unclip(model: UnClip, steps: int) -> Inverter:
     request = Sampling(steps=steps, guidance=1.0, spacing="linspace")
 
     def run(images: Float32[np.ndarray, "b s s 3"]) -> Array:
-        levels = np.uint8(np.round((np.clip(images, -1, 1) + 1) * 127.5))  # of any brightness
+        levels = to_uint8(images)  # of any brightness
         return model.invert(levels, model.embed_images(levels), sampling=request)
 
     return Inverter(run, drawn_size(model), PIXELS)

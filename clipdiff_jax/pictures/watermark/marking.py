@@ -125,8 +125,8 @@ def generate(
     of, others = _split(Drawing, options)
     drawing = fill(Drawing(), given, of)
     start = marked_decoder_start(model, mark, len(prompts), key, drawing.of_decoder)
-    noise = {**(others.pop("noise", None) or {}), "decoder": start}
-    return model.generate(prompts, key=key, drawing=drawing, noise=noise, **others)
+    noises = {**(others.pop("noise", None) or {}), "decoder": start}
+    return model.generate(prompts, key=key, drawing=drawing, noise=noises, **others)
 
 
 def _split(cls: type, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
