@@ -76,10 +76,11 @@ def run(args: argparse.Namespace) -> None:
     _check(args)
     sampling = from_args(DEFAULT, args)
     model = load_reassembly(args.model, dtype=as_dtype(args.dtype))
-    turns = model.config.encoder.turns
+    turns = model.config.squares.turns
     pieces, size, truth = _cut(args, turns) if args.pieces is None else _read(args)
     folder = _out_folder(args)
     answer = model.solve(pieces, grid=(size.rows, size.columns), key=args.seed, sampling=sampling)
+    assert isinstance(answer, Answer)  # of squares
     as_given = np.linspace(0, size.cells - 1, len(pieces)).astype(int)
     given = joined(answer.pieces, as_given, np.zeros(len(pieces), int), size)
     write_whole(folder / SHUFFLED, _png(given))

@@ -199,7 +199,7 @@ def _sources(named: Sequence[tuple[Record, Mapping[str, Path]]], maker: Maker) -
     """
     if maker.size is None:
         return {}
-    wanted = {}
+    wanted: dict[tuple[Path, tuple[FaceSquare, ...]], None] = {}
     for record, paths in named:
         for one, path in paths.items():
             squares = squares_of(record) if one == record.get(DIGEST) else ()

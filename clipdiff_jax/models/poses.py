@@ -78,6 +78,13 @@ class PosesConfig:
         if self.width % self.heads:
             raise ValueError(f"a width of {self.width} does not split into {self.heads} heads")
 
+    @property
+    def squares(self) -> SquaresConfig:
+        """The encoder of square pieces. Raises `ValueError` for a model of solids."""
+        if not isinstance(self.encoder, SquaresConfig):
+            raise ValueError("this model joins fragments of solids, not pieces of a picture")
+        return self.encoder
+
 
 class PoseNetwork(nn.Module):
     """`encode` describes pieces once, `__call__` predicts their clean poses at a time."""
@@ -87,6 +94,7 @@ class PoseNetwork(nn.Module):
 
     def setup(self) -> None:
         config, dense = self.config, lambda width: nn.Dense(width, dtype=self.dtype)
+        self.encoder: PointEncoder | SquareEncoder
         if isinstance(config.encoder, PointsConfig):
             self.encoder = PointEncoder(config.encoder, dtype=self.dtype)
         else:

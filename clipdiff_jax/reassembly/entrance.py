@@ -55,7 +55,7 @@ def as_puzzle(pieces: object, grid: Grid, config: PosesConfig) -> tuple[Puzzle, 
         )  # fmt: skip
     if (shown == shown[0]).all():
         logger.warning("all pieces are alike: any arrangement is as good as the answer")
-    return Puzzle(resized(shown, config.encoder.piece), shown, size), size
+    return Puzzle(resized(shown, config.squares.piece), shown, size), size
 
 
 def as_size(grid: Whole | tuple[Whole, Whole]) -> Size:

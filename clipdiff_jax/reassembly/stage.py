@@ -59,17 +59,17 @@ class PuzzleStage(StageConfig):
     preview_count: int = 16
 
     def __post_init__(self) -> None:
-        if self.puzzles.turns != self.model.encoder.turns:
+        if self.puzzles.turns != self.model.squares.turns:
             raise ValueError(
                 f"puzzles.turns is {self.puzzles.turns} and model.encoder.turns is "
-                f"{self.model.encoder.turns}: expected the same"
+                f"{self.model.squares.turns}: expected the same"
             )
 
     def build(self, *, only_shapes: bool = False) -> Stage:
         return make_stage(self, open_source(self.data))
 
     def outline(self) -> Stage:
-        return make_stage(replace(self, start=None), Blank(self.model.encoder.piece))
+        return make_stage(replace(self, start=None), Blank(self.model.squares.piece))
 
 
 def make_stage(config: PuzzleStage, source: DataSource) -> Stage:
@@ -79,7 +79,7 @@ def make_stage(config: PuzzleStage, source: DataSource) -> Stage:
     more pieces than the model takes.
     """
     model, dtype = config.model, as_dtype(config.dtype)
-    transform = puzzle_transform(config.puzzles, model.encoder.piece, model.max_pieces)
+    transform = puzzle_transform(config.puzzles, model.squares.piece, model.max_pieces)
     start = None if config.start is None else _read_start(config.start, model)
 
     def loss(
@@ -93,7 +93,7 @@ def make_stage(config: PuzzleStage, source: DataSource) -> Stage:
         guess = reassembly.apply(q_sample(model.schedule, x0, t, eps), t, graph)
         errors = jnp.square(guess - x0)
         metrics = {"position_mse": masked_mean(errors[..., :2], mask)}
-        if model.encoder.turns:
+        if model.squares.turns:
             metrics["turn_mse"] = masked_mean(errors[..., 2:], mask)
         return masked_mean(optax.huber_loss(guess, x0), mask), Aux(metrics)
 

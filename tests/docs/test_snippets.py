@@ -41,6 +41,7 @@ PAGES: dict[str, dict[str, str]] = {
     "docs/reassembly.md": {},
     "docs/weights.md": {},
     "docs/safeguards.md": {},
+    "docs/steering.md": {},
 }
 SLOW = ("README.md", "docs/safeguards.md")
 

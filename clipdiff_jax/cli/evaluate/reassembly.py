@@ -13,6 +13,7 @@ from clipdiff_jax.data.avatars.source import Avatars, AvatarsData, open_avatars
 from clipdiff_jax.data.puzzles import Puzzles, Size, cut, joined, puzzle_transform, shuffled
 from clipdiff_jax.models.points import PointsConfig
 from clipdiff_jax.pictures.grid import Grid, show
+from clipdiff_jax.reassembly.answer import Answer
 from clipdiff_jax.reassembly.metrics import measure
 from clipdiff_jax.reassembly.model import DEFAULT, Reassembly, load_reassembly
 
@@ -91,6 +92,7 @@ def _shown(model: Reassembly, source: Avatars, grid: int) -> Grid:
         face = source[index]["image"]
         pieces, _, _ = shuffled(cut(face, size), np.random.default_rng(index), turns=turns)
         answer = model.solve(pieces)
+        assert isinstance(answer, Answer)  # of squares
         still = np.arange(size.cells)
         rows[0].append(face)
         rows[1].append(joined(pieces, still, np.zeros(size.cells, int), size))
