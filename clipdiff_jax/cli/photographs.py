@@ -12,20 +12,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
-from clipdiff_jax.cli.sources import Source, image_files, of_faces, read_source
+from clipdiff_jax.cli.sources import NoFace, Source, of_image, read_each
 from clipdiff_jax.data.alignment import FaceSquare, paste
 from clipdiff_jax.data.avatars.photographs import look_like_photographs
 from clipdiff_jax.data.faces import EXTRA, Align, FaceFinder, chosen, doubts, is_installed
-from clipdiff_jax.data.image_files import UnreadableImage, read_image
+from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.data.transforms import to_float, to_uint8
 
 AUTO = "auto"
 CHOICES = (AUTO, "none", "largest", "all")
 logger = logging.getLogger(__name__)
-
-
-class NoFace(ValueError):
-    """A picture without a face that can be found; the message names it."""
 
 
 def add_align(parser: argparse._ActionsContainer) -> None:
@@ -54,19 +50,7 @@ def read_photographs(
     """
     if align not in (AUTO, "none") and not is_installed():
         raise ValueError(f"--align {align}: {EXTRA}")
-    files = image_files(paths)
-    reader = _Reader(size, align)
-    good = []
-    for path in files:
-        try:
-            good.append(reader.read(path))
-        except (UnreadableImage, NoFace) as error:
-            if on_error == "stop":
-                raise
-            logger.warning("skipped: %s", error)
-    if not good:
-        raise ValueError(f"none of the {len(files)} pictures can be used")
-    return good
+    return read_each(paths, _Reader(size, align).read, on_error, "used")
 
 
 def pasted(
@@ -101,13 +85,9 @@ class _Reader:
         self.told = False
 
     def read(self, path: Path) -> Source:
-        if self.align == "none":
-            return read_source(path, self.size)
         image = read_image(path)
-        squares = self._squares(path, image)
-        return (
-            of_faces(path, image, self.size, squares) if squares else read_source(path, self.size)
-        )
+        squares = [] if self.align == "none" else self._squares(path, image)
+        return of_image(path, image, self.size, squares)
 
     def _squares(self, path: Path, image: UInt8[np.ndarray, "h w 3"]) -> list[FaceSquare]:
         auto = self.align == AUTO

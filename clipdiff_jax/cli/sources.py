@@ -5,7 +5,7 @@ Of a photograph it may be the faces in it that the model sees, see `cli.photogra
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,10 @@ from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.pictures.records import Record
 
 logger = logging.getLogger(__name__)
+
+
+class NoFace(ValueError):
+    """A picture without a face that can be found; the message names it."""
 
 
 class Source(NamedTuple):
@@ -58,9 +62,16 @@ def read_source(path: Path, size: int, squares: Sequence[FaceSquare] = ()) -> So
 
     squares: of the faces in it that are meant; none for the middle square.
     """
-    image = read_image(path)
+    return of_image(path, read_image(path), size, squares)
+
+
+def of_image(
+    path: Path, image: UInt8[np.ndarray, "h w 3"], size: int, squares: Sequence[FaceSquare] = ()
+) -> Source:
+    """The same of a picture that is read."""
     if squares:
-        return of_faces(path, image, size, squares)
+        faces = tuple(cut(image, square, size) for square in squares)
+        return Source(path, digest(path), faces[0], tuple(squares), faces)
     height, width = image.shape[:2]
     if min(height, width) < size:
         logger.warning(
@@ -70,31 +81,34 @@ def read_source(path: Path, size: int, squares: Sequence[FaceSquare] = ()) -> So
     return Source(path, digest(path), square(image, size))
 
 
-def of_faces(
-    path: Path, image: UInt8[np.ndarray, "h w 3"], size: int, squares: Sequence[FaceSquare]
-) -> Source:
-    """The picture whose faces at these places are meant."""
-    faces = tuple(cut(image, square, size) for square in squares)
-    return Source(path, digest(path), faces[0], tuple(squares), faces)
-
-
 def read_sources(paths: Sequence[Path], size: int, on_error: str) -> list[Source]:
     """The pictures named, and those in folders named, that can be read.
 
     size: the model's. on_error: "skip" says which cannot be read, "stop" raises. Raises
     `ValueError` where none is left.
     """
+    return read_each(paths, lambda path: read_source(path, size), on_error)
+
+
+def read_each(
+    paths: Sequence[Path], read: Callable[[Path], Source], on_error: str, done: str = "read"
+) -> list[Source]:
+    """What `read` gives of every picture named.
+
+    on_error: "skip" says which cannot be read or have no face, "stop" raises. done: what cannot be
+    done with any of them, for the message of the `ValueError` where none is left.
+    """
     files = image_files(paths)
     good = []
     for path in files:
         try:
-            good.append(read_source(path, size))
-        except UnreadableImage as error:
+            good.append(read(path))
+        except (UnreadableImage, NoFace) as error:
             if on_error == "stop":
                 raise
             logger.warning("skipped: %s", error)
     if not good:
-        raise ValueError(f"none of the {len(files)} pictures can be read")
+        raise ValueError(f"none of the {len(files)} pictures can be {done}")
     return good
 
 
