@@ -44,7 +44,8 @@ class Learned(NamedTuple):
 
     tuned, tuned_shares: whole models. shifts, shift_shares: parameters of networks that shift the
     base model's bottleneck, at times from `t_edit` on. t_boost: see `asymmetric.boosted`.
-    loras, lora_shares: changes of low rank, which add up.
+    loras, lora_shares: changes of low rank, which add up: each at its part of the shares, times
+    the strength, as models are mixed.
     """
 
     tuned: tuple[Base, ...] = ()
@@ -79,7 +80,7 @@ class Walk(NamedTuple):
 def squares_for(images: Pictures, base: Base) -> Float[Array, "b s s 3"]:
     """Pictures at the model's size; says where the demo is given photographs."""
     x0 = as_squares(images, base.config.image_size)
-    if are_photographs(x0) and isinstance(base, Diffusion) and is_demo(base):
+    if are_photographs(x0) and is_demo(base):
         warn_of_photographs()
     return x0
 
@@ -166,7 +167,7 @@ def run(
 def run_from_latents(
     base: Base,
     learned: Learned,
-    latents: Float[Array, "b s s 3"],
+    latents: Float[Array, "b i j c"],
     editing: Editing,
     t0: int,
     keys: Key[Array, " b"],
@@ -253,8 +254,10 @@ def edited_denoiser(base: Base, learned: Learned, weights: Array) -> Denoise:
         shares.append(jnp.sum(jnp.asarray(learned.tuned_shares)))
     if learned.loras:
         low_shares = jnp.asarray(learned.lora_shares)
-        parts.append(adapted_denoiser(base, learned.loras, [one * weights for one in low_shares]))
-        shares.append(jnp.sum(low_shares))
+        total = jnp.sum(low_shares)
+        strengths = [share / total * weights for share in low_shares]
+        parts.append(adapted_denoiser(base, learned.loras, strengths))
+        shares.append(total)
     for index, params in enumerate(learned.shifts):
         assert isinstance(base, Diffusion)  # latent models learn no shifts
         shifted = shifted_denoiser(base, params, weights)

@@ -68,12 +68,16 @@ def test_strength_scales_the_change_itself():
     np.testing.assert_allclose(of([one], [0.0, 0.0]), plain, atol=1e-6)
 
 
-def test_several_add_up_each_at_its_ratio():
+def test_several_add_up_each_at_its_part_of_the_strength():
+    """As sliders have it: strengths of 0.5 and 1 are 1.5 in these ratios, whatever their sum."""
     one, other = learned(1), learned(2)
     params = merged(merged(BASE.params, one.params, 0.5), other.params, 1.0)
     wanted = dataclasses.replace(BASE, params=params).denoise(X, jnp.int32(100), None).eps
-    made = of([one, other], [0.5, 0.5], ratios=(1.0, 2.0))
-    np.testing.assert_allclose(made, wanted, atol=2e-5)
+    for ratios in ((0.5, 1.0), (1.0, 2.0)):
+        made = of([one, other], [1.5, 1.5], ratios=ratios)
+        np.testing.assert_allclose(made, wanted, atol=2e-5)
+    alone = of([one], [0.5, 0.5], ratios=(0.5,))
+    np.testing.assert_allclose(alone, of([one], [0.5, 0.5]), atol=1e-6)
 
 
 def test_beside_an_edit_of_the_whole_model_it_is_mixed_in():
@@ -82,7 +86,7 @@ def test_beside_an_edit_of_the_whole_model_it_is_mixed_in():
         dataclasses.replace(OBJECTIVE, parameters="all"), BASE.fingerprint,
     )  # fmt: skip
     both = of([tuned, learned(1)], [1.0, 1.0], ratios=(1.0, 3.0))
-    wanted = 0.25 * of([tuned], [1.0, 1.0]) + 0.75 * of([learned(1)], [3.0, 3.0])
+    wanted = 0.25 * of([tuned], [1.0, 1.0]) + 0.75 * of([learned(1)], [1.0, 1.0])
     np.testing.assert_allclose(both, wanted, atol=2e-5)
 
 
