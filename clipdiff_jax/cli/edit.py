@@ -39,7 +39,7 @@ from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.edit.api import edit
 from clipdiff_jax.edit.editing import Editing, Method
 from clipdiff_jax.edit.model import Edit, load_edit
-from clipdiff_jax.edit.space import Model, as_base, load_model
+from clipdiff_jax.edit.space import BASES, Base, as_base, load_model
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.weights.params import fingerprint
 
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
     edits = _load(paths)
     # The model that is taken where none is named: the edit's own, where it says which.
     model = args.model or (edits[0].base_source if edits else "") or DEMO
-    base, results = _load_base(model, args.dtype), results_of(args, COMMAND)
+    base, results = load_base(model, args.dtype), results_of(args, COMMAND)
     align = getattr(args, "align", AUTO)
     sources = read_photographs(args.images, base.config.image_size, args.on_error, align)
     if to_learn:
@@ -137,18 +137,15 @@ def maker_of(record: Record) -> Maker:
     """Loads what makes a record again."""
     if record.get("system") == latent_pictures.SYSTEM:
         return latent_pictures.maker_of(record)
-    base = _load_base(record["model"], record["dtype"])
-    return _maker(base, [load_edit(path) for path in record["edits"]])
+    return _maker(load_base(record["model"], record["dtype"]), _load(record["edits"]))
 
 
-def _load_base(source: str, dtype: str) -> Model:
-    """The model that is edited with; raises as `as_base` does."""
-    model = load_model(source, dtype=jnp.dtype(dtype))
-    as_base(model)
-    return model
+def load_base(source: str, dtype: str) -> Base:
+    """The model that is edited with; raises as `load_model` and `as_base` do."""
+    return held(source, BASES, lambda: as_base(load_model(source, dtype=jnp.dtype(dtype))))
 
 
-def _maker(base: Model, edits: Sequence[Edit]) -> Maker:
+def _maker(base: Base, edits: Sequence[Edit]) -> Maker:
     def compute(records: Sequence[Record], sources: Sources) -> Iterator[np.ndarray]:
         editing = request_of(Editing, records[0])
         chosen = [source_of(record, sources) for record in records]
@@ -164,7 +161,7 @@ def _maker(base: Model, edits: Sequence[Edit]) -> Maker:
         return all_pasted(chosen, np.concatenate(made))
 
     fingerprints = {
-        "model_fingerprint": as_base(base).fingerprint,
+        "model_fingerprint": base.fingerprint,
         "edit_fingerprints": [fingerprint(one.params) for one in edits],
     }
     return Maker(compute, fingerprints, _OWN, base.config.image_size)

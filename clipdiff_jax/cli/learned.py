@@ -15,19 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
 from clipdiff_jax.cli.arguments import DEMO
 from clipdiff_jax.cli.photographs import read_photographs
 from clipdiff_jax.cli.sources import Source
 from clipdiff_jax.clip.model import load_clip
 from clipdiff_jax.core.files import cache_dir
+from clipdiff_jax.data.images import digest_of
 from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.edit.finetune import finetune_edit
 from clipdiff_jax.edit.presets import DEFAULT
-from clipdiff_jax.edit.space import Model, as_base
+from clipdiff_jax.edit.space import Base
 from clipdiff_jax.pixel.load import is_demo
-from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.weights.params import fingerprint
 
 STEPS, BATCH, PASSES = 48, 4, 8  # updates at least, pictures each, passes at least
@@ -68,12 +67,12 @@ def is_asked_for(args: argparse.Namespace) -> bool:
     return True
 
 
-def learn(args: argparse.Namespace, base: Model, sources: Sequence[Source], align: str) -> Path:
+def learn(args: argparse.Namespace, base: Base, sources: Sequence[Source], align: str) -> Path:
     """The folder of the edit, learned where it is not there yet.
 
     sources: what is edited. Raises `ValueError` for a model of others without a CLIP.
     """
-    if not args.clip and not (isinstance(base, Diffusion) and is_demo(base)):
+    if not args.clip and not is_demo(base):
         raise ValueError(
             "--clip is needed with this model: the demo's knows cartoon faces alone; such as "
             "--clip openai/clip-vit-base-patch16"
@@ -86,7 +85,7 @@ def learn(args: argparse.Namespace, base: Model, sources: Sequence[Source], alig
     texts = (args.source_text, args.target_text)
     updates = -(-len(pictures) // min(BATCH, len(pictures)))
     passes = max(PASSES, -(-STEPS // updates))
-    depends = [as_base(base).fingerprint, fingerprint(clip.params), _hash(pictures), *texts, passes]
+    depends = [base.fingerprint, fingerprint(clip.params), digest_of(pictures), *texts, passes]
     folder = cache_dir() / "edits" / f"{_slug(texts)}-{_digest(depends)}"
     if not folder.exists():
         logger.info("learning '%s' -> '%s' from %d pictures", *texts, len(pictures))
@@ -96,10 +95,6 @@ def learn(args: argparse.Namespace, base: Model, sources: Sequence[Source], alig
         learned.save(folder)
     logger.info("the edit is in '%s': --edit %s applies it to other pictures", folder, folder)
     return folder
-
-
-def _hash(pictures: UInt8[np.ndarray, "n size size 3"]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()
 
 
 def _digest(depends: Sequence[str | int]) -> str:

@@ -23,7 +23,7 @@ class Loaded(str):
         return named
 
 
-def held(source: str | Path, kind: type[T], load: Callable[[], T]) -> T:
+def held(source: str | Path, kind: type[T] | tuple[type[T], ...], load: Callable[[], T]) -> T:
     """The model that comes with `source`, or what `load` gives.
 
     Raises `TypeError` where it is of another kind.
@@ -31,5 +31,6 @@ def held(source: str | Path, kind: type[T], load: Callable[[], T]) -> T:
     if not isinstance(source, Loaded):
         return load()
     if not isinstance(source.model, kind):
-        raise TypeError(f"'{source}' is a {type(source.model).__name__}, not a {kind.__name__}")
+        wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise TypeError(f"'{source}' is a {type(source.model).__name__}, not a {wanted}")
     return source.model

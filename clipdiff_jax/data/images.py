@@ -17,6 +17,7 @@ measured or published: bicubic in CLIP's preprocessing and before unCLIP's upsam
 resizes of FID's Inception and of the attribute classifier.
 """
 
+import hashlib
 from collections.abc import Sequence
 
 import jax
@@ -182,3 +183,8 @@ def _reshaped(shape: list[int]) -> str:
     if len(shape) == 2:
         return ": three channels also for grey, np.stack([images] * 3, axis=-1)"
     return ""
+
+
+def digest_of(images: Shaped[np.ndarray, "..."]) -> str:
+    """The sha256 of the values of pictures, without their type and shape."""
+    return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()

@@ -74,7 +74,7 @@ def edit(
 
 
 def generate_edited(
-    latents: Float[Array | np.ndarray, "b s s 3"],
+    latents: Float[Array | np.ndarray, "b i j c"],
     base: Model,
     edit: Edits,
     strength: Scale | None = None,

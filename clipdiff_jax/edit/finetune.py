@@ -26,7 +26,6 @@ from clipdiff_jax.edit.stage import make_stage
 from clipdiff_jax.edit.t0 import with_t0
 from clipdiff_jax.perceptual.identity import FaceEncoder
 from clipdiff_jax.pixel.load import is_demo
-from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
@@ -132,7 +131,7 @@ def finetune_edit(
     stage = make_stage(objective, model, clip, pictures, face=face, progress=progress)
     config = finetuning.train_config(model, objective, len(pictures))
     state = fit(stage, config, progress=progress)
-    source = "demo" if isinstance(model, Diffusion) and is_demo(model) else ""
+    source = "demo" if is_demo(model) else ""
     return Edit(model.config, state.params, objective, model.fingerprint, source)
 
 

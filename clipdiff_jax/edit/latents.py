@@ -24,9 +24,10 @@ from clipdiff_jax.core.config import to_dict
 from clipdiff_jax.core.devices import data_mesh, replicated, split_batch
 from clipdiff_jax.core.files import cache_dir, write_whole
 from clipdiff_jax.core.npz_files import read_npz
+from clipdiff_jax.data.images import digest_of
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
-from clipdiff_jax.edit.space import Base, encoded, shape_of
+from clipdiff_jax.edit.space import Base, encoded, fingerprint_of, shape_of
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +108,11 @@ def _invert_batch(base: Base, times: Array, images: Array, *, fixed_point: int) 
 
 
 def _key(base: Base, images: Images, inversion: Inversion) -> str:
-    pixels = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
     parts = {
-        "model": base.fingerprint,
+        "model": fingerprint_of(base),
         "config": to_dict(base.config),
         "dtype": jnp.dtype(base.dtype).name,
-        "data": [list(images.shape), pixels],
+        "data": [list(images.shape), digest_of(images)],
         "grid": [inversion.t0, inversion.steps, inversion.fixed_point],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

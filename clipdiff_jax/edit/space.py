@@ -67,16 +67,19 @@ class LatentBase:
 
 
 Base = Diffusion | LatentBase
-Model = Diffusion | LatentDiffusion
+BASES: tuple[type[Base], ...] = (Diffusion, LatentBase)
+Model = Diffusion | LatentDiffusion | LatentBase
 
 
 def as_base(model: Model) -> Base:
-    """A model as edits see it.
+    """A model as edits see it; one that is so already stays as it is.
 
     Raises `ValueError` for one that edits cannot use: of other pictures than RGB, of classes, which
     pictures to be edited do not have, or of another task than text; `TypeError` for another kind of
     model.
     """
+    if isinstance(model, LatentBase):
+        return model
     if isinstance(model, LatentDiffusion):
         return _latent_base(model)
     if not isinstance(model, Diffusion):
@@ -125,6 +128,14 @@ def encoded(base: Base, images: Float[Array, "b h w 3"]) -> Float[Array, "b i j 
 def decoded(base: Base, x: Float[Array, "b i j c"]) -> Float[Array, "b h w 3"]:
     """What the model denoises -> pictures, not clipped."""
     return base.codec.decode(x) if isinstance(base, LatentBase) else x
+
+
+def fingerprint_of(base: Base) -> str:
+    """A hash of everything that pictures become latents by: the network, and what is around it."""
+    if isinstance(base, LatentBase):
+        around = fingerprint({"codec": base.codec.params, "cond": base.cond})
+        return f"{base.fingerprint}-{around}"
+    return base.fingerprint
 
 
 def shape_of(base: Base, count: int) -> tuple[int, int, int, int]:

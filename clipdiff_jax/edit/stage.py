@@ -6,7 +6,6 @@ asked to have moved in CLIP's space as the text has, and otherwise to have staye
 is described by `edit.objective`, how by `edit.loss`.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +23,7 @@ from clipdiff_jax.clip.outline import outline_clip
 from clipdiff_jax.core.checks import check_number, whole_number
 from clipdiff_jax.core.config import formerly
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
+from clipdiff_jax.data.images import digest_of
 from clipdiff_jax.data.select import matching
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
 from clipdiff_jax.data.transforms import prepare
@@ -263,7 +263,7 @@ class _Inverted:
     @property
     def fingerprint(self) -> str:
         """Of the pictures; the latents are a function of them."""
-        return hashlib.sha256(np.ascontiguousarray(self.images).tobytes()).hexdigest()[:16]
+        return digest_of(self.images)[:16]
 
     def __len__(self) -> int:
         return len(self.images)

@@ -58,6 +58,14 @@ def test_an_edit_is_what_the_command_makes(workshop, folder, tmp_path):
     assert (record["model"], record["edits"]) == ("base", ["grin"])
 
 
+def test_models_stay_loaded(workshop, folder, monkeypatch):
+    def fail(source, dtype):
+        raise AssertionError(source)
+
+    monkeypatch.setattr("clipdiff_jax.cli.edit.load_model", fail)
+    assert len(workshop.edit(str(folder / "face.png"), WHOLE, [0.0, 0.75]).files) == 1
+
+
 @pytest.mark.slow
 def test_sliders_are_mixed(workshop, folder):
     """Strengths of 0.5 and 1 are a strength of 1.5 in these ratios."""

@@ -15,8 +15,9 @@ from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.inversion import inversion_grid, invert
 from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
-from clipdiff_jax.edit.api import edit, reconstruct
+from clipdiff_jax.edit.api import edit, generate_edited, reconstruct
 from clipdiff_jax.edit.finetune import finetune_edit
+from clipdiff_jax.edit.latents import Inversion, invert_images
 from clipdiff_jax.edit.model import Edit, init_of, load_edit
 from clipdiff_jax.edit.objective import EditObjective
 from clipdiff_jax.edit.space import as_base
@@ -110,6 +111,22 @@ def test_the_whole_network_may_learn_too():
     one = Edit(BASE.config, tuned, dataclasses.replace(OBJECTIVE, parameters="all"), "")
     wanted = by_hand(dataclasses.replace(MODEL, unet=tuned))
     np.testing.assert_allclose(edit(IMAGES, MODEL, one, steps=4), wanted, atol=1e-3)
+
+
+def test_latents_may_be_given():
+    latents = invert_images(BASE, np.asarray(IMAGES), Inversion(300, 4), cache=False)
+    made = generate_edited(latents, MODEL, learned(1), 0.5, t0=300, steps=4)
+    np.testing.assert_allclose(made, edit(IMAGES, MODEL, learned(1), 0.5, steps=4), atol=1e-5)
+
+
+def test_latents_that_are_kept_are_of_this_autoencoder():
+    kept = invert_images(BASE, np.asarray(IMAGES), Inversion(300, 2))
+    other = dataclasses.replace(
+        MODEL, autoencoder=jax.tree.map(lambda p: 0.9 * p, MODEL.autoencoder)
+    )
+    made = invert_images(as_base(other), np.asarray(IMAGES), Inversion(300, 2))
+    assert np.abs(made - kept).max() > 1e-3
+    assert as_base(BASE) is BASE
 
 
 def test_what_cannot_be_is_refused():

@@ -18,15 +18,13 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from clipdiff_jax.cli.loaded import Loaded, held
+from clipdiff_jax.cli.edit import load_base
+from clipdiff_jax.cli.loaded import Loaded
 from clipdiff_jax.cli.parser import Parser
 from clipdiff_jax.cli.unclip_model import load_model
-from clipdiff_jax.cli.unconditional import load_base
 from clipdiff_jax.core.log import LIBRARY
 from clipdiff_jax.edit.model import Edit, load_edit
-from clipdiff_jax.edit.space import as_base
 from clipdiff_jax.pictures.records import read_records
-from clipdiff_jax.pixel.model import Diffusion
 
 STEPS = 20
 FACE, WHOLE = "the face", "the middle square"
@@ -62,20 +60,17 @@ class Workshop:
     @classmethod
     def load(cls, args: argparse.Namespace) -> "Workshop":
         """The models of the command line; raises what loading and checking them raises."""
-        base = load_base(args.model, args.dtype)
-        as_base(base)
         edits: dict[str, Loaded] = {}
         for path in args.edit:
             learned = load_edit(path)
             edits[_label(learned, edits)] = Loaded.of(str(path), learned)
-        named = Loaded.of(str(args.model), base)
-        return cls(named, edits, args.unclip, args.steps, args.dtype)
+        base = Loaded.of(str(args.model), load_base(args.model, args.dtype))
+        return cls(base, edits, args.unclip, args.steps, args.dtype)
 
     def warm_up(self) -> None:
         """Compiles what the first edit needs, on a grey picture, before anybody asks for it."""
         if self.edits:
-            base = held(self.base, Diffusion, lambda: load_base(self.base, self.dtype))
-            size = base.config.image_size
+            size = load_base(self.base, self.dtype).config.image_size
             picture = Path(tempfile.mkdtemp(prefix="clipdiff-")) / "grey.png"
             Image.new("RGB", (size, size), "grey").save(picture)
             self.edit(str(picture), WHOLE, [1.0, *[0.0] * (len(self.edits) - 1)])
