@@ -6,7 +6,7 @@ face reach the workshop as files, and are answered by what reads files everywher
 
 import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,10 @@ def _generate(workshop: Workshop) -> None:
             guidance = gr.Number(value=None, label="Guidance (empty: the model's own)")
             button = gr.Button("Draw", variant="primary")
         with gr.Column():
-            gallery, said, record, files = _gallery()
-
-    def answer(*values: Any) -> tuple[Any, ...]:
-        made = workshop.generate(*values)
-        return made.files, *_shown(made)
+            outputs = _gallery()
 
     inputs = [prompt, count, seed, steps, guidance]
-    _answered(button.click, answer, inputs, [gallery, said, record, files])
+    _drawn(button.click, workshop.generate, inputs, outputs)
 
 
 def _vary(workshop: Workshop) -> None:
@@ -100,13 +96,9 @@ def _vary(workshop: Workshop) -> None:
             button = gr.Button("Vary", variant="primary")
             _examples(workshop, picture)
         with gr.Column():
-            gallery, said, record, files = _gallery()
+            outputs = _gallery()
 
-    def answer(*values: Any) -> tuple[Any, ...]:
-        made = workshop.vary(*values)
-        return made.files, *_shown(made)
-
-    _answered(button.click, answer, [picture, count, seed], [gallery, said, record, files])
+    _drawn(button.click, workshop.vary, [picture, count, seed], outputs)
 
 
 def _interpolate(workshop: Workshop) -> None:
@@ -118,14 +110,10 @@ def _interpolate(workshop: Workshop) -> None:
             steps = gr.Slider(2, 100, value=20, step=1, label="Steps")
             button = gr.Button("Interpolate", variant="primary")
         with gr.Column():
-            gallery, said, record, files = _gallery()
-
-    def answer(*values: Any) -> tuple[Any, ...]:
-        made = workshop.interpolate(*values)
-        return made.files, *_shown(made)
+            outputs = _gallery()
 
     inputs = [first, second, count, steps]
-    _answered(button.click, answer, inputs, [gallery, said, record, files])
+    _drawn(button.click, workshop.interpolate, inputs, outputs)
 
 
 def _text_diff(workshop: Workshop) -> None:
@@ -138,14 +126,10 @@ def _text_diff(workshop: Workshop) -> None:
             button = gr.Button("Turn", variant="primary")
             _examples(workshop, picture)
         with gr.Column():
-            gallery, said, record, files = _gallery()
-
-    def answer(*values: Any) -> tuple[Any, ...]:
-        made = workshop.text_diff(*values)
-        return made.files, *_shown(made)
+            outputs = _gallery()
 
     inputs = [picture, source, target, steps]
-    _answered(button.click, answer, inputs, [gallery, said, record, files])
+    _drawn(button.click, workshop.text_diff, inputs, outputs)
 
 
 def _picture(label: str) -> "gr.Image":
@@ -179,11 +163,23 @@ def _shown(made: Made) -> tuple[str, str, list[str]]:
     return made.said, made.records, made.files
 
 
+def _drawn(
+    event: Callable[..., Any], draw: Callable[..., Made], inputs: list[Any], outputs: Sequence[Any]
+) -> None:
+    """An event that fills a `_gallery`."""
+
+    def answer(*values: Any) -> tuple[Any, ...]:
+        made = draw(*values)
+        return made.files, *_shown(made)
+
+    _answered(event, answer, inputs, outputs)
+
+
 def _answered(
     event: Callable[..., Any],
     answer: Callable[..., Any],
     inputs: list[Any],
-    outputs: list[Any],
+    outputs: Sequence[Any],
 ) -> None:
     """An event that all other requests wait for; what goes wrong is a sentence on the page."""
 
@@ -193,7 +189,7 @@ def _answered(
         except (ValueError, OSError, FloatingPointError) as error:
             raise gr.Error(" ".join(str(error).split()), duration=None) from error
 
-    event(told, inputs, outputs, concurrency_id=ONE, concurrency_limit=1)
+    event(told, inputs, list(outputs), concurrency_id=ONE, concurrency_limit=1)
 
 
 def _examples(workshop: Workshop, picture: "gr.Image") -> None:
