@@ -132,7 +132,8 @@ def angle_density(angle: Float[np.ndarray, " n"], scale: float) -> Float[np.ndar
 def _angle_table(schedule: DiscreteSchedule) -> tuple[np.ndarray, np.ndarray]:
     """(angles [N], cumulative density [T, N]) for every time; angles are dense near 0."""
     angles = np.pi * np.linspace(0, 1, TABLE) ** 3
-    scales = np.asarray(schedule.sigma(jnp.arange(schedule.num_steps)), np.float64)
+    with jax.ensure_compile_time_eval():  # numbers also where the draw is traced
+        scales = np.asarray(schedule.sigma(jnp.arange(schedule.num_steps)), np.float64)
     rows = []
     for scale in scales:
         density = angle_density(angles, scale)

@@ -69,6 +69,8 @@ def test_drawn_angles_have_the_density_s_mean_and_no_axis_is_preferred():
         density = angle_density(grid, float(SCHEDULE.sigma(time)))
         expected = np.trapezoid(grid * density, grid)
         assert row.mean() == pytest.approx(expected, rel=0.03)
+    traced = jax.jit(lambda t, key: draw_noise(SCHEDULE, t, key, 4000))(t, jax.random.key(0))
+    np.testing.assert_allclose(traced, drawn, atol=1e-5)
     axes = np.asarray(to_quaternion(drawn[2]))[:, 1:]
     assert np.abs(axes.mean(0)).max() < 0.03
 

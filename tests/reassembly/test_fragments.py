@@ -123,11 +123,10 @@ def test_the_terms_of_the_loss():
 def test_the_stage_learns_and_measures(rotation, tmp_path):
     config = replace(CONFIG, encoder=replace(CONFIG.encoder, rotation=rotation))
     stage = make_stage(FragmentStage(model=config), SOLIDS)
-    batch = first_examples(SOLIDS, stage.transform, 4)
+    batch = jax.tree.map(jnp.asarray, first_examples(SOLIDS, stage.transform, 4))
     params = jax.jit(stage.init)(jax.random.key(0))
-    value, gradient = jax.jit(
-        jax.value_and_grad(lambda p: stage.loss(p, None, batch, jax.random.key(1))[0])
-    )(params)
+    loss = lambda params, batch: stage.loss(params, None, batch, jax.random.key(1))[0]
+    value, gradient = jax.jit(jax.value_and_grad(loss))(params, batch)
     assert np.isfinite(value)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     stage.export(tmp_path / "model", params)
