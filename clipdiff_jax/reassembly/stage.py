@@ -47,7 +47,7 @@ class PuzzleStage(StageConfig):
         another number of pieces. None starts from random parameters.
       dtype: what the network computes in; parameters stay float32.
       export_dtype: what the exported parameters are stored in.
-      preview_count: puzzles whose answers are in the log.
+      preview_count, preview_steps: puzzles whose answers are in the log, and DDIM steps of those.
     """
 
     data: DataConfig
@@ -57,6 +57,7 @@ class PuzzleStage(StageConfig):
     dtype: DTypeName = "float32"
     export_dtype: DTypeName = "bfloat16"
     preview_count: int = 16
+    preview_steps: int = 30
 
     def __post_init__(self) -> None:
         if self.puzzles.turns != self.model.squares.turns:
@@ -99,8 +100,9 @@ def make_stage(config: PuzzleStage, source: DataSource) -> Stage:
 
     def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Array]:
         del frozen, key
+        sampling = DEFAULT.replace(steps=config.preview_steps)
         puzzles = first_examples(source, transform, config.preview_count)
-        x = np.asarray(walk(Reassembly(model, params, dtype), puzzles, DEFAULT)[0])
+        x = np.asarray(walk(Reassembly(model, params, dtype), puzzles, sampling)[0])
         answers = []
         for i, pose in enumerate(x):
             if puzzles["size"][i].tolist() != puzzles["size"][0].tolist():

@@ -18,8 +18,9 @@ from clipdiff_jax.training.loop import fit
 from clipdiff_jax.training.optim import OptimConfig
 
 STAGE = PuzzleStage(
-    data=AvatarsData(size=12), puzzles=Puzzles(grids=(2, 3)), model=CONFIG, preview_count=3
-)
+    data=AvatarsData(size=12), puzzles=Puzzles(grids=(2, 3)), model=CONFIG, preview_count=3,
+    preview_steps=3,
+)  # fmt: skip
 
 
 def test_padding_is_not_in_the_loss():
