@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from clipdiff_jax.cli.arguments import DEMO, DTYPES, OUT, check_between
 from clipdiff_jax.cli.options import add_options, from_args
@@ -17,7 +16,7 @@ from clipdiff_jax.data.image_files import find_images, read_image
 from clipdiff_jax.data.puzzles import Size, cut, joined, read_size, shuffled, square_of
 from clipdiff_jax.pictures.animation import FORMATS, animation
 from clipdiff_jax.pictures.files import load_images
-from clipdiff_jax.pictures.grid import Grid
+from clipdiff_jax.pictures.saving import encoded
 from clipdiff_jax.pictures.walk import walk_frames
 from clipdiff_jax.reassembly.answer import Answer
 from clipdiff_jax.reassembly.entrance import crop_to
@@ -83,15 +82,15 @@ def run(args: argparse.Namespace) -> None:
     assert isinstance(answer, Answer)  # of squares
     as_given = np.linspace(0, size.cells - 1, len(pieces)).astype(int)
     given = joined(answer.pieces, as_given, np.zeros(len(pieces), int), size)
-    write_whole(folder / SHUFFLED, _png(given))
-    write_whole(folder / PICTURE, _png(answer.picture))
+    write_whole(folder / SHUFFLED, encoded(given, "PNG"))
+    write_whole(folder / PICTURE, encoded(answer.picture, "PNG"))
     write_whole(folder / POSES, json_bytes(_described(answer)))
     if args.animate != "none":
         frames = animation(walk_frames(answer), args.animate, duration=FRAME, back=False)
         write_whole(folder / f"{WALK}.{args.animate}", frames)
     if args.save_pieces:
         for index, piece in enumerate(answer.pieces):
-            write_whole(folder / PIECES / f"{index:03d}.png", _png(piece))
+            write_whole(folder / PIECES / f"{index:03d}.png", encoded(piece, "PNG"))
     print(f"{_told(answer, truth)}; '{PICTURE}' is in '{folder}'")
 
 
@@ -185,10 +184,6 @@ def _described(answer: Answer) -> dict[str, Any]:
         "turns": answer.turns.tolist(),
         "poses": np.round(answer.poses.astype(float), 4).tolist(),
     }
-
-
-def _png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    return Grid(Image.fromarray(image)).png()
 
 
 def _size(text: str) -> Size:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from clipdiff_jax.cli.main import main
 from clipdiff_jax.data.image_files import read_image
+from clipdiff_jax.metrics.folders import list_pictures
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,8 @@ def test_a_picture_and_its_pieces_come_to_the_same(given, tmp_path, capsys):
     assert read_image(out / "picture.png").shape == (30, 30, 3)
     with Image.open(out / "walk.gif") as walk:
         assert walk.n_frames > 5
+    shown = {one.name for one in list_pictures(out)}  # which leaves out what are grids
+    assert shown == {"picture", "shuffled", "walk", *(f"pieces/{index:03d}" for index in range(9))}
     before = (out / "picture.png").read_bytes()
     assert main([*words, "--out", str(out)]) == 2
     assert "nothing was written" in capsys.readouterr().err
