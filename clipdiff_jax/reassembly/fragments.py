@@ -11,7 +11,7 @@ PA        share of parts whose placed points have a two-way mean squared distanc
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,10 +61,25 @@ class FragmentScores:
     part_accuracy: float
 
 
-def as_fragments(
-    pieces: Any, config: PosesConfig
-) -> tuple[list[Float[np.ndarray, "_ 3"]], dict[str, np.ndarray], Rotations]:
-    """(clouds, a batch of this one object, the own frame of each cloud).
+class Fragments(NamedTuple):
+    """Fragments as they were given, and as a model sees them: points drawn of each, about their
+    mean and in their own frame, as `data.fragments.fragment_transform` has them."""
+
+    clouds: list[Float[np.ndarray, "_ 3"]]
+    batch: dict[str, np.ndarray]
+    frames: Rotations
+    centres: Translations  # the means of the points that were drawn
+
+    def placed(self, state: Float[np.ndarray, "p d"]) -> Placement:
+        """Where they belong by the poses at the end of a walk."""
+        rotations, translations = read_poses(state, self.frames)
+        apart = np.stack([cloud.mean(0) for cloud in self.clouds]) - self.centres
+        moved = (rotations @ apart[..., None])[..., 0]
+        return Placement(self.clouds, rotations, translations + moved)
+
+
+def as_fragments(pieces: Any, config: PosesConfig) -> Fragments:
+    """A batch of one object, and what takes its poses back to the clouds that were given.
 
     Raises `ValueError` for clouds that are none, and for more of them than the model takes.
     """
@@ -75,15 +90,17 @@ def as_fragments(
             f"{len(clouds)} fragments are more than the {most} that the model takes (max_pieces)"
         )
     known = np.zeros((1, most, config.encoder.points, 3), np.float32)
-    frames = []
+    frames, centres = [], []
     for index, cloud in enumerate(clouds):
         # The same points whatever comes before, so that the answer is a function of the pieces.
         drawn = resampled(cloud, config.encoder.points, np.random.default_rng(0))
-        centred = drawn - cloud.mean(0)
+        centres.append(drawn.mean(0))
+        centred = drawn - centres[-1]
         frames.append(own_frame(centred))
         known[0, index] = centred @ frames[-1]
     mask = (np.arange(most) < len(clouds))[None]
-    return clouds, {"pieces": known, "mask": mask}, np.stack(frames)
+    batch = {"pieces": known, "mask": mask}
+    return Fragments(clouds, batch, np.stack(frames), np.stack(centres))
 
 
 def read_poses(

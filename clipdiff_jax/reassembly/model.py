@@ -32,7 +32,7 @@ from clipdiff_jax.models.points import PointsConfig
 from clipdiff_jax.models.poses import Graph, PoseNetwork, PosesConfig, init_params
 from clipdiff_jax.reassembly.answer import Answer, assign, read_turns
 from clipdiff_jax.reassembly.entrance import Grid, as_puzzle
-from clipdiff_jax.reassembly.fragments import Placement, as_fragments, read_poses
+from clipdiff_jax.reassembly.fragments import Placement, as_fragments
 from clipdiff_jax.weights.documents import untrusted
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import check_params, load_folder, save_folder
@@ -112,9 +112,9 @@ class Reassembly:
         if isinstance(self.config.encoder, PointsConfig):
             if grid is not None:
                 raise ValueError(f"grid={grid}: this model places fragments, which have no grid")
-            clouds, batch, frames = as_fragments(pieces, self.config)
-            x, _ = walk(self, batch, request, keys)
-            return Placement(clouds, *read_poses(np.asarray(x[0, : len(clouds)]), frames))
+            fragments = as_fragments(pieces, self.config)
+            x, _ = walk(self, fragments.batch, request, keys)
+            return fragments.placed(np.asarray(x[0, : len(fragments.clouds)]))
         puzzle, size = as_puzzle(pieces, grid, self.config)
         x, trace = walk(self, puzzle.batch(self.config.max_pieces), request, keys)
         count = len(puzzle.pieces)

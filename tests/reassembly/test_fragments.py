@@ -12,6 +12,7 @@ from clipdiff_jax.data.fragments import (
     FragmentData,
     Fragmented,
     fragment_transform,
+    own_frame,
     random_rotation,
 )
 from clipdiff_jax.data.transforms import first_examples
@@ -27,7 +28,13 @@ from clipdiff_jax.reassembly.fragment_stage import (
     pose_terms,
     shape_chamfer,
 )
-from clipdiff_jax.reassembly.fragments import euler, geodesic, read_poses, score_fragments
+from clipdiff_jax.reassembly.fragments import (
+    as_fragments,
+    euler,
+    geodesic,
+    read_poses,
+    score_fragments,
+)
 from clipdiff_jax.reassembly.model import Reassembly
 
 RNG = np.random.default_rng
@@ -63,6 +70,20 @@ def test_where_a_fragment_goes_does_not_depend_on_how_it_is_handed_in(rotation):
         model.solve(clouds, grid=2)
     with pytest.raises(ValueError, match="this model is of solids"):
         model.solve(np.zeros((2, 4, 4, 3), np.uint8))
+
+
+def test_fragments_are_seen_as_in_training_and_true_poses_put_them_back():
+    """The points that are drawn have another mean than the cloud that they are of."""
+    clouds = [np.float32(cloud) for cloud in SOLIDS[0]["fragments"]]
+    fragments = as_fragments(clouds, CONFIG)
+    known = fragments.batch["pieces"][0, : len(clouds)]
+    np.testing.assert_allclose(known.mean(1), 0, atol=1e-6)
+    for cloud in known:
+        np.testing.assert_allclose(own_frame(cloud), np.eye(3), atol=1e-3)
+    frames = fragments.frames.reshape(-1, 9)
+    pose = np.concatenate([fragments.centres, frames], -1)  # they are handed in where they belong
+    for found, cloud in zip(fragments.placed(pose).placed, clouds, strict=True):
+        np.testing.assert_allclose(found, cloud, atol=1e-5)
 
 
 def test_so3_is_walked_by_ddim_alone():
