@@ -80,9 +80,7 @@ def run(args: argparse.Namespace) -> None:
     folder = _out_folder(args)
     answer = model.solve(pieces, grid=(size.rows, size.columns), key=args.seed, sampling=sampling)
     assert isinstance(answer, Answer)  # of squares
-    as_given = np.linspace(0, size.cells - 1, len(pieces)).astype(int)
-    given = joined(answer.pieces, as_given, np.zeros(len(pieces), int), size)
-    write_whole(folder / SHUFFLED, encoded(given, "PNG"))
+    write_whole(folder / SHUFFLED, encoded(answer.shuffled, "PNG"))
     write_whole(folder / PICTURE, encoded(answer.picture, "PNG"))
     write_whole(folder / POSES, json_bytes(_described(answer)))
     if args.animate != "none":

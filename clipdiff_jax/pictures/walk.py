@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from clipdiff_jax.data.puzzles import QUARTERS, centres
+from clipdiff_jax.data.puzzles import poses
 from clipdiff_jax.reassembly.answer import Answer
 
 GATHER, HOLD = 6, 10  # frames before the walk, and of the first and the last picture
@@ -28,7 +28,7 @@ def walk_frames(answer: Answer) -> list[UInt8[np.ndarray, "h w 3"]]:
         Image.fromarray(np.repeat(np.repeat(piece, scale, 0), scale, 1)).convert("RGBA")
         for piece in answer.pieces
     ]
-    given = _as_given(answer)
+    given = poses(answer.spread, np.zeros_like(answer.spread), answer.size)
     states = [_whole(x) for x in answer.path]
     start = states[0] if states else given
     frames = [_draw(pieces, given, answer)] * HOLD
@@ -36,37 +36,25 @@ def walk_frames(answer: Answer) -> list[UInt8[np.ndarray, "h w 3"]]:
         share = step / GATHER
         frames.append(_draw(pieces, (1 - share) * given + share * start, answer))
     frames += [_draw(pieces, state, answer) for state in states[1:]]
-    return [*frames, *[_draw(pieces, _as_placed(answer), answer)] * HOLD]
+    placed = poses(answer.cells, answer.turns, answer.size)
+    return [*frames, *[_draw(pieces, placed, answer)] * HOLD]
 
 
-def _as_given(answer: Answer) -> Float[np.ndarray, "p 4"]:
-    """The pieces row by row as they lie, in cells of their own."""
-    cells = np.linspace(0, answer.size.cells - 1, len(answer.pieces)).astype(int)
-    upright = np.tile([1.0, 0.0], (len(cells), 1))
-    return np.concatenate([centres(answer.size)[cells], upright], -1)
-
-
-def _as_placed(answer: Answer) -> Float[np.ndarray, "p 4"]:
-    angle = answer.turns * (2 * np.pi / QUARTERS)
-    facing = np.stack([np.cos(angle), np.sin(angle)], -1)
-    return np.concatenate([centres(answer.size)[answer.cells], facing], -1)
-
-
-def _whole(poses: Float[np.ndarray, "p d"]) -> Float[np.ndarray, "p 4"]:
+def _whole(state: Float[np.ndarray, "p d"]) -> Float[np.ndarray, "p 4"]:
     """Poses with a turn, which is none where they have none."""
-    if poses.shape[1] == 4:
-        return poses
-    return np.concatenate([poses, np.tile([1.0, 0.0], (len(poses), 1))], -1)
+    if state.shape[1] == 4:
+        return state
+    return np.concatenate([state, np.tile([1.0, 0.0], (len(state), 1))], -1)
 
 
 def _draw(
-    pieces: list[Image.Image], poses: Float[np.ndarray, "p 4"], answer: Answer
+    pieces: list[Image.Image], state: Float[np.ndarray, "p 4"], answer: Answer
 ) -> UInt8[np.ndarray, "h w 3"]:
     side, size = pieces[0].width, answer.size
     border = round(side * _BORDER)
     shape = (size.columns * side + 2 * border, size.rows * side + 2 * border)
     canvas = Image.new("RGB", shape, _GROUND)
-    for piece, (u, v, cosine, sine) in zip(pieces, poses, strict=True):
+    for piece, (u, v, cosine, sine) in zip(pieces, state, strict=True):
         angle = math.degrees(math.atan2(sine, cosine))
         turned = piece.rotate(-angle, Image.Resampling.BICUBIC, expand=True)
         x = border + ((u + 1) / 2 * (size.columns - 1) + 0.5) * side

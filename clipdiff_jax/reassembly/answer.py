@@ -8,7 +8,8 @@ room for them, which costs the demo 7 % of its pieces (docs/reassembly.md). Turn
 the nearest quarter.
 """
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -24,8 +25,6 @@ class Answer:
       pieces: as they were given.
       size: rows and columns.
       poses: (u, v, cos, sin) of each, or (u, v), see `data.puzzles`.
-      cells: the cell of each, counted row by row.
-      turns: the quarters by which each was turned counter-clockwise, and has to be turned back.
       path: the poses after each of S steps.
       guesses: what the network takes for the clean poses, before each step.
     """
@@ -33,10 +32,28 @@ class Answer:
     pieces: UInt8[np.ndarray, "p s s 3"]
     size: Size
     poses: Float[np.ndarray, "p d"]
-    cells: Int[np.ndarray, " p"]
-    turns: Int[np.ndarray, " p"]
     path: Float[np.ndarray, "steps p d"]
     guesses: Float[np.ndarray, "guesses p d"]
+
+    @functools.cached_property
+    def cells(self) -> Int[np.ndarray, " p"]:
+        """The cell of each piece, counted row by row."""
+        return assign(self.poses[:, :2], self.size)
+
+    @functools.cached_property
+    def turns(self) -> Int[np.ndarray, " p"]:
+        """The quarters by which each was turned counter-clockwise, and has to be turned back."""
+        return read_turns(self.poses)
+
+    @property
+    def spread(self) -> Int[np.ndarray, " p"]:
+        """Cells to show the pieces in as they were handed in: row by row, over the whole grid."""
+        return np.linspace(0, self.size.cells - 1, len(self.pieces)).astype(int)
+
+    @property
+    def shuffled(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The pieces as they were handed in."""
+        return joined(self.pieces, self.spread, np.zeros_like(self.spread), self.size)
 
     @property
     def picture(self) -> UInt8[np.ndarray, "h w 3"]:
@@ -46,16 +63,7 @@ class Answer:
     @property
     def one_shot(self) -> "Answer":
         """The answer without the walk: the network's first guess."""
-        first = self.guesses[0]
-        return Answer(
-            self.pieces,
-            self.size,
-            first,
-            assign(first[:, :2], self.size),
-            read_turns(first),
-            self.path[:0],
-            self.guesses[:1],
-        )
+        return replace(self, poses=self.guesses[0], path=self.path[:0], guesses=self.guesses[:1])
 
 
 def assign(places: Float[np.ndarray, "p 2"], size: Size) -> Int[np.ndarray, " p"]:

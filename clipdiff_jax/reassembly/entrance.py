@@ -33,7 +33,7 @@ class Puzzle(NamedTuple):
         }
 
 
-def as_puzzle(pieces: object, grid: Grid, config: PosesConfig) -> tuple[Puzzle, Size]:
+def as_puzzle(pieces: object, grid: Grid, config: PosesConfig) -> Puzzle:
     """Raises `ValueError` and `TypeError` that say what is wrong with pieces or grid."""
     shown = as_pieces(_read(pieces))
     size = square_of(len(shown)) if grid is None else as_size(grid)
@@ -55,7 +55,7 @@ def as_puzzle(pieces: object, grid: Grid, config: PosesConfig) -> tuple[Puzzle, 
         )  # fmt: skip
     if (shown == shown[0]).all():
         logger.warning("all pieces are alike: any arrangement is as good as the answer")
-    return Puzzle(resized(shown, config.squares.piece), shown, size), size
+    return Puzzle(resized(shown, config.squares.piece), shown, size)
 
 
 def as_size(grid: Whole | tuple[Whole, Whole]) -> Size:

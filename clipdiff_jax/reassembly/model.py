@@ -22,7 +22,6 @@ from clipdiff_jax.core.keys import AnyKey, as_key
 from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.request import fill
 from clipdiff_jax.core.types import DType, Params
-from clipdiff_jax.data.puzzles import Size
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
 from clipdiff_jax.diffusion.sampler import Trace, sample_traced, step_noise
 from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
@@ -30,7 +29,7 @@ from clipdiff_jax.diffusion.so3 import on_so3, so3_ddim
 from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
 from clipdiff_jax.models.points import PointsConfig
 from clipdiff_jax.models.poses import Graph, PoseNetwork, PosesConfig, init_params
-from clipdiff_jax.reassembly.answer import Answer, assign, read_turns
+from clipdiff_jax.reassembly.answer import Answer
 from clipdiff_jax.reassembly.entrance import Grid, as_puzzle
 from clipdiff_jax.reassembly.fragments import Placement, as_fragments
 from clipdiff_jax.weights.documents import untrusted
@@ -115,12 +114,16 @@ class Reassembly:
             fragments = as_fragments(pieces, self.config)
             x, _ = walk(self, fragments.batch, request, keys)
             return fragments.placed(np.asarray(x[0, : len(fragments.clouds)]))
-        puzzle, size = as_puzzle(pieces, grid, self.config)
+        puzzle = as_puzzle(pieces, grid, self.config)
         x, trace = walk(self, puzzle.batch(self.config.max_pieces), request, keys)
         count = len(puzzle.pieces)
-        path = np.asarray(trace.x[:, 0, :count])
-        guesses = np.asarray(trace.x0[:, 0, :count])
-        return answer_of(puzzle.shown, np.asarray(x[0, :count]), size, path, guesses)
+        return Answer(
+            pieces=puzzle.shown,
+            size=puzzle.size,
+            poses=np.asarray(x[0, :count]),
+            path=np.asarray(trace.x[:, 0, :count]),
+            guesses=np.asarray(trace.x0[:, 0, :count]),
+        )
 
     def save(self, path: str | Path, *, dtype: DType | None = None) -> None:
         """Writes the folder that `load_reassembly` reads; arrays become `dtype`."""
@@ -134,25 +137,6 @@ def check_sampling(sampling: Sampling) -> Sampling:
         if value is not None:
             raise ValueError(f"{name}={value}: poses are denoised without {name}")
     return sampling
-
-
-def answer_of(
-    pieces: UInt8[np.ndarray, "p s s 3"],
-    poses: Float[np.ndarray, "p d"],
-    size: Size,
-    path: Float[np.ndarray, "steps p d"],
-    guesses: Float[np.ndarray, "steps p d"],
-) -> Answer:
-    """Reads cells and turns off the poses at the end of a walk."""
-    return Answer(
-        pieces=pieces,
-        size=size,
-        poses=poses,
-        cells=assign(poses[:, :2], size),
-        turns=read_turns(poses),
-        path=path,
-        guesses=guesses,
-    )
 
 
 def walk(

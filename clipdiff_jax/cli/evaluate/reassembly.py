@@ -10,8 +10,7 @@ from clipdiff_jax.cli.arguments import check_at_least
 from clipdiff_jax.cli.evaluate.results import SHOWN, table, write_results
 from clipdiff_jax.cli.options import add_options, from_args
 from clipdiff_jax.data.avatars.source import Avatars, AvatarsData, open_avatars
-from clipdiff_jax.data.puzzles import Puzzles, Size, cut, joined, puzzle_transform, shuffled
-from clipdiff_jax.models.points import PointsConfig
+from clipdiff_jax.data.puzzles import Puzzles, Size, cut, puzzle_transform, shuffled
 from clipdiff_jax.pictures.grid import Grid, show
 from clipdiff_jax.reassembly.answer import Answer
 from clipdiff_jax.reassembly.metrics import measure
@@ -58,9 +57,7 @@ def run(args: argparse.Namespace) -> None:
         for missing in args.missing
     ]
     model = load_reassembly(args.model)
-    encoder = model.config.encoder
-    if isinstance(encoder, PointsConfig):
-        raise ValueError(f"'{args.model}' is a model of solids, expected one of pictures")
+    encoder = model.config.squares
     settings = [dataclasses.replace(one, turns=encoder.turns) for one in settings]
     side = args.grid * encoder.piece
     source = open_avatars(
@@ -86,15 +83,14 @@ def run(args: argparse.Namespace) -> None:
 
 def _shown(model: Reassembly, source: Avatars, grid: int) -> Grid:
     """Some faces, shuffled and put together."""
-    size, turns = Size(grid, grid), model.config.encoder.pose == 4
+    size, turns = Size(grid, grid), model.config.squares.turns
     rows: list[list[np.ndarray]] = [[], [], []]
     for index in range(min(SHOWN, len(source))):
         face = source[index]["image"]
         pieces, _, _ = shuffled(cut(face, size), np.random.default_rng(index), turns=turns)
         answer = model.solve(pieces)
         assert isinstance(answer, Answer)  # of squares
-        still = np.arange(size.cells)
         rows[0].append(face)
-        rows[1].append(joined(pieces, still, np.zeros(size.cells, int), size))
+        rows[1].append(answer.shuffled)
         rows[2].append(answer.picture)
     return show([np.stack(row) for row in rows], rows=["face", "shuffled", "answer"])
