@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32, UInt8
+from jaxtyping import Bool, Float32, Int, Shaped, UInt8
 
 from clipdiff_jax.core.checks import check_number, whole_number
 from clipdiff_jax.core.config import nearest
@@ -188,9 +188,13 @@ def textured(picture: UInt8[np.ndarray, "h w 3"], name: str) -> UInt8[np.ndarray
     return np.clip(np.round(picture + field), 0, 255).astype(np.uint8)
 
 
-def padded(pieces: PiecesOf, count: int) -> UInt8[np.ndarray, "q s s 3"]:
-    """Black pieces behind, up to `count`."""
-    return np.concatenate([pieces, np.zeros((count - len(pieces), *pieces.shape[1:]), np.uint8)])
+def padded(
+    values: Shaped[np.ndarray, "p *each"], count: int, fill: int = 0
+) -> Shaped[np.ndarray, "q *each"]:
+    """What there is of each piece, and `fill` behind, up to `count` pieces."""
+    return np.concatenate(
+        [values, np.full((count - len(values), *values.shape[1:]), fill, values.dtype)]
+    )
 
 
 def puzzle_transform(config: Puzzles, piece: int, max_pieces: int) -> Transform:
@@ -230,12 +234,11 @@ def _puzzle(
     missing = float(rng.choice(config.missing))
     pieces, cells, quarters = shuffled(cut(picture, size), rng, turns=config.turns, missing=missing)
     count = len(pieces)
-    pose = poses(cells, quarters, size, config.turns)
     puzzle: dict[str, Any] = {
         "pieces": padded(pieces, max_pieces),
-        "pose": np.concatenate([pose, np.zeros((max_pieces - count, pose.shape[1]), np.float32)]),
+        "pose": padded(poses(cells, quarters, size, config.turns), max_pieces),
         "mask": np.arange(max_pieces) < count,
-        "cells": _filled(cells, max_pieces),
+        "cells": padded(cells, max_pieces, -1).astype(np.int32),
         "size": np.asarray(size, np.int32),
     }
     if config.share is not None:
@@ -250,10 +253,6 @@ def sparse_edges(
     edges = np.zeros((max_pieces, max_pieces), bool)
     edges[:count, :count] = expander(count, degree_of(count, share), rng)
     return edges
-
-
-def _filled(cells: Int[np.ndarray, " p"], count: int) -> Int32[np.ndarray, " q"]:
-    return np.concatenate([cells, np.full(count - len(cells), -1)]).astype(np.int32)
 
 
 def read_size(text: str) -> Size:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from clipdiff_jax.core.checks import Whole, whole_number
 from clipdiff_jax.data.puzzles import FEWEST, PiecesOf, Size, as_pieces, padded, square_of
+from clipdiff_jax.data.transforms import square, to_uint8
 from clipdiff_jax.models.poses import PosesConfig
 
 Grid = Whole | tuple[Whole, Whole] | None
@@ -55,7 +56,8 @@ def as_puzzle(pieces: object, grid: Grid, config: PosesConfig) -> Puzzle:
         )  # fmt: skip
     if (shown == shown[0]).all():
         logger.warning("all pieces are alike: any arrangement is as good as the answer")
-    return Puzzle(resized(shown, config.squares.piece), shown, size)
+    seen = np.stack([square(one, config.squares.piece) for one in shown])
+    return Puzzle(seen, shown, size)
 
 
 def as_size(grid: Whole | tuple[Whole, Whole]) -> Size:
@@ -92,14 +94,6 @@ def crop_to(
     return np.asarray(cropped)
 
 
-def resized(pieces: PiecesOf, side: int) -> UInt8[np.ndarray, "p t t 3"]:
-    """Each piece at `side` pixels (Lanczos)."""
-    if pieces.shape[1] == side:
-        return pieces
-    one = lambda piece: Image.fromarray(piece).resize((side, side), Image.Resampling.LANCZOS)
-    return np.stack([np.asarray(one(piece)) for piece in pieces])
-
-
 def _read(pieces: object) -> list[UInt8[np.ndarray, "_ _ 3"]]:
     if isinstance(pieces, (jax.Array, np.ndarray)):
         shape = list(pieces.shape)
@@ -113,9 +107,7 @@ def _read(pieces: object) -> list[UInt8[np.ndarray, "_ _ 3"]]:
             raise ValueError(f"pieces are {shape}, expected [P,s,s,3]")
     elif not isinstance(pieces, Sequence) or isinstance(pieces, (str, bytes)):
         raise TypeError(f"pieces are a {type(pieces).__name__}, expected an array or a list")
-    if len(pieces) < FEWEST:  # type: ignore[arg-type]
-        raise ValueError(f"{len(pieces)} piece(s), expected at least {FEWEST}")  # type: ignore[arg-type]
-    return [_piece(one) for one in pieces]  # type: ignore[attr-defined]
+    return [_piece(one) for one in pieces]
 
 
 def _piece(piece: object) -> UInt8[np.ndarray, "_ _ 3"]:
@@ -133,4 +125,4 @@ def _piece(piece: object) -> UInt8[np.ndarray, "_ _ 3"]:
         raise TypeError(f"a piece is {array.dtype}, expected uint8 or floats in [-1, 1]")
     if not np.isfinite(array).all() or np.abs(array).max() > 1.001:
         raise ValueError("a piece has numbers that are not finite, or not in [-1, 1]")
-    return np.round((np.clip(array, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return to_uint8(array.astype(np.float32))

@@ -11,7 +11,7 @@ means over the points of a part, summed over parts and divided by the most parts
 that solids of more parts weigh more.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from clipdiff_jax.diffusion.so3 import draw_noise, so3_q_sample
 from clipdiff_jax.models.points import PointsConfig, as_pose, as_state
 from clipdiff_jax.models.poses import PosesConfig, init_params
 from clipdiff_jax.reassembly.fragments import FragmentScores, read_poses, score_fragments
+from clipdiff_jax.reassembly.metrics import mean_scores
 from clipdiff_jax.reassembly.model import Reassembly, load_reassembly, save_reassembly, walk
 from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
 
@@ -189,8 +190,4 @@ def measure_fragments(
             scores[name].append(score_fragments(handed_in, found, truth))
         still = np.tile(np.eye(3), (len(frames), 1, 1)), np.zeros((len(frames), 3))
         scores["unmoved"].append(score_fragments(handed_in, still, truth))
-    mean = lambda name, of: float(np.mean([getattr(one, name) for one in of]))
-    return {
-        name: FragmentScores(*(mean(one.name, of) for one in fields(FragmentScores)))
-        for name, of in scores.items()
-    }
+    return {name: mean_scores(of) for name, of in scores.items()}

@@ -10,16 +10,18 @@ a turn is right within 45 degrees, that is, where the nearest quarter is.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-from clipdiff_jax.data.puzzles import Size, joined
+from clipdiff_jax.core.batching import filled_batches
+from clipdiff_jax.data.puzzles import Size, cut, joined
 from clipdiff_jax.data.transforms import Transform, first_examples
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.reassembly.answer import assign, read_turns
+from clipdiff_jax.reassembly.fragments import FragmentScores
 from clipdiff_jax.reassembly.model import Reassembly, walk
 
 ALIKE = 2.0  # grey levels
@@ -37,6 +39,9 @@ class Scores:
     picture: float
 
 
+S = TypeVar("S", Scores, FragmentScores)
+
+
 def right_pieces(
     cells: Cells, turns: Cells, true_cells: Cells, true_turns: Cells
 ) -> Bool[np.ndarray, " p"]:
@@ -48,10 +53,8 @@ def right_cells(
     picture: UInt8[np.ndarray, "h w 3"], truth: UInt8[np.ndarray, "h w 3"], size: Size
 ) -> Bool[np.ndarray, " cells"]:
     """Which cells look as they should."""
-    side = len(picture) // size.rows
-    difference = np.abs(picture.astype(float) - truth)
-    blocks = difference.reshape(size.rows, side, size.columns, side, 3).mean((1, 3, 4))
-    return blocks.ravel() < ALIKE
+    difference = np.abs(cut(picture, size).astype(float) - cut(truth, size))
+    return difference.mean((1, 2, 3)) < ALIKE
 
 
 def score(puzzle: dict[str, Any], pose: Float[np.ndarray, "p d"]) -> Scores:
@@ -74,13 +77,10 @@ def score(puzzle: dict[str, Any], pose: Float[np.ndarray, "p d"]) -> Scores:
     )
 
 
-def mean_scores(scores: list[Scores]) -> Scores:
+def mean_scores(scores: list[S]) -> S:
     """The mean of each."""
-    means = {
-        one.name: float(np.mean([getattr(score, one.name) for score in scores]))
-        for one in fields(Scores)
-    }
-    return Scores(**means)
+    mean = lambda name: float(np.mean([getattr(one, name) for one in scores]))
+    return type(scores[0])(*(mean(one.name) for one in fields(scores[0])))
 
 
 def measure(
@@ -99,13 +99,11 @@ def measure(
     puzzles = first_examples(source, transform, count)
     walked: list[Scores] = []
     guessed: list[Scores] = []
-    for start in range(0, count, BATCH):
-        # The last batch is filled up, so that one program does them all.
-        index = np.minimum(np.arange(start, start + min(BATCH, count)), count - 1)
+    for index, new in filled_batches(np.arange(count), min(BATCH, count)):
         batch = {name: values[index] for name, values in puzzles.items()}
         x, trace = walk(model, batch, sampling, None if keys is None else keys[index])
         x, first = jax.device_get((x, trace.x0[0]))
-        for i in range(min(BATCH, count - start)):
+        for i in range(new):
             puzzle = {name: values[i] for name, values in batch.items()}
             walked.append(score(puzzle, x[i]))
             guessed.append(score(puzzle, first[i]))
