@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from clipdiff_jax.core.checks import Whole, whole_number
+from clipdiff_jax.data.image_files import rgb
 from clipdiff_jax.data.puzzles import FEWEST, PiecesOf, Size, as_pieces, padded, square_of
 from clipdiff_jax.data.transforms import square, to_uint8
 from clipdiff_jax.models.poses import PosesConfig
@@ -111,7 +112,7 @@ def _read(pieces: object) -> list[UInt8[np.ndarray, "_ _ 3"]]:
 
 
 def _piece(piece: object) -> UInt8[np.ndarray, "_ _ 3"]:
-    array = np.asarray(piece.convert("RGB") if isinstance(piece, Image.Image) else piece)
+    array = rgb(piece) if isinstance(piece, Image.Image) else np.asarray(piece)
     if array.ndim == 2 and array.shape[-1] == 3:
         raise ValueError(
             f"a piece is {list(array.shape)}, a cloud of points, which a model of solids takes; "

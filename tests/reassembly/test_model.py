@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny_reassembly import CONFIG, Pictures, puzzle_batch, tiny_reassembly
+from PIL import Image
 
 import clipdiff_jax as cd
 from clipdiff_jax.data.puzzles import Size, cut, poses
@@ -15,6 +16,7 @@ from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.models.poses import Graph, visible
 from clipdiff_jax.reassembly import model as module
+from clipdiff_jax.reassembly.entrance import as_puzzle
 from clipdiff_jax.reassembly.model import load_reassembly, save_reassembly, walk
 from clipdiff_jax.weights.errors import WeightsError
 
@@ -166,6 +168,7 @@ FOUR = np.zeros((4, 4, 4, 3), np.uint8)
         ([np.zeros((256, 3))] * 4, {}, "which a model of solids takes"),
         (FOUR.astype(np.float32) + np.nan, {}, "not finite"),
         ([FOUR[0], np.zeros((5, 5, 3), np.uint8)], {"grid": (1, 2)}, "different sizes"),
+        ([Image.new("I;16", (4, 4))] * 4, {}, "whose range is not known"),
         (FOUR, {"guidance": 2.0}, "without guidance"),
         (FOUR, {"threshold": 99.0}, "without threshold"),
         (FOUR, {"steps": 3, "eta": 1.0}, "give a key"),
@@ -176,6 +179,13 @@ FOUR = np.zeros((4, 4, 4, 3), np.uint8)
 def test_what_cannot_be_solved_is_refused(model, pieces, options, said):
     with pytest.raises((ValueError, TypeError), match=said):
         model.solve(pieces, **options)
+
+
+def test_transparent_pieces_are_on_white_as_all_pictures():
+    clear, red = Image.new("RGBA", (4, 4)), Image.new("RGBA", (4, 4), (255, 0, 0, 255))
+    shown = as_puzzle([clear, red], (1, 2), CONFIG).shown
+    assert (shown[0] == 255).all()
+    assert (shown[1] == [255, 0, 0]).all()
 
 
 def test_pieces_that_are_all_alike_are_answered_with_a_warning(model, caplog):
