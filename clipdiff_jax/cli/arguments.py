@@ -64,12 +64,17 @@ def with_data(config: D, name: str) -> D:
     return from_dict(type(config), tree)  # which checks the kind of data
 
 
-def add_results(parser: argparse.ArgumentParser) -> None:
-    """Where pictures go."""
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """The folder for results, where it need not be given."""
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER",
         help=f"folder for the results (default: a new one in {OUT}/)",
     )  # fmt: skip
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Where pictures go."""
+    add_out(parser)
     parser.add_argument(
         "--batch-size", type=int, default=16, metavar="N", help="pictures computed at once (16)"
     )
@@ -127,17 +132,21 @@ def check_between(option: str, value: Number, low: Number, high: Number) -> None
 
 
 def results_of(args: argparse.Namespace, command: str) -> Results:
-    """The folder given, or the first of "out/COMMAND-1", "out/COMMAND-2" that does not exist."""
+    """The folder given, or a new one, and what is done about pictures in it."""
     existing: Existing = (
         "overwrite" if args.overwrite else "skip" if args.skip_existing else "refuse"
     )
     saving = saving_of(args)
-    if args.out is not None:
-        return Results(Path(args.out), existing, saving)
+    folder = new_folder(command) if args.out is None else Path(args.out)
+    return Results(folder, existing, saving)
+
+
+def new_folder(command: str) -> Path:
+    """The first of "out/COMMAND-1", "out/COMMAND-2" that does not exist."""
     number = 1
     while (folder := Path(OUT) / f"{command}-{number}").exists():
         number += 1
-    return Results(folder, existing, saving)
+    return folder
 
 
 def saving_of(args: argparse.Namespace) -> Saving:

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from clipdiff_jax.cli.arguments import DEMO, DTYPES, OUT, check_between
+from clipdiff_jax.cli.arguments import DEMO, DTYPES, add_out, check_between, new_folder
 from clipdiff_jax.cli.options import add_options, from_args
+from clipdiff_jax.cli.sources import image_files
 from clipdiff_jax.core.files import json_bytes, write_whole
 from clipdiff_jax.core.keys import HIGHEST_SEED
 from clipdiff_jax.core.types import as_dtype
-from clipdiff_jax.data.image_files import find_images, read_image
+from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.data.puzzles import Size, cut, joined, read_size, shuffled, square_of
 from clipdiff_jax.pictures.animation import FORMATS, animation
-from clipdiff_jax.pictures.files import load_images
 from clipdiff_jax.pictures.saving import encoded
 from clipdiff_jax.pictures.walk import walk_frames
 from clipdiff_jax.reassembly.answer import Answer
@@ -64,10 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=DTYPES, default=DTYPES[0], help="dtype that it computes in (float32)"
     )
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER",
-        help=f"folder for the results (default: a new one in {OUT}/)",
-    )  # fmt: skip
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -110,9 +107,7 @@ def _read(args: argparse.Namespace) -> tuple[list[UInt8[np.ndarray, "_ _ 3"]], S
     """The pieces in a folder, by name."""
     if not args.pieces.is_dir():
         raise FileNotFoundError(f"there is no folder '{args.pieces}'")
-    files = find_images(args.pieces).paths
-    if not files:
-        raise ValueError(f"no pictures in the folder '{args.pieces}'")
+    files = image_files([args.pieces])
     try:
         size = square_of(len(files)) if args.grid is None else args.grid
     except ValueError as error:
@@ -123,7 +118,7 @@ def _read(args: argparse.Namespace) -> tuple[list[UInt8[np.ndarray, "_ _ 3"]], S
 def _picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     if path.is_dir():
         raise ValueError(f"'{path}' is a folder: pieces are given by --pieces")
-    load_images(path)  # whose messages name the nearest file
+    image_files([path])  # whose message names the nearest file
     return read_image(path)
 
 
@@ -145,10 +140,7 @@ def _check(args: argparse.Namespace) -> None:
 def _out_folder(args: argparse.Namespace) -> Path:
     """Raises `FileExistsError` where files would be replaced; nothing is written yet."""
     if args.out is None:
-        number = 1
-        while (folder := Path(OUT) / f"{COMMAND}-{number}").exists():
-            number += 1
-        return folder
+        return new_folder(COMMAND)
     names = [SHUFFLED, PICTURE, POSES, f"{WALK}.{args.animate}", *([PIECES] * args.save_pieces)]
     there = [name for name in names if (args.out / name).exists()]
     if there:
