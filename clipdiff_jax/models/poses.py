@@ -85,6 +85,11 @@ class PosesConfig:
             raise ValueError("this model joins fragments of solids, not pieces of a picture")
         return self.encoder
 
+    @property
+    def on_so3(self) -> bool:
+        """Whether rotations are denoised on the group, see `diffusion.so3`."""
+        return isinstance(self.encoder, PointsConfig) and self.encoder.rotation == "so3"
+
 
 class PoseNetwork(nn.Module):
     """`encode` describes pieces once, `__call__` predicts their clean poses at a time."""

@@ -23,7 +23,7 @@ from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.request import fill
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
-from clipdiff_jax.diffusion.sampler import Trace, sample_traced, step_noise
+from clipdiff_jax.diffusion.sampler import StepRule, Trace, sample_traced, step_noise
 from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
 from clipdiff_jax.diffusion.so3 import on_so3, so3_ddim
 from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
@@ -150,7 +150,7 @@ def walk(
     keys: one for each puzzle, see `Reassembly.solve`. Raises `ValueError` for more steps than the
     schedule has times, and for a sampler that draws noise without keys.
     """
-    if model.config.encoder.pose == 12 and (sampling.sampler != "ddim" or sampling.eta):
+    if model.config.on_so3 and (sampling.sampler != "ddim" or sampling.eta):
         raise ValueError(
             f"rotations on SO(3) are walked by 'ddim' without eta, not by {sampling.sampler!r} "
             f"with eta {sampling.eta}"
@@ -183,9 +183,11 @@ def _walk(
     start = jnp.zeros((*graph.mask.shape, config.encoder.pose))
     if keys is not None:
         start = step_noise(keys, len(times), start.shape)
-    step = make_step(sampler, config.schedule, StepOptions(0.0 if eta is None else eta))
-    if start.shape[-1] == 12:
+    step: StepRule
+    if config.on_so3:
         start, step = on_so3(start), so3_ddim(config.schedule)
+    else:
+        step = make_step(sampler, config.schedule, StepOptions(0.0 if eta is None else eta))
     return sample_traced(model.denoise, step, times, start, graph, keys)
 
 
