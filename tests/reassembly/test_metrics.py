@@ -1,12 +1,17 @@
 """Answers read off poses, and how right they are: cases made by hand."""
 
+import jax
 import numpy as np
 import pytest
+from helpers.tiny_reassembly import Pictures, puzzle_batch, tiny_reassembly
 from scipy.optimize import linear_sum_assignment
 
-from clipdiff_jax.data.puzzles import Size, centres, cut, joined, poses
+from clipdiff_jax.data.puzzles import Puzzles, Size, centres, cut, joined, poses, puzzle_transform
+from clipdiff_jax.diffusion.sampling import Sampling
+from clipdiff_jax.reassembly import metrics
 from clipdiff_jax.reassembly.answer import assign, read_turns
-from clipdiff_jax.reassembly.metrics import right_cells, score
+from clipdiff_jax.reassembly.metrics import mean_scores, measure, right_cells, score
+from clipdiff_jax.reassembly.model import walk
 
 SIZE = Size(2, 2)
 RNG = np.random.default_rng
@@ -109,3 +114,17 @@ def test_cells_look_right_within_two_levels():
     picture[:4, :4] += 2
     assert right_cells(picture, truth, SIZE).tolist() == [False, True, True, True]
     np.testing.assert_array_equal(cut(truth, SIZE)[1], truth[:4, 4:])
+
+
+def test_puzzles_are_measured_in_batches_of_which_the_last_is_filled_up(monkeypatch):
+    monkeypatch.setattr(metrics, "BATCH", 2)
+    model, few, keys = tiny_reassembly(), Sampling(steps=3), jax.random.split(jax.random.key(0), 3)
+    found = measure(model, Pictures(), puzzle_transform(Puzzles(grids=(2,)), 4, 9), 3, few, keys)
+    puzzles = puzzle_batch(3)
+    x, trace = walk(model, puzzles, few, keys)
+    for scores, answers in zip(found, (x, trace.x0[0]), strict=True):
+        each = [
+            score({name: one[i] for name, one in puzzles.items()}, np.asarray(answers[i]))
+            for i in range(3)
+        ]
+        assert scores == mean_scores(each)
