@@ -19,7 +19,16 @@ def shapes(stage, train):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["avatars/base", "avatars/clip", "unclip/avatars/upsampler"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "avatars/base",
+        "avatars/clip",
+        "unclip/avatars/upsampler",
+        "avatars/puzzle_4",
+        "fragments/corner",
+    ],
+)
 def test_an_outline_has_the_shapes_of_the_stage(name):
     config = load_config(name, RunConfig)
     outline, built = config.stage.outline(), config.stage.build(only_shapes=True)

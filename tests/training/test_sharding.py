@@ -21,7 +21,7 @@ SCRIPT = ("-m", "helpers.sharded_run")
 # Copies of the parameters on every device, which all stages do alike, and parts of them.
 COMMON = ("base", "edit", "diffusion_prior")
 MESHES = [("base", 8, 1), *((stage, 2, 4) for stage in COMMON)]
-OTHERS = ("decoder", "upsampler", "ar_prior", "direct_prior")
+OTHERS = ("decoder", "upsampler", "ar_prior", "direct_prior", "puzzles")
 SLOW_MESHES = [("edit", 8, 1), *((stage, 2, 4) for stage in OTHERS)]
 
 
