@@ -37,7 +37,14 @@ def of(edits, weights, **editing):
     return edited_denoiser(BASE, parts, jnp.asarray(weights))(X, jnp.int32(100), None).eps
 
 
-@pytest.mark.parametrize("mode", ["unrolled", "single_step", "noised"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param("unrolled", marks=pytest.mark.slow),
+        "single_step",
+        pytest.param("noised", marks=pytest.mark.slow),
+    ],
+)
 def test_only_the_change_learns_and_it_learns_as_the_whole_model_does(mode):
     """At the start the gradient of B is A^T times the whole kernel's, as eq. 1 has it."""
     objective = dataclasses.replace(OBJECTIVE, mode=mode)
@@ -104,6 +111,7 @@ def test_it_is_kept_on_disk_and_is_small(tmp_path):
         load_edit(tmp_path / "wrong")
 
 
+@pytest.mark.slow
 def test_it_is_learned_in_one_call():
     options = {"passes": 2, "batch_size": 2, "invert_steps": 2, "train_steps": 2, "t0": 300}
     one = finetune_edit(

@@ -48,9 +48,10 @@ def test_it_begins_as_the_model_and_only_the_change_is_trained():
     }
     key = jax.random.key(0)
     whole = make_stage(replace(CONFIG, lora=None), Captioned(), model)
-    wanted = whole.loss(model.unet, whole.frozen, batch, key)[0]
+    wanted = jax.jit(whole.loss)(model.unet, whole.frozen, batch, key)[0]
     start = stage.init(key)
-    value, slope = jax.value_and_grad(lambda p: stage.loss(p, stage.frozen, batch, key)[0])(start)
+    of_change = jax.value_and_grad(lambda p: stage.loss(p, stage.frozen, batch, key)[0])
+    value, slope = jax.jit(of_change)(start)
     np.testing.assert_allclose(value, wanted, rtol=1e-5)
     layers = {name.rpartition("/")[0] for name in flatten(start)}
     assert len(layers) > 1

@@ -43,6 +43,7 @@ def close(found, expected, tolerance=1e-5):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
 
 
+@pytest.mark.slow
 def test_equal_prompts_and_a_region_that_is_all_are_plain_generation(model):
     plain = model.generate(["a red cube"], **OPTIONS)
     same = [Region("a red cube", LEFT), Region("a red cube", (0.25, 0.25, 1, 1))]
