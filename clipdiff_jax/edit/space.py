@@ -4,7 +4,6 @@
 a text (that of "") and without guidance, between the two halves of its autoencoder.
 """
 
-import functools
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -37,6 +36,7 @@ class LatentBase:
       params: of the UNet.
       codec: the autoencoder.
       cond: what the UNet is told of a picture without a text, each [1, ...].
+      fingerprint: of the model, a hash of the parameters that its UNet was loaded with.
       dtype: what the networks compute in.
     """
 
@@ -44,12 +44,8 @@ class LatentBase:
     params: Params = field(repr=False)
     codec: Codec
     cond: Params
+    fingerprint: str = field(metadata={"static": True})
     dtype: DType = field(default=jnp.float32, metadata={"static": True})
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """A hash of the UNet's parameters."""
-        return fingerprint(self.params)
 
     def apply(self, x_t: Float[Array, "b h w c"], t: Int[Array, " b"]) -> Float[Array, "b h w c"]:
         """The raw network output, to be traced."""
@@ -105,7 +101,7 @@ def _latent_base(model: LatentDiffusion) -> LatentBase:
         raise ValueError(f"the model's task is '{config.task}', an edit is learned of one of text")
     side = config.latent_size
     cond = model.denoiser.condition(model.embed_texts([""]), model.denoiser.time_ids(1, side, side))
-    return LatentBase(config, model.unet, model.codec, cond, model.dtype)
+    return LatentBase(config, model.unet, model.codec, cond, model.fingerprint, model.dtype)
 
 
 def load_model(source: str, *, dtype: DType) -> Model:

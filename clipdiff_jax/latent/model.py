@@ -5,6 +5,7 @@ Rombach et al. 2022, arXiv 2112.10752. A picture becomes latents (`latent.codec`
 latents are NHWC, float32, always the scaled ones.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Unpack
@@ -46,6 +47,7 @@ from clipdiff_jax.latent.texts import Embedded, Texts, encode
 from clipdiff_jax.latent.walk import Blend, OnStep, Rows, Walk, in_batches
 from clipdiff_jax.models.latent import LatentConfig
 from clipdiff_jax.models.taesd import TinyAutoencoder, TinyAutoencoderConfig
+from clipdiff_jax.weights.params import fingerprint
 
 GENERATION, COLLAGE, REPAINTING = Generation(), Collage(), Repainting()
 INPAINTING, INSTRUCTION = Inpainting(), Instruction()
@@ -72,6 +74,11 @@ class LatentDiffusion:
     tokenizers: tuple[Tokenizer, ...] = field(repr=False, metadata={"static": True})
     preview: Params = field(default=None, repr=False)
     dtype: DType = field(default=jnp.float32, metadata={"static": True})
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of the UNet's parameters, by which an edit knows its base; computed once."""
+        return fingerprint(self.unet)
 
     @property
     def codec(self) -> Codec:
@@ -170,16 +177,13 @@ class LatentDiffusion:
         count = len(texts) * request.count
         start = None if latents is None else self.codec.check(latents, count)
         shape = inputs.latent_shape(self.config, request, count, start)
-        keys = inputs.keys_for(key, count, request, start is not None)
-        times = self.config.sampling.times(request, self.config.schedule)
-        if start is None:
-            start = starts.noise(self.config, keys, times, shape)
+        times, keys, start = starts.begin(self.config, request, key, shape, start)
         cond, null = starts.conditions(
             self.denoiser, self.embed_texts, texts, negative, request, shape
         )
         rows = starts.rows(self.config, request, start, keys, cond, (null,))
         rows = bound(rows, texts, request, self.tokenizers, self.embed_texts)
-        return self._paint(request, Walk(times, jnp.int32(0), starts.eta(request), rows), on_step)
+        return self._paint(request, starts.walk(times, request, rows), on_step)
 
     def collage(
         self,
@@ -205,18 +209,15 @@ class LatentDiffusion:
         shape = inputs.latent_shape(self.config, request, request.count, start)
         factor = self.config.factor
         layout.check_regions(regions, shape[1] * factor, shape[2] * factor, factor)
-        keys = inputs.keys_for(key, request.count, request, start is not None)
-        times = self.config.sampling.times(request, self.config.schedule)
+        times, keys, start = starts.begin(self.config, request, key, shape, start)
         parts = layout.arrange(
             self.denoiser, self.embed_texts, prompt, regions, request, shape[1:], keys
         )
         _, null = starts.conditions(
             self.denoiser, self.embed_texts, [prompt], negative, request, shape
         )
-        if start is None:
-            start = starts.noise(self.config, keys, times, shape)
         rows = starts.rows(self.config, request, start, keys, parts, (layout.null_of(null, parts),))
-        return self._paint(request, Walk(times, jnp.int32(0), starts.eta(request), rows))
+        return self._paint(request, starts.walk(times, request, rows))
 
     def img2img(
         self,
@@ -313,20 +314,16 @@ class LatentDiffusion:
         if not all(one.strip() for one in texts):
             raise ValueError("an instruction is empty: say what is to be changed")
         picture = self.codec.unscaled(self._known(x, request))
-        keys = inputs.keys_for(key, len(picture), request, latents is not None)
-        times = self.config.sampling.times(request, self.config.schedule)
-        if latents is None:
-            start = starts.noise(self.config, keys, times, picture.shape[:3])
-        else:
-            start = self.codec.check(latents, len(picture))
+        start = None if latents is None else self.codec.check(latents, len(picture))
+        times, keys, start = starts.begin(self.config, request, key, picture.shape[:3], start)
         cond, null = starts.conditions(
             self.denoiser, self.embed_texts, texts, negative, request, picture.shape[:3]
         )
         nulls = null | {"concat": picture}, null | {"concat": jnp.zeros_like(picture)}
         rows = starts.rows(self.config, request, start, keys, cond | {"concat": picture}, nulls)
         scale = inputs.each("image_guidance", request.image_guidance, len(picture))
-        walk = Walk(times, jnp.int32(0), starts.eta(request), rows._replace(image_guidance=scale))
-        return self._paint(request, walk)
+        rows = rows._replace(image_guidance=scale)
+        return self._paint(request, starts.walk(times, request, rows))
 
     def edit(
         self,
@@ -367,7 +364,7 @@ class LatentDiffusion:
         texts = editing.EditTexts(source, target, words.get("negative"))
         of_model = self.denoiser, self.embed_texts, inputs.first_tokenizer(self.tokenizers)
         latents = editing.edited(*of_model, known, texts, (request, words), keys)
-        return latents if request.output == "latents" else jnp.clip(self.decode(latents), -1, 1)
+        return self._shown(request, latents)
 
     def _known(self, images: Float[Array, "n h w 3"], request: Painting) -> Float[Array, "m i j c"]:
         """The latents of pictures, `count` of each."""
@@ -382,10 +379,13 @@ class LatentDiffusion:
 
         def paint(rows: Rows) -> Array:
             part = walk._replace(rows=rows)
-            latents = denoiser.walk(part, request.sampler, on_step, self.show)
-            return latents if request.output == "latents" else jnp.clip(self.decode(latents), -1, 1)
+            return self._shown(request, denoiser.walk(part, request.sampler, on_step, self.show))
 
         return in_batches(paint, walk.rows, request.batch)
+
+    def _shown(self, request: Painting, latents: Array) -> Float[Array, "n i j d"]:
+        """What is asked for of latents: themselves, or pictures in [-1, 1]."""
+        return latents if request.output == "latents" else jnp.clip(self.decode(latents), -1, 1)
 
 
 @jax.jit

@@ -30,6 +30,25 @@ def noise(
     return step_noise(keys, len(times), (*shape, config.autoencoder.latent_channels))
 
 
+def begin(
+    config: LatentConfig,
+    request: Painting,
+    key: AnyKey | None,
+    shape: tuple[int, ...],
+    given: Float[Array, "n h w c"] | None,
+) -> tuple[Int[np.ndarray, " t"], Key[Array, " n"], Float[Array, "n h w c"]]:
+    """The times of a walk from the noisiest, the pictures' keys, and where it starts: what is
+    given, or noise of the keys. shape: of the latents [n,h,w]."""
+    keys = inputs.keys_for(key, shape[0], request, given is not None)
+    times = config.sampling.times(request, config.schedule)
+    return times, keys, noise(config, keys, times, shape) if given is None else given
+
+
+def walk(times: Int[np.ndarray, " t"], request: Painting, rows: Rows) -> Walk:
+    """The whole walk over these times."""
+    return Walk(times, jnp.int32(0), eta(request), rows)
+
+
 def conditions(
     denoiser: Denoiser,
     embed: Embed,
