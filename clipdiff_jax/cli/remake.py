@@ -27,6 +27,7 @@ from clipdiff_jax.cli.sources import (
     read_source,
     squares_of,
 )
+from clipdiff_jax.data.alignment import FaceSquare
 from clipdiff_jax.edit.model import is_ready
 from clipdiff_jax.pictures.records import Record, RecordError, read_records
 
