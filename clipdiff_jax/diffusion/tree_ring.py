@@ -27,7 +27,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Complex128, Float, Float32, Float64, Int
-from scipy import special, stats
+from scipy import special
 
 Pattern = Literal["rand", "ring"]
 SHARE = 10 / 64  # of the side, the radius where none is asked for
@@ -121,7 +121,7 @@ def p_values(correlation: Float[np.ndarray, "..."], half: Mask) -> Float64[np.nd
     c = np.asarray(correlation, np.float64)
     with np.errstate(divide="ignore"):
         t = c * np.sqrt(freedom / (1 - c**2))
-    return np.asarray(stats.t.sf(t, freedom))
+    return np.asarray(special.stdtr(freedom, -t))  # scipy.stats takes long to import
 
 
 def shifts_within(slack: Sequence[int]) -> Int[np.ndarray, "t 2"]:

@@ -1,5 +1,8 @@
 """The pattern is one that a real plane holds, noise stays noise, and the p-value is exact."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -199,3 +202,19 @@ def test_an_inner_disc_is_left_alone():
     w = key_pattern(SECRET, "rand", SIDE, SIDE, Band(10, 5))
     after = np.fft.fft2(embed(x, w, mask))
     np.testing.assert_allclose(after[:, inner], np.fft.fft2(x)[:, inner], atol=2e-3)
+
+
+def test_p_is_the_upper_tail_of_students_distribution():
+    half = half_disc(SIDE, SIDE, BAND)
+    freedom = 2 * int(half.sum()) - 1
+    c = np.linspace(-1, 1, 101)
+    t = c[1:-1] * np.sqrt(freedom / (1 - c[1:-1] ** 2))
+    np.testing.assert_allclose(p_values(c, half)[1:-1], stats.t.sf(t, freedom), rtol=1e-12)
+    assert p_values(c, half)[[0, -1]].tolist() == [1.0, 0.0]
+
+
+def test_what_commands_import_of_it_is_light():
+    """scipy.stats takes half a second, of every command that may draw with a key."""
+    code = "import sys, clipdiff_jax.diffusion.tree_ring; print('scipy.stats' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
