@@ -59,19 +59,21 @@ def encoded(
     """
     picture = Image.fromarray(pixels)
     label = Label(made.source_type) if made is not None and labelled else None
-    plain = _written(picture, kind, label, texts)
-    if made is None or signer is None:
-        return plain
-    content = plain
-    if label is not None:
-        with Image.open(io.BytesIO(plain)) as read:  # as it will be: JPEG changes pixels
-            label = dataclasses.replace(label, signed_pixels=pixels_digest(read))
-        content = _written(picture, kind, label, texts)
-    try:
-        return signer.sign(content, kind, made)
-    except ProvenanceError as error:
-        logger.warning("'%s' is saved without a manifest: %s", made.title, error)
-        return plain
+    if made is not None and signer is not None:
+        signed = None if label is None else _with_digest(label, picture, kind)
+        try:
+            return signer.sign(_written(picture, kind, signed, texts), kind, made)
+        except ProvenanceError as error:
+            logger.warning("'%s' is saved without a manifest: %s", made.title, error)
+    return _written(picture, kind, label, texts)
+
+
+def _with_digest(label: Label, picture: Image.Image, kind: str) -> Label:
+    """The label with the digest of the pixels that will be read: formats but PNG change them."""
+    read = picture
+    if kind != "PNG":
+        read = Image.open(io.BytesIO(_written(picture, kind, None, None)))
+    return dataclasses.replace(label, signed_pixels=pixels_digest(read))
 
 
 def _written(
