@@ -99,9 +99,7 @@ def detect(
     Warns of pictures with less than half of the model's pixels a side. Raises `ValueError` where
     the model's noise lacks the key's channel or radius, or the sizes of both differ.
     """
-    chosen = STEPS if mark.steps is None else mark.steps
-    steps = chosen if steps is None else whole_number("steps", steps, low=1)
-    way = inverter(model, steps, size=mark.size, classes=classes)
+    way = inverter(model, _steps(mark, steps), size=mark.size, classes=classes)
     squares = [_square(one, way.size) for one in _levels(images)]
     scales = SCALES if search else SCALES[:1]
     found: list[list[Detection]] = []
@@ -133,8 +131,7 @@ def calibrate(
     """How often keys like `mark`, of the same pattern, channel and frequencies, are found in
     pictures that have no mark. `detect` says what the arguments are."""
     keys = whole_number("keys", keys, low=1)
-    steps = steps or mark.steps or STEPS
-    way = inverter(model, steps, size=mark.size, classes=classes)
+    way = inverter(model, _steps(mark, steps), size=mark.size, classes=classes)
     noise = invert_all(way, [_square(one, way.size) for one in _levels(images)], batch)
     fields = {name: getattr(mark, name) for name in ("pattern", "channel", "radius", "inner")}
     return calibration(noise, [Key.new(**fields) for _ in range(keys)], way.home)
@@ -187,6 +184,12 @@ def _scores(
     half = half_disc(height, width, band)
     c = correlations(noise[..., channel], w, half, shifts)
     return c, p_values(c, half)
+
+
+def _steps(mark: Key, steps: int | None) -> int:
+    """Of an inversion: those asked for, else the key's."""
+    chosen = STEPS if mark.steps is None else mark.steps
+    return chosen if steps is None else whole_number("steps", steps, low=1)
 
 
 def _shifts(side: int, scale: float) -> Int[np.ndarray, "t 2"]:

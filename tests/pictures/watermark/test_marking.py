@@ -13,7 +13,7 @@ import clipdiff_jax as cd
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.diffusion.tree_ring import correlations, half_disc, key_pattern
 from clipdiff_jax.latent.requests import Generation
-from clipdiff_jax.pictures.watermark.detection import LEVELS, calibration, detect
+from clipdiff_jax.pictures.watermark.detection import LEVELS, calibrate, calibration, detect
 from clipdiff_jax.pictures.watermark.inverters import draw_start, inverter
 from clipdiff_jax.pictures.watermark.key import LATENTS, PIXELS, Key
 from clipdiff_jax.pictures.watermark.marking import (
@@ -146,6 +146,9 @@ def test_an_unclip_is_refused_its_usual_sampler(unclip):
 def test_what_the_key_says_is_kept_to(base):
     with pytest.raises(ValueError, match=r"steps=2, but the watermark key is for 9"):
         generate(base, dataclasses.replace(MARK, steps=9), 1, key=0, **STEPS)
+    for look in (detect, calibrate):
+        with pytest.raises(ValueError, match=r"steps=0, expected a number of at least 1"):
+            look(np.zeros((1, SIZE, SIZE, 3), np.uint8), base, MARK, steps=0)
     other = dataclasses.replace(MARK, size=64)
     with pytest.raises(ValueError, match=r"pictures of 16 pixels, but the watermark key is for 64"):
         generate(base, other, 1, key=0, **STEPS)
