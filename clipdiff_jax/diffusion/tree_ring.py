@@ -94,18 +94,33 @@ def embed(planes: Planes, coefficients: Complex128[np.ndarray, "h w"], mask: Mas
     return np.fft.ifft2(changed).real.astype(np.asarray(planes).dtype)
 
 
+def spectrum(planes: Planes, half: Mask) -> Complex128[np.ndarray, "... n"]:
+    """The coefficients of planes on M+."""
+    return np.fft.fft2(np.asarray(planes, np.float64))[..., half]
+
+
 def correlations(
     planes: Planes,
     coefficients: Complex128[np.ndarray, "h w"],
     half: Mask,
     shifts: Int[np.ndarray, "t 2"] | None = None,
 ) -> Float64[np.ndarray, "... t"]:
-    """c of inverted planes, and of the same moved by each of `shifts` (down, across; in cells).
+    """c of inverted planes, and of the same moved by each of `shifts` (down, across; in cells)."""
+    return correlated(spectrum(planes, half), coefficients, half, shifts)
+
+
+def correlated(
+    y: Complex128[np.ndarray, "... n"],
+    coefficients: Complex128[np.ndarray, "h w"],
+    half: Mask,
+    shifts: Int[np.ndarray, "t 2"] | None = None,
+) -> Float64[np.ndarray, "... t"]:
+    """The same of planes that are a `spectrum` already.
 
     A shift of a plane is a phase of its coefficients, so many of them cost one transform.
     """
-    height, width = planes.shape[-2:]
-    w, y = coefficients[half], np.fft.fft2(np.asarray(planes, np.float64))[..., half]
+    height, width = half.shape
+    w = coefficients[half]
     norm = np.linalg.norm(w) * np.linalg.norm(y, axis=-1, keepdims=True)
     moved = np.zeros((1, 2), int) if shifts is None else shifts
     down, across = (k[half] for k in _frequencies(height, width))

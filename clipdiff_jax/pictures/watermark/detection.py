@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, UInt8
+from jaxtyping import Complex128, Float32, Float64, Int, UInt8
 from PIL import Image
 
 from clipdiff_jax.core.batching import filled_batches
@@ -20,11 +20,15 @@ from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.data.images import Pictures, read_pictures
 from clipdiff_jax.data.transforms import square, to_float, to_uint8
 from clipdiff_jax.diffusion.tree_ring import (
+    Band,
+    Mask,
+    correlated,
     correlations,
     half_disc,
     key_pattern,
     p_values,
     shifts_within,
+    spectrum,
 )
 from clipdiff_jax.pictures.watermark.inverters import Inverter, Model, inverter
 from clipdiff_jax.pictures.watermark.key import Home, Key
@@ -141,7 +145,19 @@ def calibration(
     noise: Float32[np.ndarray, "b h w c"], keys: Sequence[Key], home: Home
 ) -> Calibration:
     """`calibrate` of pictures that are noise already, by these keys."""
-    p = np.stack([scores(noise, key, home)[1] for key in keys])
+    height, width = noise.shape[1:3]
+    # Keys of one kind share their place, so that noise is transformed once.
+    seen: dict[tuple[int, Band], tuple[Complex128[np.ndarray, "b n"], Mask]] = {}
+    found = []
+    for key in keys:
+        channel, band = place = key.place(noise.shape[1:], home)
+        if place not in seen:
+            half = half_disc(height, width, band)
+            seen[place] = spectrum(noise[..., channel], half), half
+        y, half = seen[place]
+        w = key_pattern(key.secret, key.pattern, height, width, band)
+        found.append(p_values(correlated(y, w, half)[:, 0], half))
+    p = np.stack(found)
     shares = [(p < level).mean(axis=1) for level in LEVELS]
     return Calibration(
         levels=LEVELS,
@@ -151,14 +167,6 @@ def calibration(
         keys=len(keys),
         pictures=len(noise),
     )
-
-
-def scores(
-    noise: Float32[np.ndarray, "b h w c"], mark: Key, home: Home
-) -> tuple[Float64[np.ndarray, " b"], Float64[np.ndarray, " b"]]:
-    """Correlation and p of noise, as it is; home: where the mark is, if the key does not say."""
-    c, p = _scores(noise, mark, home, None)
-    return c[:, 0], p[:, 0]
 
 
 def invert_all(
@@ -176,7 +184,7 @@ def _scores(
     noise: Float32[np.ndarray, "b h w c"],
     mark: Key,
     home: Home,
-    shifts: Int[np.ndarray, "t 2"] | None,
+    shifts: Int[np.ndarray, "t 2"],
 ) -> tuple[Float64[np.ndarray, "b t"], Float64[np.ndarray, "b t"]]:
     height, width = noise.shape[1:3]
     channel, band = mark.place(noise.shape[1:], home)
