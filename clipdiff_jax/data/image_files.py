@@ -21,6 +21,8 @@ NOT_PICTURES = ("__MACOSX",)
 _PHONES = (".heic", ".heif")
 _BITS, _LOWEST, _HIGHEST = 258, 340, 341  # TIFF tags: bits a sample, the range of its values
 _WHITE = (255, 255, 255)
+# What Pillow raises for files that are damaged, too large, or no pictures.
+UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, Image.DecompressionBombError)
 
 
 class UnreadableImage(ValueError):
@@ -74,7 +76,7 @@ def read_image(
             if image.mode.startswith("I") or image.mode == "F":
                 image = Image.fromarray(_eight_bits(opened, np.asarray(image, np.float64)))
             return rgb(image, background)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise UnreadableImage(f"cannot read the image '{path}': {error}") from error
 
 

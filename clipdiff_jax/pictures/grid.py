@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from clipdiff_jax.core.checks import whole_number
+from clipdiff_jax.data.image_files import UNREADABLE
 from clipdiff_jax.data.images import Picture, read_pictures
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.pictures.labels import PNG_CHUNK, Label
@@ -58,7 +59,7 @@ def is_grid(path: Path) -> bool:
     try:
         with Image.open(path) as picture:
             return picture.info.get(_MARK) == "grid"
-    except (OSError, SyntaxError, ValueError):  # no picture at all
+    except UNREADABLE:  # no picture at all
         return False
 
 

@@ -9,6 +9,8 @@ text: anyone may write, change or remove it. PNG, JPEG and WebP have a place for
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,6 +18,7 @@ from typing import Literal, get_args
 from PIL import Image
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.data.image_files import UNREADABLE
 
 SourceType = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
 GENERATED: SourceType = "trainedAlgorithmicMedia"
@@ -68,16 +71,25 @@ def check_source_type(name: str) -> SourceType:
     )
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what Pillow says of a picture into an `OSError` as it is, or a `ValueError` that names
+    the file."""
+    try:
+        yield
+    except OSError:
+        raise
+    except UNREADABLE as error:
+        raise ValueError(f"'{path}' is no picture that can be read: {error}") from error
+
+
 def read_label(path: Path) -> Label | None:
     """The label of a picture, whoever wrote it; None where there is none.
 
     Raises `OSError` or `ValueError` for a file that is no picture.
     """
-    try:
-        with Image.open(path) as picture:
-            found = picture.info.get("xmp") or picture.info.get(PNG_CHUNK) or ""
-    except (SyntaxError, LookupError, Image.DecompressionBombError) as error:
-        raise ValueError(f"'{path}' is no picture that can be read: {error}") from error
+    with reading(path), Image.open(path) as picture:
+        found = picture.info.get("xmp") or picture.info.get(PNG_CHUNK) or ""
     text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
     source = _TYPE.search(text)
     signed = _SIGNED.search(text)

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from clipdiff_jax.pictures.labels import URI, Label, pixels_digest, read_label
+from clipdiff_jax.pictures.labels import URI, Label, pixels_digest, read_label, reading
 from clipdiff_jax.pictures.signing import MIME, ProvenanceError, c2pa_module, context
 
 State = Literal["signed", "changed", "stripped", "encoded", "labelled", "unread", "silent"]
@@ -68,7 +68,9 @@ def verify(path: str | Path) -> Provenance:
         if label.signed_pixels is None:
             words = "is labelled, unsigned: anyone may have written or changed that"
             return Provenance("labelled", words, label.source_type)
-        if label.signed_pixels == pixels_digest(picture):
+        with reading(path):
+            same = label.signed_pixels == pixels_digest(picture)
+        if same:
             words = "was signed and its manifest was removed; its pixels are those that were signed"
             return Provenance("stripped", words, label.source_type)
     words = "was encoded again, or changed, after it was signed, and its manifest is gone"

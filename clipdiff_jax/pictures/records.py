@@ -22,6 +22,7 @@ from clipdiff_jax.core.files import read_text, write_whole
 from clipdiff_jax.core.json_files import parse_json
 from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.core.request import Request
+from clipdiff_jax.data.image_files import UNREADABLE
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.pictures.labels import EDITED, GENERATED
 from clipdiff_jax.pictures.saving import PLAIN, Saving, encoded
@@ -94,7 +95,7 @@ def _text_inside(path: Path) -> str:
     try:
         with Image.open(path) as picture:
             text = picture.info.get(PNG_KEY)
-    except (OSError, SyntaxError, ValueError, LookupError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise RecordError(f"'{path}' is no picture that can be read: {error}") from error
     if not isinstance(text, str):
         raise RecordError(f"the picture '{path}' does not say how it was made")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipdiff_jax.pictures.grid import MARGIN, Grid, show
+from clipdiff_jax.pictures.grid import MARGIN, Grid, is_grid, show
 
 
 def test_cells_are_in_reading_order_and_magnified():
@@ -54,3 +54,13 @@ def test_it_displays_itself_and_saves(tmp_path):
     assert grid._repr_png_().startswith(b"\x89PNG")
     grid.save(str(tmp_path / "grid.png"))
     assert Image.open(tmp_path / "grid.png").size == grid.image.size
+
+
+def test_what_is_no_picture_is_no_grid(tmp_path, monkeypatch):
+    """Nor is one of more pixels than Pillow opens."""
+    show(np.zeros((2, 4, 4, 3), np.uint8)).save(tmp_path / "grid.png")
+    assert is_grid(tmp_path / "grid.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    assert not is_grid(tmp_path / "grid.png")
+    (tmp_path / "text.png").write_text("no picture")
+    assert not is_grid(tmp_path / "text.png")

@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import clipdiff_jax as cd
 from clipdiff_jax.pictures import provenance, signing
 from clipdiff_jax.pictures.animation import animation
-from clipdiff_jax.pictures.labels import EDITED, GENERATED, Label, read_label
+from clipdiff_jax.pictures.labels import EDITED, GENERATED, PNG_CHUNK, Label, read_label
 from clipdiff_jax.pictures.pages import save_square
 from clipdiff_jax.pictures.provenance import verify
 from clipdiff_jax.pictures.records import RecordError, read_records, save_picture
@@ -155,6 +156,21 @@ def test_stripped_and_encoded_again_are_told_apart(tmp_path, signer):
     with Image.open(png) as picture:
         picture.convert("RGB").save(tmp_path / "bare.png")
     assert verify(tmp_path / "bare.png").state == "silent"
+
+
+def test_pixels_that_cannot_be_read_are_an_error_of_that_file(tmp_path):
+    """A chunk in the middle of them is damaged, so that the digest they had cannot be compared."""
+    pixels = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    label = PngInfo()
+    label.add_itxt(PNG_CHUNK, Label(GENERATED, "0" * 64).packet())
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path, pnginfo=label)
+    assert verify(path).state == "encoded"
+    content = path.read_bytes()
+    at = content.index(b"IDAT", content.index(b"IDAT") + 4)
+    path.write_bytes(content[:at] + b"\0\1\2\3" + content[at + 4 :])
+    with pytest.raises(ValueError, match=r"a\.png' is no picture that can be read: broken PNG"):
+        verify(path)
 
 
 def _without_chunk(content: bytes, name: bytes) -> bytes:
