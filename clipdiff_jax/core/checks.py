@@ -16,10 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import AbstractArray
 
+from clipdiff_jax.core.config import nearest
+
 Number = int | float
 Whole = int | np.integer
 Bounds = dict[str, Number | None]
 D = TypeVar("D")
+C = TypeVar("C", bound=str)
 _LONGEST = 60  # characters of a value that a message shows
 
 
@@ -78,6 +81,16 @@ def whole_number(
 ) -> int:
     """A count as an int. Raises `ValueError` for what is not whole, or out of its bounds."""
     return int(_checked(name, value, Kind("whole", False, False), {"low": low, "high": high}))
+
+
+def one_of(name: str, value: object, choices: Sequence[C]) -> C:
+    """The choice that a value is. Raises `ValueError` that names all of them, and the nearest."""
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise ValueError(
+        f"{name} is {value!r}, expected one of {', '.join(choices)}.{nearest(str(value), choices)}"
+    )
 
 
 def check_number(

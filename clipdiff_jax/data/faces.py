@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.checks import one_of
 from clipdiff_jax.data.alignment import FaceSquare, Photograph, square_of
 
 Align = Literal["none", "largest", "all"]
@@ -117,12 +117,8 @@ def is_installed() -> bool:
 
 def chosen(faces: Sequence[FoundFace], align: str) -> list[FoundFace]:
     """Of the faces found, largest first, those that are meant."""
-    if align not in get_args(Align):
-        raise ValueError(
-            f"align is {align!r}, expected one of {', '.join(get_args(Align))}."
-            f"{nearest(str(align), get_args(Align))}"
-        )
-    return {"none": [], "largest": list(faces[:1]), "all": list(faces)}[align]
+    meant = {"none": [], "largest": list(faces[:1]), "all": list(faces)}
+    return meant[one_of("align", align, get_args(Align))]
 
 
 def doubts(face: FoundFace, size: int) -> list[str]:

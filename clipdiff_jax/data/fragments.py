@@ -22,8 +22,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from clipdiff_jax.core.checks import whole_number
-from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.checks import one_of, whole_number
 from clipdiff_jax.data.transforms import Transform
 
 Shape = Literal["corner", "box"]
@@ -55,11 +54,7 @@ class FragmentData:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.shape not in get_args(Shape):
-            raise ValueError(
-                f"shape is {self.shape!r}, expected one of {', '.join(get_args(Shape))}."
-                f"{nearest(str(self.shape), get_args(Shape))}"
-            )
+        one_of("shape", self.shape, get_args(Shape))
         low, high = (whole_number("cuts", one, low=1, high=4) for one in self.cuts)
         if low > high:
             raise ValueError(f"cuts is {self.cuts}, expected the least first")

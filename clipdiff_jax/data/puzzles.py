@@ -17,8 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Shaped, UInt8
 
-from clipdiff_jax.core.checks import check_number, whole_number
-from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.checks import check_number, one_of, whole_number
 from clipdiff_jax.data.graphs import degree_of, expander
 from clipdiff_jax.data.transforms import Transform, square
 
@@ -75,12 +74,7 @@ class Puzzles:
                     f"missing={missing:g} leaves {kept} of the {min(self.grids) ** 2} pieces of a "
                     f"puzzle, expected at least {FEWEST}"
                 )
-        if self.background not in get_args(Background):
-            raise ValueError(
-                f"background is {self.background!r}, expected one of "
-                f"{', '.join(get_args(Background))}."
-                f"{nearest(str(self.background), get_args(Background))}"
-            )
+        one_of("background", self.background, get_args(Background))
         if self.share is not None:
             check_number("share", self.share, above=0, high=1)
 

@@ -24,8 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from clipdiff_jax.core.checks import whole_number
-from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.checks import one_of, whole_number
 from clipdiff_jax.core.types import DType
 
 QUARTERS = 4
@@ -58,11 +57,7 @@ class SquaresConfig:
         whole_number("piece", self.piece, low=2)
         whole_number("hidden", self.hidden, low=1)
         whole_number("features", self.features, low=QUARTERS)
-        if self.kind not in get_args(Kind):
-            raise ValueError(
-                f"kind is {self.kind!r}, expected one of {', '.join(get_args(Kind))}."
-                f"{nearest(str(self.kind), get_args(Kind))}"
-            )
+        one_of("kind", self.kind, get_args(Kind))
         if self.features % QUARTERS:
             raise ValueError(f"features is {self.features}, expected a multiple of {QUARTERS}")
         if self.kind == "group":

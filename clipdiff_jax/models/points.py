@@ -17,8 +17,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from clipdiff_jax.core.checks import whole_number
-from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.checks import one_of, whole_number
 from clipdiff_jax.core.types import DType
 from clipdiff_jax.diffusion.so3 import orthonormal, two_columns
 
@@ -47,11 +46,7 @@ class PointsConfig:
         whole_number("points", self.points, low=8)
         for name in ("hidden", "channels", "features"):
             whole_number(name, getattr(self, name), low=1)
-        if self.rotation not in get_args(Rotations):
-            raise ValueError(
-                f"rotation is {self.rotation!r}, expected one of {', '.join(get_args(Rotations))}."
-                f"{nearest(str(self.rotation), get_args(Rotations))}"
-            )
+        one_of("rotation", self.rotation, get_args(Rotations))
 
     @property
     def pose(self) -> int:

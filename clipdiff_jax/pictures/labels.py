@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from PIL import Image
 
-from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.checks import one_of
 from clipdiff_jax.data.image_files import UNREADABLE
 
 SourceType = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"]
@@ -62,13 +62,8 @@ class Label:
 
 def check_source_type(name: str) -> SourceType:
     """One of IPTC's terms that are written here. Raises `ValueError` that names the nearest."""
-    for known in get_args(SourceType):
-        if name == known:
-            return known
-    raise ValueError(
-        f"source_type is {name!r}, expected one of {', '.join(get_args(SourceType))}."
-        f"{nearest(name, get_args(SourceType))}"
-    )
+    found: SourceType = one_of("source_type", name, get_args(SourceType))
+    return found
 
 
 @contextmanager

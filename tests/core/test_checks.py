@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import clipdiff_jax as cd
-from clipdiff_jax.core.checks import checked_options, whole_number
+from clipdiff_jax.core.checks import checked_options, one_of, whole_number
 from clipdiff_jax.core.config import ConfigError, from_dict
 from clipdiff_jax.core.keys import as_key
 from clipdiff_jax.diffusion.grids import step_grid
@@ -145,3 +145,13 @@ def test_configs_hold_finite_numbers():
     with pytest.raises(ConfigError, match="count is inf, expected a whole number"):
         from_dict(Config, {"count": INFINITE})
     assert from_dict(Config, {"count": 10**400}).count == 10**400
+
+
+def test_a_choice_is_named_with_all_of_them_and_the_nearest():
+    assert one_of("pattern", "ring", ("rand", "ring")) == "ring"
+    with pytest.raises(
+        ValueError, match=r"pattern is 'rnig', expected one of rand, ring\. Did you mean 'ring'\?"
+    ):
+        one_of("pattern", "rnig", ("rand", "ring"))
+    with pytest.raises(ValueError, match=r"pattern is None, expected one of rand, ring\."):
+        one_of("pattern", None, ("rand", "ring"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from clipdiff_jax.core.checks import check_fields, checked_options
+from clipdiff_jax.core.checks import check_fields, checked_options, one_of
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.files import json_bytes, writing
 from clipdiff_jax.core.json_files import read_json
@@ -66,7 +66,7 @@ class Key:
     def __post_init__(self) -> None:
         check_fields(self)
         _checked_secret(self.secret)
-        _checked_pattern(self.pattern)
+        one_of("pattern", self.pattern, get_args(Pattern))
 
     @classmethod
     def new(cls, **options: Any) -> "Key":
@@ -95,7 +95,10 @@ class Key:
         try:
             numbers = checked_options(cls, found)
             whole = bytes.fromhex(secret) if isinstance(secret, str) else b""
-            return cls(secret=_checked_secret(whole), pattern=_checked_pattern(pattern), **numbers)
+            _checked_secret(whole)
+            return cls(
+                secret=whole, pattern=one_of("pattern", pattern, get_args(Pattern)), **numbers
+            )
         except ValueError as error:
             raise ValueError(f"'{path}' is no watermark key: {error}") from error
 
@@ -151,13 +154,3 @@ def _checked_secret(secret: bytes) -> bytes:
     if len(secret) != SECRET:
         raise ValueError(f"the secret must be {SECRET} bytes, here are {len(secret)}")
     return secret
-
-
-def _checked_pattern(pattern: object) -> Pattern:
-    for known in get_args(Pattern):
-        if pattern == known:
-            return known
-    raise ValueError(
-        f"pattern is {pattern!r}, expected one of {', '.join(get_args(Pattern))}."
-        f"{nearest(str(pattern), get_args(Pattern))}"
-    )
