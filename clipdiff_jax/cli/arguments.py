@@ -41,6 +41,11 @@ def add_model(parser: argparse.ArgumentParser, default: str | None = DEMO) -> No
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of all randomness (0)"
     )
+    add_dtype(parser)
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """What networks compute in."""
     parser.add_argument(
         "--dtype", choices=DTYPES, default=DTYPES[0],
         help="dtype that networks compute in (float32)",

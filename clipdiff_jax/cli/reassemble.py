@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from clipdiff_jax.cli.arguments import DEMO, DTYPES, add_out, check_between, new_folder
+from clipdiff_jax.cli.arguments import DEMO, add_dtype, add_out, check_between, new_folder
 from clipdiff_jax.cli.options import add_options, from_args
 from clipdiff_jax.cli.sources import image_files
 from clipdiff_jax.core.files import json_bytes, write_whole
@@ -61,9 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default=DEMO, help="'demo' (default), a folder, or a repository of the Hub"
     )
-    parser.add_argument(
-        "--dtype", choices=DTYPES, default=DTYPES[0], help="dtype that it computes in (float32)"
-    )
+    add_dtype(parser)
     add_out(parser)
 
 

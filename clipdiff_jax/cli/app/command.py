@@ -6,7 +6,7 @@ import threading
 
 from clipdiff_jax.cli.app.page import build
 from clipdiff_jax.cli.app.workshop import STEPS, Workshop
-from clipdiff_jax.cli.arguments import DEMO, DTYPES, check_at_least, check_between
+from clipdiff_jax.cli.arguments import DEMO, add_dtype, check_at_least, check_between
 from clipdiff_jax.edit.model import ready_edits
 
 HOST, PORT = "127.0.0.1", 7860
@@ -32,10 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, default=STEPS, metavar="N",
         help=f"steps of an edit; more are slower and keep more of the picture ({STEPS})",
     )  # fmt: skip
-    parser.add_argument(
-        "--dtype", choices=DTYPES, default=DTYPES[0],
-        help="dtype that networks compute in (float32)",
-    )  # fmt: skip
+    add_dtype(parser)
     parser.add_argument(
         "--host", default=HOST, metavar="ADDRESS",
         help=f"address to answer at; 0.0.0.0 lets other machines in, without a password ({HOST})",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
-from clipdiff_jax.cli.arguments import DEMO, DTYPES, add_images, check_at_least
+from clipdiff_jax.cli.arguments import DEMO, add_dtype, add_images, check_at_least
 from clipdiff_jax.cli.sources import image_files
 from clipdiff_jax.data.image_files import UnreadableImage, read_image
 from clipdiff_jax.latent.load import is_latent, load_latent
@@ -41,9 +41,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=16, metavar="N", help="pictures inverted at once (16)"
     )
-    parser.add_argument(
-        "--dtype", choices=DTYPES, default=DTYPES[0], help="that networks compute in (float32)"
-    )
+    add_dtype(parser)
 
 
 def load_model(args: argparse.Namespace) -> Model:
