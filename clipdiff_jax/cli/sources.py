@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -19,6 +19,7 @@ from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.pictures.records import Record
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class NoFace(ValueError):
@@ -91,8 +92,8 @@ def read_sources(paths: Sequence[Path], size: int, on_error: str) -> list[Source
 
 
 def read_each(
-    paths: Sequence[Path], read: Callable[[Path], Source], on_error: str, done: str = "read"
-) -> list[Source]:
+    paths: Sequence[Path], read: Callable[[Path], T], on_error: str, done: str = "read"
+) -> list[T]:
     """What `read` gives of every picture named.
 
     on_error: "skip" says which cannot be read or have no face, "stop" raises. done: what cannot be

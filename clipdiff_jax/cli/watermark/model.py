@@ -1,23 +1,21 @@
 """The model of a command that looks for watermarks, and the pictures that it looks at."""
 
 import argparse
-import logging
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
 from clipdiff_jax.cli.arguments import DEMO, add_dtype, add_images, check_at_least
-from clipdiff_jax.cli.sources import image_files
-from clipdiff_jax.data.image_files import UnreadableImage, read_image
+from clipdiff_jax.cli.sources import read_each
+from clipdiff_jax.core.types import as_dtype
+from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.latent.load import is_latent, load_latent
 from clipdiff_jax.pictures.watermark.inverters import Model
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.unclip.load import is_unclip, load_unclip
 
-logger = logging.getLogger(__name__)
 SYSTEMS = ("pixel", "unclip", "latent")
 
 
@@ -49,7 +47,7 @@ def load_model(args: argparse.Namespace) -> Model:
     check_at_least("--batch-size", args.batch_size, 1)
     if args.steps is not None:
         check_at_least("--steps", args.steps, 1)
-    source, dtype = args.model, jnp.dtype(args.dtype)
+    source, dtype = args.model, as_dtype(args.dtype)
     seen = "unclip" if is_unclip(source) else "latent" if is_latent(source) else "pixel"
     system = args.system or ("pixel" if source == DEMO else seen)
     if system == "latent":
@@ -61,18 +59,8 @@ def load_model(args: argparse.Namespace) -> Model:
 
 def read_pictures(args: argparse.Namespace) -> tuple[list[Path], list[UInt8[np.ndarray, "h w 3"]]]:
     """The files, and their pictures as they are. Raises `ValueError` where none can be read."""
-    files, pictures = [], []
-    for path in image_files(args.images):
-        try:
-            pictures.append(read_image(path))
-            files.append(path)
-        except UnreadableImage as error:
-            if args.on_error == "stop":
-                raise
-            logger.warning("skipped: %s", error)
-    if not files:
-        raise ValueError("none of the pictures can be read")
-    return files, pictures
+    both = read_each(args.images, lambda path: (path, read_image(path)), args.on_error)
+    return [path for path, _ in both], [picture for _, picture in both]
 
 
 def inversion(args: argparse.Namespace) -> dict[str, Any]:

@@ -74,6 +74,16 @@ def test_detect_says_a_line_for_each_picture(folder, capsys):
     assert lines[-1].endswith(f"have the mark of {Key.load(folder / 'key.json').fingerprint}")
 
 
+def test_pictures_that_cannot_be_read_are_skipped_or_stop_it(folder, tmp_path, capsys):
+    (tmp_path / "bad.png").write_text("no picture")
+    model = ["--model", str(folder / "base"), "--watermark", str(folder / "key.json")]
+    detect = ["watermark", "detect", str(tmp_path / "bad.png"), *model]
+    assert main(detect) == 2
+    assert "none of the 1 pictures can be read" in capsys.readouterr().err
+    assert main([*detect, "--on-error", "stop"]) == 2
+    assert "cannot read the image" in capsys.readouterr().err
+
+
 def test_calibrate_prints_rates(folder, capsys):
     model = ["--model", str(folder / "base"), "--steps", "3", "--keys", "20"]
     assert main(["watermark", "calibrate", str(folder / "plain"), *model]) == 0
