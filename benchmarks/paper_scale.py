@@ -99,7 +99,7 @@ def main() -> None:
         ]
         config = load_config(str(RECIPES / f"{name}.py"), RunConfig, overrides)
         print(f"{name}, {args.batch} examples")
-        print(dry_run(stage_of(config.stage), config.train), flush=True)
+        print(dry_run(stage_of(config.stage), config.train)["text"], flush=True)
 
 
 if __name__ == "__main__":

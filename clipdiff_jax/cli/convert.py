@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from clipdiff_jax.cli.saying import note
 from clipdiff_jax.data.tokenize import load_tokenizer
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import demo_folder, is_our_folder, model_folder, read_config
@@ -82,7 +83,8 @@ def run(args: argparse.Namespace) -> None:
         raise WeightsError(f"--prediction is of latent diffusion, '{args.source}' is a {kind}")
     weights = read_first(LAYOUTS[kind], path, _reading(args, kind))
     writers[kind](args.destination, weights)
-    print(f"wrote '{args.destination}' ({kind}, {args.to})")
+    said = f"wrote '{args.destination}' ({kind}, {args.to})"
+    note(said, written=str(args.destination), kind=kind, layout=args.to)
 
 
 def _reading(args: argparse.Namespace, kind: str) -> Reading:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 from clipdiff_jax.cli.arguments import check_at_least
+from clipdiff_jax.cli.saying import note
 from clipdiff_jax.data.avatars.export import export
 from clipdiff_jax.data.avatars.faces import Split
 from clipdiff_jax.data.avatars.source import AvatarsData
@@ -48,8 +49,8 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError("give the name of a data set, such as: clipdiff data prepare mnist")
         folder, counts = prepare_tfds(args.name, args.data_dir)
         splits = ", ".join(f"{name}: {count}" for name, count in counts.items())
-        print(f"'{args.name}' is prepared in '{folder}' ({splits})")
-        return
+        said = f"'{args.name}' is prepared in '{folder}' ({splits})"
+        return note(said, name=args.name, folder=str(folder), examples=counts)
     if args.name is not None or args.data_dir is not None:
         raise ValueError("a name and --data-dir are of `clipdiff data prepare`")
     if args.out is None:
@@ -63,4 +64,5 @@ def run(args: argparse.Namespace) -> None:
         count=args.count * (50 if args.only else 1),
         styles=tuple(args.styles),
     )
-    print(f"{export(config, args.count, args.only, args.out)} faces in {args.out}")
+    count = export(config, args.count, args.only, args.out)
+    note(f"{count} faces in {args.out}", folder=str(args.out), faces=count)

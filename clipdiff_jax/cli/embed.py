@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from clipdiff_jax.cli.arguments import add_data, with_data
+from clipdiff_jax.cli.saying import note
 from clipdiff_jax.clip.embed import EmbedConfig, embed
 from clipdiff_jax.core.config import apply_overrides
 from clipdiff_jax.core.recipes import load_config
@@ -28,4 +29,5 @@ def run(args: argparse.Namespace) -> None:
     if args.data is not None:
         config = with_data(config, args.data)
     info = embed(apply_overrides(config, args.overrides), args.out)
-    print(f"{info.count} embeddings of width {info.width} in {args.out}")
+    said = f"{info.count} embeddings of width {info.width} in {args.out}"
+    note(said, folder=str(args.out), count=info.count, width=info.width)

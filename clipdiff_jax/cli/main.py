@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import clipdiff_jax
+from clipdiff_jax.cli import saying
 from clipdiff_jax.cli.parser import Parser, UsageError
 from clipdiff_jax.cli.signals import Told, stoppable
 from clipdiff_jax.core.config import nearest
@@ -21,10 +22,21 @@ MISTAKE, STOPPED = 2, 130
 
 @dataclass(frozen=True)
 class Command:
-    """The module of a command, below `clipdiff_jax.cli`, and one line on what it does."""
+    """The module of a command, below `clipdiff_jax.cli`, and one line on what it does.
+
+    result: whether it has one that `--json` prints.
+    """
 
     module: str
     help: str
+    result: bool = True
+
+    def parser(self, prog: str) -> Parser:
+        """What reads its command line; imports its module."""
+        parser = Parser(prog=prog, description=f"{self.help[0].upper()}{self.help[1:]}.")
+        importlib.import_module(f"clipdiff_jax.cli.{self.module}").add_arguments(parser)
+        saying.add_arguments(parser, result=self.result)
+        return parser
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,9 @@ CLIPDIFF = Group(
         "watermark": WATERMARK,
         "verify": Command("verify", "say what picture files tell of where they come from"),
         "evaluate": EVALUATE,
-        "app": Command("app.command", "a page in the browser: edit, draw, vary, interpolate"),
+        "app": Command(
+            "app.command", "a page in the browser: edit, draw, vary, interpolate", result=False
+        ),
         "convert": Command("convert", "convert a model from one weight layout into another"),
         "embed": Command("embed", "embed the pictures of a data set with CLIP, once"),
         "data": Command("data", "write avatars as a folder, or prepare a data set by name"),
@@ -162,16 +176,15 @@ evaluate = functools.partial(main, prog="evaluate.py", target=EVALUATE)
 
 
 def _run(command: Command, prog: str, words: Sequence[str]) -> int:
+    args = command.parser(prog).parse_args(words)
     module = importlib.import_module(f"clipdiff_jax.cli.{command.module}")
-    parser = Parser(prog=prog, description=f"{command.help[0].upper()}{command.help[1:]}.")
-    module.add_arguments(parser)
-    args = parser.parse_args(words)
     # These import jax or tqdm, which a mistake in the command line need not wait for.
     from clipdiff_jax.core.compilation import enable_compilation_cache
     from clipdiff_jax.core.log import console
 
     enable_compilation_cache()
-    with console(), stoppable():
+    name = prog.partition(" ")[2] or prog.removesuffix(".py")
+    with console(quiet=args.quiet), stoppable(), saying.speaking(args, name):
         module.run(args)
     return 0
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from tqdm.auto import tqdm
 
+from clipdiff_jax.cli.saying import note
 from clipdiff_jax.cli.sources import DIGEST, Sources
 from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.pictures.records import MANIFEST, Record
@@ -76,7 +77,14 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
     results.finish(records)
     kept = f" ({len(records) - len(left)} were there)" if len(left) < len(records) else ""
     told = f" and {MANIFEST}" if results.saving.record else ""
-    print(f"{len(left)} pictures{kept}{told} are in '{results.folder}'")
+    note(
+        f"{len(left)} pictures{kept}{told} are in '{results.folder}'",
+        folder=str(results.folder),
+        pictures=[str(results.folder / record["file"]) for record in records],
+        made=len(left),
+        kept=len(records) - len(left),
+        manifest=str(results.folder / MANIFEST) if told else None,
+    )
 
 
 def _files(record: Record, sources: Sources) -> list[Path]:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from clipdiff_jax.cli.saying import tell
 from clipdiff_jax.core.config import ConfigError
 from clipdiff_jax.training.targets.compilers import check_compiler, environment
 from clipdiff_jax.training.targets.names import Target, read_target, read_targets
@@ -52,11 +53,11 @@ def report_on(targets: Sequence[Target], request: Request) -> None:
     mistakes = []
     for target in targets:
         try:
-            print(ask(target, request)["text"], flush=True)
+            study = ask(target, request)
         except ValueError as error:
             mistakes.append(f"{target.name}: {error}")
         else:
-            print(flush=True)
+            tell(f"{study['text']}\n", targets=[{"target": target.name, **study}])
     if mistakes:
         raise ValueError("; ".join(mistakes))
 

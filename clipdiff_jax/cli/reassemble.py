@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 
 from clipdiff_jax.cli.arguments import DEMO, add_dtype, add_out, check_between, new_folder
 from clipdiff_jax.cli.options import add_options, from_args
+from clipdiff_jax.cli.saying import tell
 from clipdiff_jax.cli.sources import image_files
 from clipdiff_jax.core.files import json_bytes, write_whole
 from clipdiff_jax.core.keys import HIGHEST_SEED
@@ -84,7 +85,9 @@ def run(args: argparse.Namespace) -> None:
     if args.save_pieces:
         for index, piece in enumerate(answer.pieces):
             write_whole(folder / PIECES / f"{index:03d}.png", encoded(piece, "PNG"))
-    print(f"{_told(answer, truth)}; '{PICTURE}' is in '{folder}'")
+    words, counts = _told(answer, truth)
+    where = {"folder": str(folder), "picture": str(folder / PICTURE), "poses": str(folder / POSES)}
+    tell(f"{words}; '{PICTURE}' is in '{folder}'", **where, **counts)
 
 
 Truth = tuple[np.ndarray, np.ndarray]  # cells and turns
@@ -148,19 +151,23 @@ def _out_folder(args: argparse.Namespace) -> Path:
     return args.out
 
 
-def _told(answer: Answer, truth: Truth | None) -> str:
-    """How right the answer is, where that is known."""
+def _told(answer: Answer, truth: Truth | None) -> tuple[str, dict[str, int]]:
+    """How right the answer is, where that is known: in words, and counted."""
+    pieces, (rows, columns) = len(answer.pieces), answer.size
+    counts = {"pieces": pieces, "rows": rows, "columns": columns}
     if truth is None:
-        return f"{len(answer.pieces)} pieces in {answer.size.rows}x{answer.size.columns} cells"
+        return f"{pieces} pieces in {rows}x{columns} cells", counts
     right = int(right_pieces(answer.cells, answer.turns, *truth).sum())
     first = answer.one_shot
     guessed = int(right_pieces(first.cells, first.turns, *truth).sum())
     original = joined(answer.pieces, *truth, answer.size)
     alike = right_cells(answer.picture, original, answer.size)[truth[0]]
-    return (
-        f"{right} of {len(answer.pieces)} pieces are in their place and turned right "
+    words = (
+        f"{right} of {pieces} pieces are in their place and turned right "
         f"({guessed} at the first guess), {int(alike.sum())} of {len(alike)} cells look right"
     )
+    found = {"right": right, "right_at_first": guessed, "looks_right": int(alike.sum())}
+    return words, counts | found
 
 
 def _described(answer: Answer) -> dict[str, Any]:

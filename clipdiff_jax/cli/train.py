@@ -9,6 +9,7 @@ from typing import Any
 
 from clipdiff_jax.cli.arguments import add_data, with_data
 from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
+from clipdiff_jax.cli.saying import note, tell
 from clipdiff_jax.core.checks import MissingExtra
 from clipdiff_jax.core.config import apply_overrides
 from clipdiff_jax.core.devices import join_hosts
@@ -57,12 +58,22 @@ def run(args: argparse.Namespace) -> None:
         return
     join_hosts(config.train.mesh)
     if args.dry_run:
-        print(dry_run(_shapes_of(config.stage), config.train))
-        return
+        needed = dry_run(_shapes_of(config.stage), config.train)
+        return tell(needed.pop("text"), **needed)
     stage = config.stage.build()
     workdir, data = Path(args.workdir), stage.source.fingerprint
     check_workdir(config, data, workdir)
-    fit(stage, config.train, workdir, started=lambda: describe_workdir(config, data, workdir))
+    state = fit(
+        stage, config.train, workdir, started=lambda: describe_workdir(config, data, workdir)
+    )
+    done = int(state.step)
+    model = workdir / "model"
+    note(
+        f"{done} steps are done, in '{workdir}'",
+        workdir=str(workdir),
+        steps=done,
+        model=str(model) if model.is_dir() else None,
+    )
 
 
 def _shapes_of(config: StageConfig) -> Stage:

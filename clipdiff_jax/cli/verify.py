@@ -1,11 +1,13 @@
 """`clipdiff verify`: what picture files tell of where they come from."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
+from clipdiff_jax.cli.saying import tell
 from clipdiff_jax.cli.sources import image_files
 from clipdiff_jax.pictures.provenance import Provenance, verify
-from clipdiff_jax.pictures.records import RecordError, read_records
+from clipdiff_jax.pictures.records import Record, RecordError, read_records
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,14 +21,16 @@ def run(args: argparse.Namespace) -> None:
         try:
             found = verify(path)
         except (ValueError, OSError) as error:
-            print(f"{path}: cannot be read: {error}")
+            words = f"cannot be read: {error}"
+            tell(f"{path}: {words}", pictures=[{"file": str(path), "state": None, "words": words}])
             continue
-        print(f"{path}: {found.words}")
-        for line in _details(path, found):
-            print(f"  {line}")
+        record = _record(path)
+        lines = [f"{path}: {found.words}", *(f"  {line}" for line in _details(found, record))]
+        said = {"file": str(path), **dataclasses.asdict(found), "record": record}
+        tell("\n".join(lines), pictures=[said])
 
 
-def _details(path: Path, found: Provenance) -> list[str]:
+def _details(found: Provenance, record: Record | None) -> list[str]:
     lines = []
     if found.source_type is not None:
         lines.append(f"source type: {found.source_type}")
@@ -34,10 +38,14 @@ def _details(path: Path, found: Provenance) -> list[str]:
         lines.append(f"actions: {', '.join(found.actions)}")
     if found.signer is not None:
         lines.append(f"signed by: {found.signer}")
-    if path.suffix.lower() == ".png":
-        try:
-            (record, *_) = read_records(path)
-        except (RecordError, OSError):
-            return lines
+    if record is not None:
         lines.append(f"record: {', '.join(record)}")
     return lines
+
+
+def _record(path: Path) -> Record | None:
+    """How the picture was made, where it says so."""
+    try:
+        return read_records(path)[0] if path.suffix.lower() == ".png" else None
+    except (RecordError, OSError):
+        return None

@@ -10,7 +10,8 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,12 +19,13 @@ LIBRARY = logging.getLogger("clipdiff_jax")
 
 
 @contextmanager
-def console(level: int = logging.INFO) -> Iterator[None]:
-    """Within, what the library says from `level` on is written to standard error, a line each, and
-    so are Python's warnings.
+def console(*, quiet: bool = False) -> Iterator[None]:
+    """Within, what the library says is written to standard error, a line each, and so are Python's
+    warnings; quiet: warnings and errors alone, and no bars.
 
     Warnings and errors begin with "warning: " or "error: ". Lines go above a bar of tqdm.
     """
+    level = logging.WARNING if quiet else logging.INFO
     handler = _Console(level)
     before, propagated = LIBRARY.level, LIBRARY.propagate
     LIBRARY.addHandler(handler)
@@ -32,7 +34,8 @@ def console(level: int = logging.INFO) -> Iterator[None]:
     shown = warnings.showwarning
     warnings.showwarning = lambda message, *_, **__: LIBRARY.warning("%s", message)
     try:
-        yield
+        with _without_bars() if quiet else nullcontext():
+            yield
     finally:
         warnings.showwarning = shown
         LIBRARY.removeHandler(handler)
@@ -64,6 +67,21 @@ def quiet_absl() -> Iterator[None]:
 def _is_wanted(record: logging.LogRecord) -> bool:
     of_orbax = "orbax" in record.pathname
     return record.levelno >= logging.WARNING and not (of_orbax and record.levelno >= logging.ERROR)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Within, new bars of tqdm show nothing, whoever makes them."""
+    made = tqdm.__init__
+
+    def silent(self: Any, *args: Any, **options: Any) -> None:
+        made(self, *args, **{**options, "disable": True})
+
+    tqdm.__init__ = silent
+    try:
+        yield
+    finally:
+        tqdm.__init__ = made
 
 
 class _Console(logging.Handler):

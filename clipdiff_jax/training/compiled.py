@@ -96,9 +96,9 @@ def dry_step(stage: Stage, config: TrainConfig) -> tuple[CompiledStep, Mesh]:
         return compile_step(stage, config, mesh, plan_state(stage, config, mesh), frozen), mesh
 
 
-def dry_run(stage: Stage, config: TrainConfig) -> str:
+def dry_run(stage: Stage, config: TrainConfig) -> dict[str, Any]:
     """Compiles one step without allocating anything and describes it: parameters, FLOPs and the
-    memory each device needs."""
+    memory that each device needs in bytes, as numbers, and all of it as "text"."""
     start = time.perf_counter()
     step, mesh = dry_step(stage, config)
     seconds = time.perf_counter() - start
@@ -112,7 +112,14 @@ def dry_run(stage: Stage, config: TrainConfig) -> str:
         *(f"  {name:<11} {size}" for name, size in mib.items()),
         f"compiled in  {seconds:.1f} s",
     ]
-    return "\n".join(lines)
+    return {
+        "text": "\n".join(lines),
+        "devices": mesh.size,
+        "parameters": step.parameters,
+        "flops": step.flops,
+        "memory": dict(step.memory),
+        "seconds": seconds,
+    }
 
 
 def batch_shapes(

@@ -119,7 +119,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
 
 
 def test_dry_run_counts_parameters():
-    text = dry_run(toy_stage(), CONFIG)
+    text = dry_run(toy_stage(), CONFIG)["text"]
     assert "parameters   80" in text
     assert "temporaries" in text
 

@@ -1,16 +1,15 @@
 """What the measurements of `clipdiff evaluate` share: options, batches, and result files."""
 
 import argparse
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.arguments import check_at_least, check_between
 from clipdiff_jax.cli.options import option_name
+from clipdiff_jax.cli.saying import finite, tell
 from clipdiff_jax.core.batching import batch_count, filled_batches
 from clipdiff_jax.core.files import json_bytes, write_whole
 from clipdiff_jax.core.keys import HIGHEST_SEED
@@ -75,15 +74,6 @@ def equal_squares(rows: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
     return [np.stack([square(image, side) for image in row]) for row in rows]
 
 
-def finite(scores: Any) -> Any:
-    """Scores as JSON has them: null for a number that is not known or not finite."""
-    if isinstance(scores, dict):
-        return {name: finite(value) for name, value in scores.items()}
-    if isinstance(scores, (list, tuple)):
-        return [finite(value) for value in scores]
-    return None if isinstance(scores, float) and not math.isfinite(scores) else scores
-
-
 def mean_of(scores: Sequence[float] | np.ndarray) -> Measured:
     """The mean of those that are finite: pictures that are identical have an infinite PSNR. Where
     none is, it is that."""
@@ -104,4 +94,5 @@ def write_results(out: Path, scores: object, table: str, grid: Grid) -> None:
     write_whole(out / "scores.json", json_bytes(finite(scores)))
     write_whole(out / "scores.md", table.encode())
     write_whole(out / "grid.png", grid.png())
-    print(table, end="")
+    written = [str(out / name) for name in ("scores.json", "scores.md", "grid.png")]
+    tell(table.removesuffix("\n"), scores=finite(scores), files=written)

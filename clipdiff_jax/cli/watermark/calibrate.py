@@ -1,9 +1,11 @@
 """`clipdiff watermark calibrate`: how often pictures without a mark look as marked."""
 
 import argparse
+import dataclasses
 from typing import get_args
 
 from clipdiff_jax.cli.arguments import check_at_least
+from clipdiff_jax.cli.saying import tell
 from clipdiff_jax.cli.watermark.model import add_model, inversion, load_model, read_pictures
 from clipdiff_jax.cli.watermark.new import add_places
 from clipdiff_jax.diffusion.tree_ring import Pattern
@@ -31,8 +33,11 @@ def run(args: argparse.Namespace) -> None:
     model = load_model(args)
     _, pictures = read_pictures(args)
     found = calibrate(pictures, model, kind, keys=args.keys, **inversion(args))
-    print(f"{found.pictures} pictures without a mark, {found.keys} keys '{args.pattern}'")
-    print("p below   of all   of the worst key's")
+    lines = [
+        f"{found.pictures} pictures without a mark, {found.keys} keys '{args.pattern}'",
+        "p below   of all   of the worst key's",
+    ]
     for level, rate, worst in zip(found.levels, found.rates, found.worst, strict=True):
-        print(f"{level:<8g}  {rate:<7.3g}  {worst:.3g}")
-    print(f"the smallest p is {found.least:.2g}")
+        lines.append(f"{level:<8g}  {rate:<7.3g}  {worst:.3g}")
+    lines.append(f"the smallest p is {found.least:.2g}")
+    tell("\n".join(lines), pattern=args.pattern, **dataclasses.asdict(found))

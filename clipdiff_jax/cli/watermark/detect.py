@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from clipdiff_jax.cli.saying import tell
 from clipdiff_jax.cli.watermark.model import add_model, inversion, load_model, read_pictures
 from clipdiff_jax.pictures.watermark.detection import THRESHOLD, detect
 from clipdiff_jax.pictures.watermark.key import Key
@@ -33,6 +34,14 @@ def run(args: argparse.Namespace) -> None:
     for path, one in zip(files, found, strict=True):
         seen = "marked" if one.p < args.threshold else "not found"
         taken = f", taken for {one.transform}" if args.search else ""
-        print(f"{seen:<9}  p {one.p:<8.2g} correlation {one.correlation:6.3f}{taken}  {path}")
+        tell(
+            f"{seen:<9}  p {one.p:<8.2g} correlation {one.correlation:6.3f}{taken}  {path}",
+            pictures=[{"file": str(path), **one._asdict(), "marked": bool(one.p < args.threshold)}],
+        )
     count = sum(one.p < args.threshold for one in found)
-    print(f"{count} of {len(found)} pictures have the mark of {mark.fingerprint}")
+    tell(
+        f"{count} of {len(found)} pictures have the mark of {mark.fingerprint}",
+        marked=int(count),
+        of=len(found),
+        fingerprint=mark.fingerprint,
+    )

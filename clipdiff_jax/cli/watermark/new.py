@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from clipdiff_jax.cli.saying import note
 from clipdiff_jax.diffusion.tree_ring import Pattern
 from clipdiff_jax.pictures.watermark.key import Key
 
@@ -45,4 +46,5 @@ def run(args: argparse.Namespace) -> None:
     names = ("pattern", "channel", "radius", "inner", "steps", "size")
     mark = Key.new(**{name: getattr(args, name) for name in names})
     mark.save(args.file)
-    print(f"'{args.file}' is the key {mark.fingerprint}: keep it, and keep it to yourself")
+    said = f"'{args.file}' is the key {mark.fingerprint}: keep it, and keep it to yourself"
+    note(said, file=str(args.file), fingerprint=mark.fingerprint)
