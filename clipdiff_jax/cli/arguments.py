@@ -10,7 +10,7 @@ from clipdiff_jax.core.request import Number
 from clipdiff_jax.core.types import DTypeName
 from clipdiff_jax.data.named import data_of
 from clipdiff_jax.pictures.results import Existing, Results
-from clipdiff_jax.pictures.saving import Saving
+from clipdiff_jax.pictures.saving import PLAIN, Format, Saving
 from clipdiff_jax.pictures.signing import Signer
 
 DEMO = "demo"
@@ -77,9 +77,14 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_results(parser: argparse.ArgumentParser) -> None:
-    """Where pictures go."""
+def add_results(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """Where pictures go, and as what; again: those that are made again are what they were."""
     add_out(parser)
+    if not again:
+        parser.add_argument(
+            "--format", choices=get_args(Format), default=PLAIN.format,
+            help=f"format of pictures and grids; all but png lose a little ({PLAIN.format})",
+        )  # fmt: skip
     parser.add_argument(
         "--batch-size", type=int, default=16, metavar="N", help="pictures computed at once (16)"
     )
@@ -164,6 +169,7 @@ def saving_of(args: argparse.Namespace) -> Saving:
         record=not args.no_record,
         publish_prompt=args.publish_prompt,
         signer=None if args.sign is None else Signer.from_files(*args.sign),
+        format=getattr(args, "format", PLAIN.format),
     )
 
 
@@ -174,7 +180,7 @@ def name_of(source: str | Path) -> str:
     return path.resolve().name if path.exists() else str(source)
 
 
-def free_name(stem: str, taken: set[str], ending: str = "png") -> str:
+def free_name(stem: str, taken: set[str], ending: str) -> str:
     """A file name not in `taken`, which it joins."""
     name, number = f"{stem}.{ending}", 1
     while name in taken:

@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
     for one in strengths:
         suffix = "" if len(strengths) == 1 else f"-{one.strength:g}"
         for index, source in enumerate(sources):
-            name = free_name(source.path.stem + suffix, taken)
+            name = free_name(source.path.stem + suffix, taken, args.format)
             made = {**described_source(source), "index": index, "file": name}
             records.append({**common, **one.to_dict(), **meant, **made})
     make([Job(maker, records, by_digest(sources))], results, args.batch_size)

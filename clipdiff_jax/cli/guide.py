@@ -81,13 +81,14 @@ def run(args: argparse.Namespace) -> None:
         "dtype": args.dtype,
     }
     records = [
-        {**common, "index": i, "file": f"{args.seed}-{i:05d}.png"} for i in range(args.count)
+        {**common, "index": i, "file": f"{args.seed}-{i:05d}.{args.format}"}
+        for i in range(args.count)
     ]
     sources = {} if start is None else by_digest([start])
     results = results_of(args, COMMAND)
     make([Job(maker, records, sources)], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
-    save_square(results.folder, cells, label=results.saving.label)
+    save_square(results.folder, cells, results.saving)
 
 
 def maker_of(record: Record) -> Maker:

@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> None:
     for first, second in pairwise(sources):
         both = {**common, **described_source(first), **described_source(second, SECOND)}
         stem = f"{first.path.stem}-{second.path.stem}"
-        names = [free_name(f"{stem}-{number:02d}", taken) for number in range(args.count)]
+        numbers = [f"{stem}-{number:02d}" for number in range(args.count)]
+        names = [free_name(one, taken, args.format) for one in numbers]
         records = [
             {**both, "theta": theta, "file": name}
             for theta, name in zip(thetas, names, strict=True)

@@ -151,12 +151,12 @@ def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results)
     common = _common(args, "generate", maker, request) | placed
     every = [prompt for prompt in prompts for _ in range(args.count or 1)]
     records = [
-        {**common, "prompt": prompt, "index": index, "file": f"{args.seed}-{index:05d}.png"}
-        for index, prompt in enumerate(every)
+        {**common, "prompt": prompt, "index": i, "file": f"{args.seed}-{i:05d}.{args.format}"}
+        for i, prompt in enumerate(every)
     ]
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
-    save_square(results.folder, cells, label=results.saving.label)
+    save_square(results.folder, cells, results.saving)
 
 
 def edit(args: argparse.Namespace, results: Results) -> None:
@@ -199,7 +199,7 @@ def edit(args: argparse.Namespace, results: Results) -> None:
         suffix = "" if len(strengths) == 1 else f"-{one:g}"
         more = {} if one is None else {"strength": one}
         for index, source in enumerate(sources):
-            name = free_name(source.path.stem + suffix, taken)
+            name = free_name(source.path.stem + suffix, taken, args.format)
             records.append(
                 {**common, **more, **described_source(source), "index": index, "file": name}
             )

@@ -36,15 +36,18 @@ class Way:
 
 
 def ways_of_pictures(
-    sources: Sequence[Source], common: Record, varied: str, values: Sequence[Any]
+    sources: Sequence[Source], common: Record, varied: str, values: Sequence[Any], ending: str
 ) -> list[Way]:
-    """A way for each picture, along which the field `varied` takes these values."""
+    """A way for each picture, along which the field `varied` takes these values.
+
+    ending: of the files.
+    """
     taken: set[str] = set()
     ways = []
     for index, source in enumerate(sources):
         stem = source.path.stem
         one = {**common, **described_source(source), "index": index}
-        names = [free_name(f"{stem}-{value:g}", taken) for value in values]
+        names = [free_name(f"{stem}-{value:g}", taken, ending) for value in values]
         records = [
             {**one, varied: value, "file": name} for value, name in zip(values, names, strict=True)
         ]
@@ -66,7 +69,7 @@ def make_ways(
         groups.append(Group(way.label, [first, *made, *second]))
     ends = ["first", "second"] if len(ways[0].ends) == 2 else ["original"]
     titles = [ends[0], *spread(titles), *ends[1:]]
-    save_rows(results.folder, groups, titles, label=results.saving.label)
+    save_rows(results.folder, groups, titles, results.saving)
 
 
 def drawn(records: Sequence[Record]) -> dict[str, Any]:

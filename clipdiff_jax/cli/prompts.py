@@ -89,16 +89,16 @@ def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results)
         common = described(args, "generate", maker, {**setting, "embedding": embedding})
         suffix = "" if len(embeddings) == 1 else f"-{embedding}"
         for index, prompt in enumerate(every):
-            name = free_name(f"{args.seed}-{index:05d}{suffix}", taken)
+            name = free_name(f"{args.seed}-{index:05d}{suffix}", taken, args.format)
             records.append({**common, "prompt": prompt, "index": index, "file": name})
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
     if len(embeddings) == 1:
-        save_square(results.folder, cells, label=results.saving.label)
+        save_square(results.folder, cells, results.saving)
         return
     groups = [Group(prompt, cells[i :: len(every)]) for i, prompt in enumerate(every)]
     rows = [_EMBEDDINGS[embedding] for embedding in embeddings]
-    save_columns(results.folder, groups, rows, label=results.saving.label)
+    save_columns(results.folder, groups, rows, results.saving)
 
 
 def maker_of(record: Record) -> Maker:

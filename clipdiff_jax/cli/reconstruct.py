@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     dims = model.reconstruction_dims(args.dims)
     sources = read_sources(args.images, maker.size, args.on_error)
     common = described(args, COMMAND, maker, decoded(drawing, model))
-    ways = ways_of_pictures(sources, common, "dims", dims)
+    ways = ways_of_pictures(sources, common, "dims", dims, args.format)
     make_ways(maker, ways, [f"{one} dims" for one in dims], results, args.batch_size)
 
 

@@ -38,7 +38,7 @@ _LISTS = ("edits", "clips")  # fields of records that may name several models
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The records, what they may open, and where the pictures go."""
-    parser.add_argument("records", type=Path, help="a manifest.jsonl, its folder, or one PNG")
+    parser.add_argument("records", type=Path, help="a manifest.jsonl, its folder, or one picture")
     group = parser.add_argument_group("what was used, which records name but do not hold")
     group.add_argument(
         "--model", action="append", default=[], metavar="MODEL",
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _ALLOW, action="store_true",
         help="open whatever paths and repositories the records name; for records of your own",
     )  # fmt: skip
-    add_results(parser)
+    add_results(parser, again=True)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     sources = read_sources(args.images, maker.size, args.on_error)
     texts = {"source_text": args.source_text, "target_text": args.target_text}
     common = described(args, COMMAND, maker, {**decoded(drawing, model), **texts})
-    ways = ways_of_pictures(sources, common, "theta", args.thetas)
+    ways = ways_of_pictures(sources, common, "theta", args.thetas, args.format)
     make_ways(maker, ways, [f"theta {theta:g}" for theta in args.thetas], results, args.batch_size)
     if args.animate is not None:
         taken: set[str] = set()

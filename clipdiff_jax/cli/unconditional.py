@@ -50,12 +50,12 @@ def generate(args: argparse.Namespace, results: Results) -> None:
     }
     count = COUNT if args.count is None else args.count
     records = [
-        {**common, **_class_of(chosen, i), "index": i, "file": f"{args.seed}-{i:05d}.png"}
+        {**common, **_class_of(chosen, i), "index": i, "file": f"{args.seed}-{i:05d}.{args.format}"}
         for i in range(count)
     ]
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
-    save_square(results.folder, cells, label=results.saving.label)
+    save_square(results.folder, cells, results.saving)
 
 
 def check_drawable(base: Diffusion) -> None:

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     taken: set[str] = set()
     for number in range(1, args.count + 1):
         for source in sources:
-            name = free_name(f"{source.path.stem}-{number}", taken)
+            name = free_name(f"{source.path.stem}-{number}", taken, args.format)
             made = {**described_source(source), "index": len(records), "file": name}
             records.append({**common, **made})
     make([Job(maker, records, by_digest(sources))], results, args.batch_size)

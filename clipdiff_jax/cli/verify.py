@@ -8,6 +8,7 @@ from clipdiff_jax.cli.saying import tell
 from clipdiff_jax.cli.sources import image_files
 from clipdiff_jax.pictures.provenance import Provenance, verify
 from clipdiff_jax.pictures.records import Record, RecordError, read_records
+from clipdiff_jax.pictures.saving import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +47,6 @@ def _details(found: Provenance, record: Record | None) -> list[str]:
 def _record(path: Path) -> Record | None:
     """How the picture was made, where it says so."""
     try:
-        return read_records(path)[0] if path.suffix.lower() == ".png" else None
+        return read_records(path)[0] if path.suffix.lower() in FORMATS else None
     except (RecordError, OSError):
         return None

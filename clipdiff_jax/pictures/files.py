@@ -19,10 +19,8 @@ from clipdiff_jax.data.image_files import EXTENSIONS, find_images, read_image
 from clipdiff_jax.data.images import Pictures, read_pictures
 from clipdiff_jax.data.transforms import square, to_float, to_uint8
 from clipdiff_jax.pictures.labels import check_source_type
-from clipdiff_jax.pictures.saving import encoded
+from clipdiff_jax.pictures.saving import FORMATS, encoded
 from clipdiff_jax.pictures.signing import Made, Signer
-
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 logger = logging.getLogger(__name__)
 Batch = Float32[np.ndarray, "n h w 3"]

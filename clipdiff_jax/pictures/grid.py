@@ -1,6 +1,5 @@
 """A grid of pictures that shows itself in a notebook, with labels where there are any."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +9,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
 from clipdiff_jax.core.checks import whole_number
-from clipdiff_jax.data.image_files import UNREADABLE
 from clipdiff_jax.data.images import Picture, read_pictures
 from clipdiff_jax.data.transforms import to_uint8
-from clipdiff_jax.pictures.labels import PNG_CHUNK, Label
+from clipdiff_jax.pictures.labels import Label, read_text_of
+from clipdiff_jax.pictures.saving import FORMATS, Format, holds, written
 
 Images = Shaped[Array | np.ndarray, "n _ _ _"]
 Row = Images | Sequence[Picture]
 MARGIN = 2
-_MARK = "clipdiff_jax_kind"  # in a PNG's text
+_MARK = "clipdiff_jax_kind"  # a text in its file
+_GRID = {_MARK: "grid"}
 SMALLEST_SHOWN = 96  # small pictures are magnified, so that there is something to see
 
 
@@ -32,9 +31,10 @@ class Grid:
     image: Image.Image
 
     def save(self, path: str | Path) -> None:
-        """As PNG, or in the format that the ending says."""
-        if Path(path).suffix.lower() == ".png":
-            Path(path).write_bytes(self.png())
+        """In the format that the ending says, of which Pillow has more than `png` and `file`."""
+        kind = FORMATS.get(Path(path).suffix.lower())
+        if kind is not None:
+            Path(path).write_bytes(written(self.image, kind, None, _GRID))
         else:
             self.image.save(path)
 
@@ -43,23 +43,22 @@ class Grid:
 
     def png(self, label: Label | None = None) -> bytes:
         """The picture as a PNG file, which says of itself what `label` does."""
-        buffer = io.BytesIO()
-        described = PngInfo()
-        described.add_text(_MARK, "grid")
-        if label is not None:
-            described.add_itxt(PNG_CHUNK, label.packet())
-        self.image.save(buffer, "PNG", pnginfo=described)
-        return buffer.getvalue()
+        return written(self.image, "PNG", label, _GRID)
+
+    def file(self, format: Format, label: Label | None = None) -> tuple[str, bytes]:
+        """The picture as a file, and its ending; one that is too wide for the format is a PNG."""
+        if not holds(FORMATS[f".{format}"], self.image):
+            format = "png"
+        return f".{format}", written(self.image, FORMATS[f".{format}"], label, _GRID)
 
 
 def is_grid(path: Path) -> bool:
     """Whether a file is a grid that was written here."""
-    if path.suffix.lower() != ".png":
+    if path.suffix.lower() not in FORMATS:
         return False
     try:
-        with Image.open(path) as picture:
-            return picture.info.get(_MARK) == "grid"
-    except UNREADABLE:  # no picture at all
+        return read_text_of(path, _MARK) == _GRID[_MARK]
+    except (OSError, ValueError):  # no picture at all
         return False
 
 

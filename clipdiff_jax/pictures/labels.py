@@ -9,11 +9,12 @@ text: anyone may write, change or remove it. PNG, JPEG and WebP have a place for
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
+from xml.sax.saxutils import escape, unescape
 
 from PIL import Image
 
@@ -25,6 +26,7 @@ GENERATED: SourceType = "trainedAlgorithmicMedia"
 EDITED: SourceType = "compositeWithTrainedAlgorithmicMedia"
 URI = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 PNG_CHUNK = "XML:com.adobe.xmp"
+_QUOTES = {'"': "&quot;", "'": "&apos;"}  # so that no text reads as an attribute
 _OURS = "urn:clipdiff_jax/1.0/"
 _TYPE = re.compile(r"DigitalSourceType\s*(?:>\s*|=\s*[\"'])" + re.escape(URI) + r"(\w+)")
 _SIGNED = re.compile(r"SignedPixels>([0-9a-f]{64})<")
@@ -43,21 +45,31 @@ class Label:
 
     def packet(self) -> str:
         """The XMP of it."""
-        signed = ""
-        if self.signed_pixels is not None:
-            signed = f"<clipdiff:SignedPixels>{self.signed_pixels}</clipdiff:SignedPixels>"
-        return (
-            '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-            '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
-            '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-            '<rdf:Description rdf:about=""'
-            ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-            f' xmlns:clipdiff="{_OURS}">'
-            f"<Iptc4xmpExt:DigitalSourceType>{URI}{self.source_type}"
-            f"</Iptc4xmpExt:DigitalSourceType>{signed}"
-            "</rdf:Description></rdf:RDF></x:xmpmeta>"
-            '<?xpacket end="w"?>'
+        return packet(self)
+
+
+def packet(label: Label | None, texts: Mapping[str, str] | None = None) -> str:
+    """XMP with a label, and with texts of ours by name, for formats without a place for those."""
+    said = ""
+    if label is not None:
+        said = (
+            f"<Iptc4xmpExt:DigitalSourceType>{URI}{label.source_type}"
+            "</Iptc4xmpExt:DigitalSourceType>"
         )
+        if label.signed_pixels is not None:
+            said += f"<clipdiff:SignedPixels>{label.signed_pixels}</clipdiff:SignedPixels>"
+    for name, text in (texts or {}).items():
+        said += f"<clipdiff:{name}>{escape(text, _QUOTES)}</clipdiff:{name}>"
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about=""'
+        ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+        f' xmlns:clipdiff="{_OURS}">{said}'
+        "</rdf:Description></rdf:RDF></x:xmpmeta>"
+        '<?xpacket end="w"?>'
+    )
 
 
 def check_source_type(name: str) -> SourceType:
@@ -84,13 +96,30 @@ def read_label(path: Path) -> Label | None:
     Raises `OSError` or `ValueError` for a file that is no picture.
     """
     with reading(path), Image.open(path) as picture:
-        found = picture.info.get("xmp") or picture.info.get(PNG_CHUNK) or ""
-    text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+        text = _xmp(picture)
     source = _TYPE.search(text)
     signed = _SIGNED.search(text)
     if source is None:
         return None
     return Label(source[1], None if signed is None else signed[1])
+
+
+def read_text_of(path: Path, name: str) -> str | None:
+    """A text of ours in a picture: of a PNG in a chunk of its own, else in its XMP.
+
+    Raises `OSError` or `ValueError` for a file that is no picture.
+    """
+    with reading(path), Image.open(path) as picture:
+        text = picture.info.get(name) if picture.format == "PNG" else None
+        found = re.search(f"<clipdiff:{name}>(.*?)</clipdiff:{name}>", _xmp(picture), re.DOTALL)
+    if text is None and found is not None:
+        text = unescape(found[1], {entity: quote for quote, entity in _QUOTES.items()})
+    return text if isinstance(text, str) else None
+
+
+def _xmp(picture: Image.Image) -> str:
+    found = picture.info.get("xmp") or picture.info.get(PNG_CHUNK) or ""
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
 
 
 def pixels_digest(picture: Image.Image) -> str:

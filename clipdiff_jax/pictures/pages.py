@@ -13,8 +13,9 @@ from jaxtyping import UInt8
 
 from clipdiff_jax.core.files import free_path, write_whole
 from clipdiff_jax.data.image_files import read_image
-from clipdiff_jax.pictures.grid import show
+from clipdiff_jax.pictures.grid import Grid, show
 from clipdiff_jax.pictures.labels import EDITED, GENERATED, Label
+from clipdiff_jax.pictures.saving import PLAIN, Saving
 
 GRID_SIDE = 12  # pictures along a side of a grid; more are on further pages
 Cell = Callable[[], UInt8[np.ndarray, "h w 3"]]  # so that those of one page only are in memory
@@ -34,34 +35,29 @@ def cell(path: Path) -> Cell:
     return lambda: read_image(path)
 
 
-def save_square(folder: Path, cells: Sequence[Cell], *, label: bool = True) -> None:
+def save_square(folder: Path, cells: Sequence[Cell], saving: Saving = PLAIN) -> None:
     """As near a square as the pictures go; those that one grid holds."""
     shown = [read() for read in cells[: GRID_SIDE**2]]
-    write_whole(
-        free_path(folder / "grid.png"), show(np.stack(shown)).png(_DRAWN if label else None)
-    )
+    _write(folder / "grid", show(np.stack(shown)), _DRAWN, saving)
 
 
 def save_columns(
-    folder: Path, groups: Sequence[Group], labels: Sequence[str], *, label: bool = True
+    folder: Path, groups: Sequence[Group], labels: Sequence[str], saving: Saving = PLAIN
 ) -> None:
     """A column for each group, `GRID_SIDE` to a file. labels: of the rows."""
-    for file, chosen in _pages(folder, groups):
+    for place, chosen in _pages(folder, groups):
         rows = zip(*([read() for read in group.cells] for group in chosen), strict=True)
-        write_whole(
-            file, show([list(row) for row in rows], rows=labels).png(_MIXED if label else None)
-        )
+        _write(place, show([list(row) for row in rows], rows=labels), _MIXED, saving)
 
 
 def save_rows(
-    folder: Path, groups: Sequence[Group], titles: Sequence[str], *, label: bool = True
+    folder: Path, groups: Sequence[Group], titles: Sequence[str], saving: Saving = PLAIN
 ) -> None:
     """A labelled row for each group, `GRID_SIDE` to a file. titles: of the columns."""
-    for file, chosen in _pages(folder, groups):
+    for place, chosen in _pages(folder, groups):
         rows = [[read() for read in group.cells] for group in chosen]
         labels = [group.label for group in chosen]
-        grid = show(rows, rows=labels, titles=titles)
-        write_whole(file, grid.png(_MIXED if label else None))
+        _write(place, show(rows, rows=labels, titles=titles), _MIXED, saving)
 
 
 def spread(items: Sequence[T], count: int = GRID_SIDE) -> list[T]:
@@ -71,10 +67,16 @@ def spread(items: Sequence[T], count: int = GRID_SIDE) -> list[T]:
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, count)]
 
 
+def _write(place: Path, grid: Grid, label: Label, saving: Saving) -> None:
+    """The grid as a file beside those that there are; place: without its ending."""
+    ending, content = grid.file(saving.format, label if saving.label else None)
+    write_whole(free_path(place.with_name(place.name + ending)), content)
+
+
 def _pages(folder: Path, groups: Sequence[Group]) -> list[tuple[Path, Sequence[Group]]]:
     starts = range(0, len(groups), GRID_SIDE)
-    names = ["grid.png"] if len(starts) == 1 else [f"grid-{i + 1}.png" for i in range(len(starts))]
+    names = ["grid"] if len(starts) == 1 else [f"grid-{i + 1}" for i in range(len(starts))]
     return [
-        (free_path(folder / name), groups[start : start + GRID_SIDE])
+        (folder / name, groups[start : start + GRID_SIDE])
         for name, start in zip(names, starts, strict=True)
     ]

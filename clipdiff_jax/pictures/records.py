@@ -1,4 +1,4 @@
-"""Pictures that say how they were made: in their PNG metadata and in a manifest beside them.
+"""Pictures that say how they were made: in their metadata and in a manifest beside them.
 
 A record is a flat JSON object with everything needed to make its picture again: the `to_dict` of
 the request, and beside it the command, the models and their fingerprints, the seed, the picture's
@@ -16,19 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from PIL import Image
 
 from clipdiff_jax.core.files import read_text, write_whole
 from clipdiff_jax.core.json_files import parse_json
 from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.core.request import Request
-from clipdiff_jax.data.image_files import UNREADABLE
 from clipdiff_jax.data.transforms import to_uint8
-from clipdiff_jax.pictures.labels import EDITED, GENERATED
-from clipdiff_jax.pictures.saving import PLAIN, Saving, encoded
+from clipdiff_jax.pictures.labels import EDITED, GENERATED, read_text_of
+from clipdiff_jax.pictures.saving import FORMATS, PLAIN, Saving, encoded
 from clipdiff_jax.pictures.signing import Made
 
-PNG_KEY = "clipdiff_jax"
+PNG_KEY = "clipdiff_jax"  # of a PNG's text, and of ours in XMP
 MANIFEST = "manifest.jsonl"
 MAX_RECORD = 2**20  # bytes
 
@@ -47,7 +45,7 @@ def save_picture(
     saving: Saving = PLAIN,
     sources: Sequence[Path] = (),
 ) -> None:
-    """Writes a picture in [-1, 1] as PNG, and in it what `saving` says.
+    """Writes a picture in [-1, 1] in the format of its ending, and in it what `saving` says.
 
     sources: the files that it was made from, for a manifest.
     """
@@ -55,7 +53,7 @@ def save_picture(
     prompt = record.get("prompt") if saving.publish_prompt else None
     content = encoded(
         to_uint8(np.asarray(image, np.float32)),
-        "PNG",
+        FORMATS[path.suffix.lower()],
         made=Made(path.name, kind, tuple(sources), "watermark" in record, prompt),
         labelled=saving.label,
         signer=saving.signer,
@@ -83,7 +81,7 @@ def read_records(path: Path) -> list[Record]:
         raise FileNotFoundError(f"there is no '{path}'")
     if not path.is_file():
         raise RecordError(f"'{path}' is no file")
-    lines = [_text_inside(path)] if path.suffix.lower() == ".png" else _lines(path)
+    lines = [_text_inside(path)] if path.suffix.lower() in FORMATS else _lines(path)
     records = [_record(line, f"'{path}', line {number},") for number, line in enumerate(lines, 1)]
     if not records:
         raise RecordError(f"'{path}' holds no records")
@@ -93,11 +91,10 @@ def read_records(path: Path) -> list[Record]:
 def _text_inside(path: Path) -> str:
     """What a picture says of how it was made; its pixels are not looked at."""
     try:
-        with Image.open(path) as picture:
-            text = picture.info.get(PNG_KEY)
-    except UNREADABLE as error:
+        text = read_text_of(path, PNG_KEY)
+    except (OSError, ValueError) as error:
         raise RecordError(f"'{path}' is no picture that can be read: {error}") from error
-    if not isinstance(text, str):
+    if text is None:
         raise RecordError(f"the picture '{path}' does not say how it was made")
     return text
 

@@ -23,7 +23,7 @@ from clipdiff_jax.pictures.records import (
     read_records,
     save_picture,
 )
-from clipdiff_jax.pictures.saving import PLAIN, Saving
+from clipdiff_jax.pictures.saving import FORMATS, PLAIN, Saving
 
 Existing = Literal["refuse", "overwrite", "skip"]
 _SHOWN = 3  # files that a message names
@@ -109,9 +109,13 @@ class Results:
 
 
 def check_name(name: object) -> None:
-    """Raises `RecordError` for the file of a record that is not the plain name of one."""
+    """Raises `RecordError` for the file of a record that is not the plain name of a picture."""
     if not isinstance(name, str) or not name or Path(name).name != name or "\0" in name:
         raise RecordError(f"a record's file is {name!r}, expected a plain name such as 'a.png'")
+    if Path(name).suffix.lower() not in FORMATS:
+        raise RecordError(
+            f"a record's file is {name!r}, expected one of the endings {', '.join(FORMATS)}"
+        )
 
 
 def _listed(paths: Sequence[Path]) -> str:

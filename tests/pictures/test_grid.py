@@ -64,3 +64,8 @@ def test_what_is_no_picture_is_no_grid(tmp_path, monkeypatch):
     assert not is_grid(tmp_path / "grid.png")
     (tmp_path / "text.png").write_text("no picture")
     assert not is_grid(tmp_path / "text.png")
+
+
+def test_a_grid_too_wide_for_its_format_is_a_png():
+    wide = Grid(Image.new("RGB", (16_384, 8)))
+    assert [wide.file(one)[0] for one in ("png", "jpg", "webp")] == [".png", ".jpg", ".png"]

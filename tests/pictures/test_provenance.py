@@ -12,7 +12,8 @@ from PIL.PngImagePlugin import PngInfo
 import clipdiff_jax as cd
 from clipdiff_jax.pictures import provenance, signing
 from clipdiff_jax.pictures.animation import animation
-from clipdiff_jax.pictures.labels import EDITED, GENERATED, PNG_CHUNK, Label, read_label
+from clipdiff_jax.pictures.grid import is_grid
+from clipdiff_jax.pictures.labels import EDITED, GENERATED, PNG_CHUNK, URI, Label, read_label
 from clipdiff_jax.pictures.pages import save_square
 from clipdiff_jax.pictures.provenance import verify
 from clipdiff_jax.pictures.records import RecordError, read_records, save_picture
@@ -52,6 +53,60 @@ def test_pictures_of_commands_are_labelled(tmp_path):
     np.testing.assert_array_equal(*pixels)
 
 
+WORDS = "a <b> & \"c\" 'd' é 猫 \x07 DigitalSourceType='" + URI + "digitalCapture'"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_format_keeps_the_record(tmp_path, name):
+    """Whatever the words in it: they are no label, and come back as they were."""
+    record = RECORD | {"file": name, "prompt": WORDS}
+    save_picture(tmp_path / name, IMAGE, record)
+    assert read_records(tmp_path / name) == [record]
+    assert read_label(tmp_path / name) == Label(GENERATED)
+    bare = tmp_path / f"bare-{name}"
+    save_picture(bare, IMAGE, record, Saving(label=False))
+    assert read_records(bare) == [record]
+    assert read_label(bare) is None
+    save_picture(bare, IMAGE, record, Saving(record=False))
+    assert read_label(bare) == Label(GENERATED)
+    with pytest.raises(RecordError, match="does not say how it was made"):
+        read_records(bare)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_signed_pictures_keep_the_record_in_every_format(tmp_path, name, signer):
+    record = RECORD | {"file": name}
+    save_picture(tmp_path / name, IMAGE, record, Saving(signer=signer))
+    assert verify(tmp_path / name).state == "signed"
+    assert read_records(tmp_path / name) == [record]
+
+
+def test_a_record_too_long_for_a_jpeg_is_in_the_manifest_alone(tmp_path, caplog):
+    long = RECORD | {"prompt": "very " * 20_000}
+    for name in NAMES:
+        Results(tmp_path).save(long | {"file": name}, IMAGE)
+    assert [one["file"] for one in read_records(tmp_path)] == NAMES
+    for name in ("a.png", "c.webp"):
+        assert read_records(tmp_path / name) == [long | {"file": name}]
+    with pytest.raises(RecordError, match="does not say"):
+        read_records(tmp_path / "b.jpg")
+    assert "'b.jpg' says not how it was made: that is too long for a JPEG" in caplog.text
+    assert read_label(tmp_path / "b.jpg") == Label(GENERATED)
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+def test_grids_are_of_the_format_of_the_pictures(tmp_path, format):
+    cells = [lambda: np.uint8(IMAGE * 0)]
+    save_square(tmp_path, cells, Saving(format=format))
+    save_square(tmp_path, cells, Saving(format=format, label=False))
+    first, second = tmp_path / f"grid.{format}", tmp_path / f"grid-2.{format}"
+    assert is_grid(first)
+    assert is_grid(second)
+    assert (read_label(first), read_label(second)) == (Label(GENERATED), None)
+    save_picture(tmp_path / f"a.{format}", IMAGE, RECORD)
+    assert not is_grid(tmp_path / f"a.{format}")
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("source_type", [GENERATED, EDITED])
 def test_every_format_has_the_label(tmp_path, name, source_type):
@@ -64,7 +119,7 @@ def test_every_format_has_the_label(tmp_path, name, source_type):
 
 def test_grids_and_animations_have_it(tmp_path):
     save_square(tmp_path, [lambda: np.uint8(IMAGE * 0)])
-    save_square(tmp_path, [lambda: np.uint8(IMAGE * 0)], label=False)
+    save_square(tmp_path, [lambda: np.uint8(IMAGE * 0)], Saving(label=False))
     assert read_label(tmp_path / "grid.png") == Label(GENERATED)
     assert read_label(tmp_path / "grid-2.png") is None
     frames = [np.uint8(IMAGE * 0), np.uint8(IMAGE * 0 + 9)]
