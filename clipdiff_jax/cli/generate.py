@@ -16,6 +16,7 @@ from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.marks import add_watermark
 from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
+from clipdiff_jax.cli.prompt_files import drawn, read_prompts
 from clipdiff_jax.latent.load import is_latent
 from clipdiff_jax.pictures.records import Record
 from clipdiff_jax.unclip.load import is_unclip
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         raise ValueError("--dry-run needs --target, such as --target h100:1")
     results = results_of(args, COMMAND)
-    texts = prompts.read_prompts(args)
+    texts = read_prompts(args)
     if args.layout is not None:
         if texts or args.classes is not None:
             raise ValueError("--layout has its own prompt: leave out --prompt and --class")
@@ -77,6 +78,8 @@ def run(args: argparse.Namespace) -> None:
                     f"{option_name(options[0])} is of an unCLIP, not of a latent model"
                 )
             return latent_pictures.generate(args, texts, results)
+        if any(one.negative is not None for one in texts):
+            raise ValueError(f"a negative is for latent models, '{args.model}' is none")
         if options := latent_pictures.of_generate(args):
             raise ValueError(
                 f"{option_name(options[0])} is of latent models, '{args.model}' is none"
@@ -92,8 +95,8 @@ def run(args: argparse.Namespace) -> None:
 def _request(args: argparse.Namespace) -> dict[str, Any]:
     """What is to be compiled: a batch of as many pictures as the command computes at once."""
     request = {"command": COMMAND, "model": args.model, "dtype": args.dtype}
-    if texts := prompts.read_prompts(args):
-        count = len(texts) * (args.count or 1)
+    if texts := read_prompts(args):
+        count = len(drawn(texts, args))
         request["drawing"] = from_args(prompts.DEFAULT, args).to_dict()
     else:
         count = args.count or unconditional.COUNT

@@ -16,6 +16,7 @@ from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.marks import mark_in, mark_of, marked
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
 from clipdiff_jax.cli.paths import SECOND
+from clipdiff_jax.cli.prompt_files import Prompt, drawn
 from clipdiff_jax.cli.sources import (
     DIGEST,
     Sources,
@@ -68,7 +69,7 @@ _PLACED = ("global_weight", "background_drop")  # and of those with a layout
 _CHANGED = ("eta", "guidance", "rescale", "image_guidance")  # options of `edit` for them
 _ELSEWHERE = ("count", "batch", "output", "threshold", "strength")  # no options, or another's
 _MASK = f"{SECOND}{DIGEST}"
-_OWN = ("file", "index", "prompt", "source", DIGEST)
+_OWN = ("file", "index", "prompt", "seed", "source", DIGEST)
 
 
 def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,14 +130,14 @@ def of_edit(args: argparse.Namespace) -> list[str]:
     return given(args, (*_CHANGED, "prompt", "negative", "source_prompt", *own))
 
 
-def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results) -> None:
+def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Results) -> None:
     """Makes `--count` pictures of each prompt, or of a layout."""
     if args.layout is not None:
         if options := given(args, ("binding", "phrases")):
             raise ValueError(f"{option_name(options[0])} is of pictures without --layout")
         prompt, regions = read_layout(args.layout)
         request: Painting = from_args(COLLAGE, args, leave_out=_ELSEWHERE)
-        prompts, placed = [prompt], {"regions": regions}
+        prompts, placed = [Prompt(prompt)], {"regions": regions}
     else:
         if options := given(args, _PLACED):
             raise ValueError(f"{option_name(options[0])} is of pictures with --layout")
@@ -149,11 +150,12 @@ def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results)
     model = load(args.model, args.dtype)
     maker = _maker(model, None, mark)
     common = _common(args, "generate", maker, request) | placed
-    every = [prompt for prompt in prompts for _ in range(args.count or 1)]
-    records = [
-        {**common, "prompt": prompt, "index": i, "file": f"{args.seed}-{i:05d}.{args.format}"}
-        for i, prompt in enumerate(every)
-    ]
+    records = []
+    for prompt, seed, index, name in drawn(prompts, args):
+        one = {"prompt": prompt.text, "seed": seed, "index": index, "file": name}
+        if prompt.negative is not None:
+            one["negative"] = prompt.negative
+        records.append({**common, **one})
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
     save_square(results.folder, cells, results.saving)

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import jax
 
-from clipdiff_jax.cli.arguments import free_name
 from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.marks import mark_in, mark_of, marked
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
+from clipdiff_jax.cli.prompt_files import Prompt, drawn
 from clipdiff_jax.cli.sources import Sources
 from clipdiff_jax.cli.unclip_model import described, guidance_of, load_model, make_maker
-from clipdiff_jax.core.files import read_text
 from clipdiff_jax.pictures.pages import Group, cell, save_columns, save_square
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
 from clipdiff_jax.pictures.results import Results
@@ -38,7 +37,7 @@ _HAS = {
 _EMBEDDINGS = {"prior": "prior", "text": "text embedding", "none": "caption alone"}
 OF_UNCLIP = (*_PRIOR, "upsample_steps", "embedding")
 OPTIONS = ("guidance", *OF_UNCLIP)  # for pictures of prompts only
-_OWN = ("file", "index", "prompt")
+_OWN = ("file", "index", "prompt", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("models that take prompts (unCLIP)")
     group.add_argument("--prompt", action="append", help="what to draw; repeat it for several")
     group.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="a text file, one prompt per line"
-    )
+        "--prompts", type=Path, metavar="FILE",
+        help="a text file, one prompt a line, which may have a seed, a count and a negative of its "
+        "own: 'a red cube | seed=3 | count=4', or as JSON",
+    )  # fmt: skip
     shown = dict.fromkeys(("guidance", "prior_guidance"), "the model's own")
     add_options(group, DEFAULT, OPTIONS, shown=shown)
     group.add_argument(
@@ -57,19 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def read_prompts(args: argparse.Namespace) -> list[str]:
-    """The prompts of the command line and of its file; raises `ValueError` for a file of none."""
-    prompts = list(args.prompt or ())
-    if args.prompts is not None:
-        lines = [line.strip() for line in read_text(args.prompts).splitlines()]
-        found = [line for line in lines if line]
-        if not found:
-            raise ValueError(f"no prompts in '{args.prompts}'")
-        prompts += found
-    return prompts
-
-
-def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results) -> None:
+def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Results) -> None:
     """Makes `--count` pictures of each prompt."""
     drawing = from_args(DEFAULT, args)
     embeddings = list(dict.fromkeys(args.embedding or ["prior"]))
@@ -82,21 +71,20 @@ def generate(args: argparse.Namespace, prompts: Sequence[str], results: Results)
     model = load_model(args.model, args.dtype)
     maker = _maker(model, mark)
     settings = {one: _setting(drawing, model, one, of_prior) for one in embeddings}
-    every = [prompt for prompt in prompts for _ in range(args.count or 1)]
     records: list[Record] = []
-    taken: set[str] = set()
     for embedding, setting in settings.items():
         common = described(args, "generate", maker, {**setting, "embedding": embedding})
         suffix = "" if len(embeddings) == 1 else f"-{embedding}"
-        for index, prompt in enumerate(every):
-            name = free_name(f"{args.seed}-{index:05d}{suffix}", taken, args.format)
-            records.append({**common, "prompt": prompt, "index": index, "file": name})
+        every = drawn(prompts, args, suffix)
+        for prompt, seed, index, name in every:
+            one = {"prompt": prompt.text, "seed": seed, "index": index, "file": name}
+            records.append({**common, **one})
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
     if len(embeddings) == 1:
         save_square(results.folder, cells, results.saving)
         return
-    groups = [Group(prompt, cells[i :: len(every)]) for i, prompt in enumerate(every)]
+    groups = [Group(one.prompt.text, cells[i :: len(every)]) for i, one in enumerate(every)]
     rows = [_EMBEDDINGS[embedding] for embedding in embeddings]
     save_columns(results.folder, groups, rows, results.saving)
 

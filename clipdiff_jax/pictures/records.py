@@ -132,6 +132,11 @@ def request_of(cls: type[R], record: Record) -> R:
 
 
 def record_keys(records: Sequence[Record]) -> Key[Array, " n"]:
-    """A key for each of some records of one seed, from that and the picture's index alone."""
+    """A key for each of some records, from its seed and the picture's index alone."""
     indices = jnp.array([record["index"] for record in records])
-    return picture_keys(jax.random.key(records[0]["seed"]), indices)
+    seeds = list(dict.fromkeys(record["seed"] for record in records))
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    if len(seeds) == 1:
+        return picture_keys(keys[0], indices)
+    which = jnp.array([seeds.index(record["seed"]) for record in records])
+    return jax.vmap(jax.random.fold_in)(keys[which], indices)

@@ -1,7 +1,6 @@
 """Every command line of the documentation is read by the command it names, though not run."""
 
 import ast
-import importlib
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 from helpers.paths import ROOT
 
 from clipdiff_jax.cli.main import CLIPDIFF, Group
-from clipdiff_jax.cli.parser import Parser
 from clipdiff_jax.core.recipes import find_recipe, load_config
 from clipdiff_jax.training.config import RunConfig
 
@@ -54,10 +52,7 @@ def test_command_line_is_read(path, line):
     target = CLIPDIFF
     while isinstance(target, Group):
         target = target.commands[words.pop(0)]
-    parser = Parser(prog="clipdiff")
-    module = importlib.import_module(f"clipdiff_jax.cli.{target.module}")
-    module.add_arguments(parser)
-    args = parser.parse_args(words)
+    args = target.parser("clipdiff").parse_args(words)
     if hasattr(args, "config") and args.config not in WRITTEN | {"edit_presets:NAME"}:
         find_recipe(args.config)
         if target.module == "train":
