@@ -15,10 +15,11 @@ learned more or less strongly, so that a timid method can be judged where it cha
 
 Methods: the four modes of `EditObjective`; with the suffix `-no_noise` without the noise loss (that
 of an edit in h-space has none); `unrolled-auto_t0`, at the t0 that `edit.t0` finds in the
-seed's own pictures; `published`, the recipe DiffusionCLIP was released with
-(`edit.presets.published`), `published-our_rate`, the same at the preset's learning rate and
-schedule, since 8e-6 was chosen for a network 16 times as large, and `published-full`, which keeps
-to its own budget: 50 pictures and 250 updates, whatever `--images` and `--steps`.
+seed's own pictures; `unrolled-lora`, which learns changes of low rank beside the model;
+`published`, the recipe DiffusionCLIP was released with (`edit.presets.published`),
+`published-our_rate`, the same at the preset's learning rate and schedule, since 8e-6 was chosen for
+a network 16 times as large, and `published-full`, which keeps to its own budget: 50 pictures and
+250 updates, whatever `--images` and `--steps`.
 """
 
 import argparse
@@ -44,7 +45,7 @@ from clipdiff_jax.data.avatars.source import AvatarsData, open_avatars
 from clipdiff_jax.edit.api import generate_edited
 from clipdiff_jax.edit.latents import Inversion, invert_images
 from clipdiff_jax.edit.model import Edit
-from clipdiff_jax.edit.presets import MODE_RATES, EditPreset, preset, published
+from clipdiff_jax.edit.presets import LOW_RANK_RATE, MODE_RATES, EditPreset, preset, published
 from clipdiff_jax.edit.stage import make_stage, select_images
 from clipdiff_jax.edit.t0 import with_t0
 from clipdiff_jax.metrics.avatars.attributes import load_attributes
@@ -63,9 +64,11 @@ from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
 from clipdiff_jax.weights.params import fingerprint
 
-NO_NOISE, AUTO_T0, OUR_RATE, FULL = "-no_noise", "-auto_t0", "-our_rate", "-full"
+NO_NOISE, AUTO_T0, LOW_RANK = "-no_noise", "-auto_t0", "-lora"
+OUR_RATE, FULL = "-our_rate", "-full"
 METHODS = (*MODE_RATES, *(f"{m}{NO_NOISE}" for m in MODE_RATES if m != "h_space"))
-METHODS += (f"unrolled{AUTO_T0}", "published", f"published{OUR_RATE}", f"published{FULL}")
+METHODS += (f"unrolled{AUTO_T0}", f"unrolled{LOW_RANK}")
+METHODS += ("published", f"published{OUR_RATE}", f"published{FULL}")
 BATCH = 16
 SHOWN = 8
 
@@ -88,7 +91,7 @@ def arranged(method: str, ours: EditPreset, images: int, steps: int) -> tuple[Ed
         raise ValueError(
             f"unknown method {method!r}; there are {', '.join(METHODS)}.{nearest(method, METHODS)}"
         )
-    mode = method.removesuffix(NO_NOISE).removesuffix(AUTO_T0)
+    mode = method.removesuffix(NO_NOISE).removesuffix(AUTO_T0).removesuffix(LOW_RANK)
     if mode in MODE_RATES:
         changes: dict[str, Any] = {"mode": mode}
         if mode == "h_space":
@@ -97,8 +100,11 @@ def arranged(method: str, ours: EditPreset, images: int, steps: int) -> tuple[Ed
             changes["noise"] = 0.0
         if method.endswith(AUTO_T0):
             changes["t0"] = None
-        objective = dataclasses.replace(ours.objective, **changes)
         rate = ours.optim.learning_rate * MODE_RATES[mode]
+        if method.endswith(LOW_RANK):
+            changes["parameters"] = "lora"
+            rate *= LOW_RANK_RATE
+        objective = dataclasses.replace(ours.objective, **changes)
         optim = dataclasses.replace(ours.optim, learning_rate=rate)
         chosen = dataclasses.replace(ours, objective=objective, optim=optim, images=images)
     elif method.endswith(FULL):
