@@ -53,7 +53,9 @@ class DecoderStage(StageConfig):
       embeddings: folder of embeddings of the same data, see `clipdiff embed`; None
         computes them in each step, of the images as the network sees them.
       model: network, conditioning and schedule.
-      start: unCLIP to start from, as `load_unclip` takes it; None starts from random parameters.
+      start: unCLIP to start from, as `load_unclip` takes it; its network may lack the last stage at
+        full resolution (`refine_channels`), which then starts from random parameters. None starts
+        from random parameters.
       start_base: unconditional diffusion model to start the network from, as `load_diffusion`
         takes it; parameters are taken where path and shape agree.
       flip: mirror half of the images; their stored embeddings stay those of the unmirrored.
@@ -249,13 +251,21 @@ def _start(config: DecoderStage) -> Params | None:
     model = config.model
     if config.start:
         loaded, params = read_part(config.start, "decoder")
-        if (loaded.network, loaded.conditioning) != (model.network, model.conditioning):
-            raise ValueError(f"'{config.start}' has the decoder {loaded}, not {model}")
-        return params
+        network = model.network
+        if loaded.conditioning == model.conditioning:
+            if loaded.network == network:
+                return params
+            if loaded.network == replace(network, refine_channels=None):
+                return take_fitting(params, _fresh(model), config.start)[0]
+        raise ValueError(f"'{config.start}' has the decoder {loaded}, not {model}")
     if not config.start_base:
         return None
-    stored = load_diffusion(config.start_base).params
-    fresh = jax.device_get(jit_once(partial(init_params, model))(jax.random.key(0)))
+    stored, fresh = load_diffusion(config.start_base).params, _fresh(model)
     unet, new = take_fitting(stored, fresh["unet"], config.start_base)
     logger.info(f"not in '{config.start_base}', so new: {', '.join(new)}")
     return fresh | {"unet": unet}
+
+
+def _fresh(model: Decoder) -> Params:
+    params: Params = jax.device_get(jit_once(partial(init_params, model))(jax.random.key(0)))
+    return params

@@ -1,6 +1,7 @@
 """Stage `decoder`: what it drops, where it starts, and that it learns to look at embeddings."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from clipdiff_jax.data.folder import FolderData
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.clip import TextConfig
-from clipdiff_jax.models.unclip import Decoder
+from clipdiff_jax.models.unclip import Decoder, init_params
 from clipdiff_jax.pixel.load import save_diffusion
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
@@ -24,8 +25,8 @@ from clipdiff_jax.training.optim import OptimConfig
 from clipdiff_jax.unclip.load import load_unclip, read_part
 from clipdiff_jax.unclip.stages.decoder import DecoderStage, build, make_stage
 from clipdiff_jax.weights.errors import WeightsError
-from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder
-from clipdiff_jax.weights.params import fingerprint
+from clipdiff_jax.weights.layouts.unclip_ours import read_part_folder, write_part
+from clipdiff_jax.weights.params import fingerprint, flatten
 
 MODEL = Decoder(
     UNET, CONDITIONING, SIZE, DiscreteSchedule("squared_cosine", 100), learned_variance=False
@@ -133,6 +134,26 @@ def test_it_starts_from_an_unconditional_model(clip, tmp_path, caplog):
     )
 
 
+def test_it_starts_from_a_decoder_without_the_last_stage_at_full_resolution(clip, tmp_path):
+    before = replace(MODEL, network=replace(UNET, patch=2))
+    params = jax.jit(partial(init_params, before))(jax.random.key(1))
+    write_part(tmp_path / "decoder", before, params)
+    refined = replace(before, network=replace(before.network, refine_channels=8))
+    config = replace(CONFIG, model=refined, start=str(tmp_path / "decoder"))
+    start = flatten(make_stage(config, Pictures(), clip).start)
+    for name, value in flatten(params).items():
+        np.testing.assert_array_equal(start[name], value)
+    assert {name: value.shape for name, value in start.items()} == {
+        name: value.shape
+        for name, value in flatten(
+            jax.eval_shape(partial(init_params, refined), jax.random.key(0))
+        ).items()
+    }
+    deeper = replace(refined, network=replace(refined.network, blocks=2))
+    with pytest.raises(ValueError, match="has the decoder"):
+        make_stage(replace(config, model=deeper), Pictures(), clip)
+
+
 def test_it_starts_from_karlo_and_goes_on_as_karlo(tmp_path):
     """A tiny Karlo, fine-tuned by a step of no length, is the same and loads as a stage of ours."""
     config, params = read_part(write_karlo(tmp_path / "karlo"), "decoder")
@@ -141,8 +162,6 @@ def test_it_starts_from_karlo_and_goes_on_as_karlo(tmp_path):
         make_stage(replace(CONFIG, model=config, start=str(tmp_path / "karlo")), Pictures(), clip)
     with pytest.raises(ValueError, match="has the decoder"):
         make_stage(replace(CONFIG, start=str(tmp_path / "karlo")), Pictures(), clip)
-    from clipdiff_jax.weights.layouts.unclip_ours import write_part
-
     write_part(tmp_path / "decoder", config, params)
     again, stored, of = read_part_folder(tmp_path / "decoder", "decoder")
     assert (again, of) == (config, "")
