@@ -123,6 +123,9 @@ CLIPDIFF = Group(
             "app.command", "a page in the browser: edit, draw, vary, interpolate", result=False
         ),
         "convert": Command("convert", "convert a model from one weight layout into another"),
+        "push": Command("push", "write a model into a repository of the Hugging Face Hub"),
+        "list": Command("listing", "name the models and edits that are here, with their sizes"),
+        "clean": Command("clean", "delete what is kept to be quick, once that is agreed to"),
         "embed": Command("embed", "embed the pictures of a data set with CLIP, once"),
         "data": Command("data", "write avatars as a folder, or prepare a data set by name"),
     },

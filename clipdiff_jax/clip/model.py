@@ -25,6 +25,7 @@ from clipdiff_jax.weights.layout import ClipWeights, Layout, Reading
 from clipdiff_jax.weights.layouts import clip_ours
 from clipdiff_jax.weights.layouts.clip import FILES, LAYOUTS
 from clipdiff_jax.weights.loading import DEMO, find_model, read_first
+from clipdiff_jax.weights.publishing import Pushable
 
 
 def preprocess(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b size size 3"]:
@@ -56,7 +57,7 @@ def _preprocess(images: Array, *, size: int) -> Array:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Clip:
+class Clip(Pushable):
     """A CLIP; `params` are both towers', `dtype` is what they compute in."""
 
     config: CLIPConfig = field(metadata={"static": True})
@@ -85,6 +86,10 @@ class Clip:
     ) -> tuple[Float[Array, "b d"], Float[Array, "b t w"]]:
         """Texts -> (projected embeddings, last hidden states after the final norm)."""
         return _embed_texts(self, jnp.asarray(self.tokenizer(texts)))
+
+    def save(self, path: str | Path, *, dtype: DType | None = None) -> None:
+        """Writes the folder that `load_clip` reads; floating-point arrays become `dtype`."""
+        save_clip(path, self.config, self.params, self.tokenizer, dtype=dtype)
 
     @property
     def temperature(self) -> float:

@@ -33,6 +33,7 @@ from clipdiff_jax.weights.folder import (
     save_folder,
 )
 from clipdiff_jax.weights.hub import locate
+from clipdiff_jax.weights.publishing import Pushable
 
 KIND = "edit"
 READY = "demo/"
@@ -42,7 +43,7 @@ _CONFIGS: dict[str, type[Any]] = {PIXEL: DiffusionConfig, LATENT: LatentConfig}
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Edit:
+class Edit(Pushable):
     """A learned edit.
 
     Attributes:
@@ -112,7 +113,7 @@ def load_edit(path: str | Path) -> Edit:
     Raises `WeightsError` where there is none.
     """
     if isinstance(path, str) and path.startswith(READY):
-        path = _ready(path)
+        path = ready_folder(path)
     else:
         path = model_folder(locate(path))
     config, params = load_folder(path, jnp.float32)
@@ -145,7 +146,8 @@ def is_ready(name: str) -> bool:
     return name in ready_edits()
 
 
-def _ready(name: str) -> Path:
+def ready_folder(name: str) -> Path:
+    """The folder of a ready edit. Raises `WeightsError`, with the nearest, where there is none."""
     known = ready_edits()
     if name not in known:
         listed = ", ".join(known) or "none"

@@ -19,7 +19,6 @@ from clipdiff_jax.weights.folder import model_folder
 from clipdiff_jax.weights.hub import locate, locate_files
 from clipdiff_jax.weights.latent_reading import LatentReading, Lora
 from clipdiff_jax.weights.layout import LatentWeights, Layout, Reading
-from clipdiff_jax.weights.layouts import latent_ours
 from clipdiff_jax.weights.layouts.latent import LAYOUTS
 from clipdiff_jax.weights.loading import check_part, find_model, read_first
 from clipdiff_jax.weights.params import on_device
@@ -127,15 +126,7 @@ def is_latent(source: str | Path) -> bool:
 
 def save_latent(path: str | Path, model: LatentDiffusion, *, dtype: DType | None = None) -> None:
     """Writes the model folder that `load_latent` reads; floating-point arrays become `dtype`."""
-    latent_ours.write(path, weights_of(model), dtype)
-
-
-def weights_of(model: LatentDiffusion) -> LatentWeights:
-    """What every layout that can write takes."""
-    params = {"unet": model.unet, "autoencoder": model.autoencoder, "texts": model.texts}
-    if model.preview is not None:
-        params["preview"] = model.preview
-    return LatentWeights(model.config, params, model.tokenizers)
+    model.save(path, dtype=dtype)
 
 
 def _split_over(mesh: AnyMesh) -> Any:

@@ -22,7 +22,7 @@ from clipdiff_jax.data.images import Pictures, as_images
 from clipdiff_jax.data.tokenize import Tokenizer, as_texts
 from clipdiff_jax.diffusion.prediction import Cond, Prediction
 from clipdiff_jax.diffusion.sampling import Sampling
-from clipdiff_jax.latent import inputs, starts
+from clipdiff_jax.latent import inputs, saving, starts
 from clipdiff_jax.latent.codec import Codec
 from clipdiff_jax.latent.denoiser import Denoiser
 from clipdiff_jax.latent.inputs import Mask
@@ -55,7 +55,7 @@ INPAINTING, INSTRUCTION = Inpainting(), Instruction()
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class LatentDiffusion:
+class LatentDiffusion(saving.Saved):
     """A latent diffusion model.
 
     Attributes:

@@ -8,6 +8,7 @@ samplers, guidance and inversion speak.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Unpack
 
 import jax
@@ -27,7 +28,10 @@ from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
 from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unet import BottleneckShift, UNet
+from clipdiff_jax.weights.layout import DiffusionWeights
+from clipdiff_jax.weights.layouts import pixel_ours
 from clipdiff_jax.weights.params import fingerprint
+from clipdiff_jax.weights.publishing import Pushable
 
 Classes = int | Sequence[int] | Int[Array | np.ndarray, "..."] | None
 Anything = Shaped[Array | np.ndarray, "..."]  # looked at, so that a message can say what it is
@@ -43,7 +47,7 @@ class Drawn(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Diffusion:
+class Diffusion(Pushable):
     """A pixel diffusion model; `params` are the UNet's, `dtype` is what it computes in."""
 
     config: DiffusionConfig = field(metadata={"static": True})
@@ -54,6 +58,10 @@ class Diffusion:
     def fingerprint(self) -> str:
         """A hash of the parameters, by which an edit knows its base; computed once an object."""
         return fingerprint(self.params)
+
+    def save(self, path: str | Path, *, dtype: DType | None = None) -> None:
+        """Writes the folder that `load_diffusion` reads; floating-point arrays become `dtype`."""
+        pixel_ours.write(path, DiffusionWeights(self.config, self.params), dtype)
 
     def predict(
         self,

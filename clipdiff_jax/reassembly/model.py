@@ -37,6 +37,7 @@ from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import check_params, load_folder, save_folder
 from clipdiff_jax.weights.loading import find_model
 from clipdiff_jax.weights.params import fingerprint
+from clipdiff_jax.weights.publishing import Pushable
 
 KIND = "reassembly"
 # The published walk: every tenth of 300 times, down to time 0.
@@ -46,7 +47,7 @@ _KNOWN = ("pieces", "mask", "size", "edges")  # of a batch, what a graph is made
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Reassembly:
+class Reassembly(Pushable):
     """A model of poses; `params` are the network's, `dtype` is what it computes in."""
 
     config: PosesConfig = field(metadata={"static": True})

@@ -63,12 +63,17 @@ def locate_files(source: str | Path, patterns: Sequence[str]) -> Path:
     return _download(str(source), list(patterns), None) if path is None else path
 
 
+def is_repository(name: str) -> bool:
+    """Whether a text has the form of a repository's name, "organisation/name"."""
+    return _REPOSITORY.fullmatch(name) is not None
+
+
 def _local(source: str | Path) -> Path | None:
     """The path of what is there; None for the id of a repository; else raises `WeightsError`."""
     path = Path(source).expanduser()
     if path.exists():
         return path
-    if not _REPOSITORY.fullmatch(str(source)) or path.is_absolute():
+    if not is_repository(str(source)) or path.is_absolute():
         raise WeightsError(f"no file or folder '{source}'.{_near(path)}")
     return None
 

@@ -18,7 +18,8 @@ raise SystemExit(status)
 """
 EVERY = [
     "train", "generate", "edit", "guide", "vary", "interpolate", "textdiff", "reconstruct",
-    "reassemble", "remake", "watermark", "verify", "evaluate", "app", "convert", "embed", "data",
+    "reassemble", "remake", "watermark", "verify", "evaluate", "app", "convert", "push",
+    "list", "clean", "embed", "data",
 ]  # fmt: skip
 
 
