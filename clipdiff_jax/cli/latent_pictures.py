@@ -135,9 +135,9 @@ def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Resul
     if args.layout is not None:
         if options := given(args, ("binding", "phrases")):
             raise ValueError(f"{option_name(options[0])} is of pictures without --layout")
-        prompt, regions = read_layout(args.layout)
+        whole, regions = read_layout(args.layout)
         request: Painting = from_args(COLLAGE, args, leave_out=_ELSEWHERE)
-        prompts, placed = [Prompt(prompt)], {"regions": regions}
+        prompts, placed = [Prompt(whole)], {"regions": regions}
     else:
         if options := given(args, _PLACED):
             raise ValueError(f"{option_name(options[0])} is of pictures with --layout")

@@ -24,18 +24,21 @@ MISTAKE, STOPPED = 2, 130
 class Command:
     """The module of a command, below `clipdiff_jax.cli`, and one line on what it does.
 
-    result: whether it has one that `--json` prints.
+    result: whether it has one that `--json` prints. quick: whether it computes nothing, and so is
+    answered without jax.
     """
 
     module: str
     help: str
     result: bool = True
+    quick: bool = False
 
     def parser(self, prog: str) -> Parser:
         """What reads its command line; imports its module."""
         parser = Parser(prog=prog, description=f"{self.help[0].upper()}{self.help[1:]}.")
         importlib.import_module(f"clipdiff_jax.cli.{self.module}").add_arguments(parser)
-        saying.add_arguments(parser, result=self.result)
+        if not self.quick:
+            saying.add_arguments(parser, result=self.result)
         return parser
 
 
@@ -127,6 +130,12 @@ CLIPDIFF = Group(
         "list": Command("listing", "name the models and edits that are here, with their sizes"),
         "clean": Command("clean", "delete what is kept to be quick, once that is agreed to"),
         "embed": Command("embed", "embed the pictures of a data set with CLIP, once"),
+        "completion": Command(
+            "completion.command",
+            "print what makes a shell complete commands and options",
+            result=False,
+            quick=True,
+        ),
         "data": Command("data", "write avatars as a folder, or prepare a data set by name"),
     },
 )
@@ -181,6 +190,9 @@ evaluate = functools.partial(main, prog="evaluate.py", target=EVALUATE)
 def _run(command: Command, prog: str, words: Sequence[str]) -> int:
     args = command.parser(prog).parse_args(words)
     module = importlib.import_module(f"clipdiff_jax.cli.{command.module}")
+    if command.quick:
+        module.run(args)
+        return 0
     # These import jax or tqdm, which a mistake in the command line need not wait for.
     from clipdiff_jax.core.compilation import enable_compilation_cache
     from clipdiff_jax.core.log import console

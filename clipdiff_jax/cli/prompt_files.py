@@ -51,11 +51,11 @@ _WHOLE = ("seed", "count")
 
 
 class Drawn(NamedTuple):
-    """One picture of a prompt: the seed and the index that its key is made of, and its file."""
+    """One picture of a prompt: the seed and the number that its key is made of, and its file."""
 
     prompt: Prompt
     seed: int
-    index: int
+    number: int
     file: str
 
 

@@ -41,8 +41,9 @@ class Speaker:
             return
         for name, value in values.items():
             before = self.values.get(name)
-            both = isinstance(before, list) and isinstance(value, list)
-            self.values[name] = [*before, *value] if both else value
+            if isinstance(before, list) and isinstance(value, list):
+                value = [*before, *value]
+            self.values[name] = value
 
 
 _SPEAKER: ContextVar[Speaker | None] = ContextVar("speaker", default=None)

@@ -19,7 +19,7 @@ raise SystemExit(status)
 EVERY = [
     "train", "generate", "edit", "guide", "vary", "interpolate", "textdiff", "reconstruct",
     "reassemble", "remake", "watermark", "verify", "evaluate", "app", "convert", "push",
-    "list", "clean", "embed", "data",
+    "list", "clean", "embed", "completion", "data",
 ]  # fmt: skip
 
 
@@ -30,6 +30,8 @@ EVERY = [
         (["--version"], 0, clipdiff_jax.__version__),
         (["genrate", "--count", "3"], 2, "Did you mean 'generate'?"),
         (["evaluate", "--help"], 0, "counterfactual"),
+        (["completion", "bash"], 0, "complete -o default -F _clipdiff clipdiff"),
+        (["completion", "bahs"], 2, "Did you mean 'bash'?"),
         (["evaluate", "pair"], 2, "Did you mean 'pairs'?"),
         ([], 2, "needs a command"),
     ],

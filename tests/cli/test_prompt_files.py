@@ -42,11 +42,11 @@ def test_lines_say_what_is_their_own(tmp_path):
 def test_a_seed_of_its_own_gives_what_the_prompt_gives_alone():
     """And those without are numbered as if there were no others."""
     prompts = [Prompt("a"), Prompt("b", seed=3, count=2), Prompt("c", count=1), Prompt("d", seed=3)]
-    made = [(one.prompt.text, one.seed, one.index) for one in drawn(prompts, args(count=2))]
+    made = [(one.prompt.text, one.seed, one.number) for one in drawn(prompts, args(count=2))]
     assert made == [
         ("a", 5, 0), ("a", 5, 1), ("b", 3, 0), ("b", 3, 1), ("c", 5, 2), ("d", 3, 0), ("d", 3, 1),
     ]  # fmt: skip
-    alone = [(one.seed, one.index) for one in drawn([Prompt("b")], args(seed=3, count=2))]
+    alone = [(one.seed, one.number) for one in drawn([Prompt("b")], args(seed=3, count=2))]
     assert alone == [(3, 0), (3, 1)]
     files = [one.file for one in drawn(prompts, args(count=2))]
     assert files == [
