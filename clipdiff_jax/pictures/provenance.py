@@ -25,7 +25,12 @@ from clipdiff_jax.pictures.labels import URI, Label, pixels_digest, read_label, 
 from clipdiff_jax.pictures.signing import MIME, ProvenanceError, c2pa_module, context
 
 State = Literal["signed", "changed", "stripped", "encoded", "labelled", "unread", "silent"]
-_TRUST = "signingCredential.untrusted"
+_EXPIRED = "signingCredential.expired"
+# What is wrong with the signer alone, whatever became of the bytes.
+_SIGNERS = {
+    "signingCredential.untrusted": "on no list of trust here",
+    _EXPIRED: "that is over by now, so that when it was signed is not proven",
+}
 _BOXES = (b"caBX", b"C2PA", b"jumb")  # of a manifest in PNG, WebP and JPEG
 
 
@@ -95,15 +100,17 @@ def _of_manifest(content: bytes, kind: str, label: Label | None) -> Provenance |
         return Provenance("changed", words, None if label is None else label.source_type)
     active = said["manifests"][said["active_manifest"]]
     problems = [one["code"] for one in said.get("validation_status", ())]
-    wrong = [code for code in problems if code != _TRUST]
+    wrong = [code for code in problems if code not in _SIGNERS]
     actions = list(_actions(active))
     of = active.get("signature_info", {})
     signer = of.get("common_name") or of.get("issuer")
     about = (_source_type(actions), tuple(str(one.get("action")) for one in actions), signer)
-    if state == "Invalid" or wrong:
-        return Provenance("changed", f"was changed after it was signed: {', '.join(wrong)}", *about)
-    trust = " (by a certificate on no list of trust here)" if _TRUST in problems else ""
-    return Provenance("signed", f"is signed and unchanged since{trust}", *about)
+    if wrong or (state == "Invalid" and _EXPIRED not in problems):
+        why = ", ".join(wrong) or state
+        return Provenance("changed", f"was changed after it was signed: {why}", *about)
+    doubts = [words for code, words in _SIGNERS.items() if code in problems]
+    by = f" (by a certificate {' and '.join(doubts)})" if doubts else ""
+    return Provenance("signed", f"is signed and unchanged since{by}", *about)
 
 
 def _actions(manifest: dict[str, Any]) -> Sequence[dict[str, Any]]:

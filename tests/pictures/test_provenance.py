@@ -3,6 +3,7 @@ to them since."""
 
 import io
 import json
+import time
 
 import numpy as np
 import pytest
@@ -167,6 +168,24 @@ def test_signed_pictures_are_unchanged_and_verify(tmp_path, signer):
         assert "unchanged since" in found.words
         (plain,) = cd.save_images(IMAGE, tmp_path / "plain", [path.name])
         np.testing.assert_array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(plain)))
+
+
+def test_a_certificate_that_is_over_by_now_changes_no_picture(tmp_path):
+    """Only what is read of it: the same bytes were signed."""
+    pytest.importorskip("c2pa")
+    from helpers.certificates import write_chain
+
+    signer = Signer.from_files(*write_chain(tmp_path / "certificates", days=(-1, 4 / 86400)))
+    (path,) = cd.save_images([IMAGE], tmp_path, NAMES[:1], source_type=GENERATED, signer=signer)
+    time.sleep(5)
+    found = verify(path)
+    assert (found.state, found.source_type) == ("signed", GENERATED)
+    assert "is signed and unchanged since (by a certificate" in found.words
+    assert "that is over by now" in found.words
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 10] ^= 1
+    path.write_bytes(content)
+    assert verify(path).state == "changed"
 
 
 def test_one_changed_byte_shows(tmp_path, signer):
