@@ -9,7 +9,7 @@ import pytest
 from helpers.tiny_models import pictures, stirred, tiny_base
 from PIL import Image
 
-from clipdiff_jax.cli.app.workshop import FACE, WHOLE, Workshop
+from clipdiff_jax.cli.app.workshop import FACE, WHOLE, Workshop, asked
 from clipdiff_jax.cli.loaded import Loaded, held
 from clipdiff_jax.cli.main import main
 from clipdiff_jax.data.transforms import to_uint8
@@ -73,6 +73,11 @@ def test_sliders_are_mixed(workshop, folder):
     assert (record["ratios"], record["strength"]) == ([0.5, 1.0], 1.5)
 
 
+def test_a_guidance_of_0_is_not_the_models_own():
+    assert asked("a face", 1, 0, 2, 0.0)["guidance"] == 0
+    assert "guidance" not in asked("a face", 1, 0, 2, None)
+
+
 def test_mistakes_are_sentences(workshop, folder):
     with pytest.raises(ValueError, match="no picture yet"):
         workshop.edit(None, FACE, [1.0, 0.0])
@@ -82,6 +87,10 @@ def test_mistakes_are_sentences(workshop, folder):
         workshop.edit(str(folder / "face.png"), FACE, [-0.5, 0.1])
     with pytest.raises(ValueError, match="text is empty"):
         workshop.generate("  ", 1, 0, 2, None)
+    with pytest.raises(ValueError, match="seed is empty"):
+        asked("a face", 1, None, 2, None)
+    with pytest.raises(ValueError, match="seed is empty"):
+        workshop.vary(str(folder / "face.png"), 1, None)
     with pytest.raises(ValueError, match=r"cannot read the image .*broken.png"):
         workshop.edit(str(folder / "broken.png"), FACE, [1.0, 0.0])
     with pytest.raises(ValueError, match="no picture yet"):

@@ -99,23 +99,17 @@ class Workshop:
         return self._made("edit", [picture], options, self.base)
 
     def generate(
-        self, prompt: str, count: int, seed: int, steps: int, guidance: float | None
+        self, prompt: str, count: int, seed: int | None, steps: int, guidance: float | None
     ) -> Made:
         """Pictures of a text; no guidance is the model's own."""
-        if not prompt.strip():
-            raise ValueError("The text is empty: write what to draw.")
-        options: dict[str, Any] = {
-            "prompt": [prompt.strip()], "count": int(count), "seed": int(seed), "steps": int(steps),
-        }  # fmt: skip
-        if guidance:
-            options["guidance"] = guidance
+        options = asked(prompt, count, seed, steps, guidance)
         return self._made("generate", [], options, self._unclip())
 
-    def vary(self, picture: str | None, count: int, seed: int) -> Made:
+    def vary(self, picture: str | None, count: int, seed: int | None) -> Made:
         """Pictures like this one."""
         if picture is None:
             raise ValueError("There is no picture yet: put one into the first field.")
-        options = {"count": int(count), "seed": int(seed)}
+        options = {"count": int(count), "seed": _seed(seed)}
         return self._made("vary", [picture], options, self._unclip())
 
     def interpolate(self, first: str | None, second: str | None, count: int, steps: int) -> Made:
@@ -163,6 +157,24 @@ class Workshop:
         records = read_records(folder)
         files = [str(folder / record["file"]) for record in records]
         return Made(files, "\n".join(map(json.dumps, records)), said.text)
+
+
+def asked(
+    prompt: str, count: int, seed: int | None, steps: int, guidance: float | None
+) -> dict[str, Any]:
+    """The options of a text to be drawn, of fields that may be empty; a guidance of 0 is one."""
+    if not prompt.strip():
+        raise ValueError("The text is empty: write what to draw.")
+    options = {
+        "prompt": [prompt.strip()], "count": int(count), "seed": _seed(seed), "steps": int(steps),
+    }  # fmt: skip
+    return options if guidance is None else {**options, "guidance": guidance}
+
+
+def _seed(given: int | None) -> int:
+    if given is None:
+        raise ValueError("The seed is empty: write a whole number.")
+    return int(given)
 
 
 def _label(edit: Edit, taken: Mapping[str, Loaded]) -> str:
