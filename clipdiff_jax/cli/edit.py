@@ -35,6 +35,7 @@ from clipdiff_jax.cli.sources import (
     source_of,
 )
 from clipdiff_jax.core.batching import filled_batches
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.edit.api import edit
 from clipdiff_jax.edit.editing import Editing, Method
@@ -140,9 +141,9 @@ def maker_of(record: Record) -> Maker:
     return _maker(load_base(record["model"], record["dtype"]), _load(record["edits"]))
 
 
-def load_base(source: str, dtype: str) -> Base:
+def load_base(source: str, dtype: DTypeName) -> Base:
     """The model that is edited with; raises as `load_model` and `as_base` do."""
-    return held(source, BASES, lambda: as_base(load_model(source, dtype=jnp.dtype(dtype))))
+    return held(source, BASES, lambda: as_base(load_model(source, dtype=as_dtype(dtype))))
 
 
 def _maker(base: Base, edits: Sequence[Edit]) -> Maker:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from clipdiff_jax.cli.arguments import free_name, name_of
@@ -25,6 +24,7 @@ from clipdiff_jax.cli.sources import (
     read_source,
     read_sources,
 )
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.latent.load import load_latent
 from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.latent.requests import (
@@ -229,9 +229,9 @@ def maker_of(record: Record) -> Maker:
     return _maker(model, model.config.image_size if DIGEST in record else None, mark_in(record))
 
 
-def load(source: str, dtype: str) -> LatentDiffusion:
+def load(source: str, dtype: DTypeName) -> LatentDiffusion:
     """The model that a record, or the command line, names."""
-    return load_latent(source, dtype=jnp.dtype(dtype))
+    return load_latent(source, dtype=as_dtype(dtype))
 
 
 def request_type(record: Record) -> type[Painting]:

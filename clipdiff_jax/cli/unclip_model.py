@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from clipdiff_jax.cli.arguments import name_of
 from clipdiff_jax.cli.loaded import held
 from clipdiff_jax.cli.make import Maker
 from clipdiff_jax.cli.sources import Sources
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.pictures.records import Record, request_of
 from clipdiff_jax.unclip.drawing import Drawing
 from clipdiff_jax.unclip.load import load_unclip
@@ -23,9 +23,9 @@ DECODED = ("guidance", "steps", "upsample_steps")  # what those commands turn
 Compute = Callable[[UnClip, Sequence[Record], Sources], jax.Array]
 
 
-def load_model(source: str, dtype: str) -> UnClip:
+def load_model(source: str, dtype: DTypeName) -> UnClip:
     """The model that a record, or the command line, names."""
-    kind = jnp.dtype(dtype)
+    kind = as_dtype(dtype)
     return held(source, UnClip, lambda: load_unclip(source, dtype=kind, param_dtype=kind))
 
 

@@ -12,6 +12,7 @@ from clipdiff_jax.cli.make import Job, Maker, make
 from clipdiff_jax.cli.marks import mark_in, mark_of, marked
 from clipdiff_jax.cli.options import from_args
 from clipdiff_jax.cli.sources import Sources
+from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.pictures.pages import cell, save_square
 from clipdiff_jax.pictures.records import Record, record_keys, request_of
@@ -77,9 +78,9 @@ def maker_of(record: Record) -> Maker:
     return _maker(load_base(record["model"], record["dtype"]), mark_in(record))
 
 
-def load_base(source: str, dtype: str) -> Diffusion:
+def load_base(source: str, dtype: DTypeName) -> Diffusion:
     """The diffusion model that a record, or the command line, names."""
-    return held(source, Diffusion, lambda: load_diffusion(source, dtype=jnp.dtype(dtype)))
+    return held(source, Diffusion, lambda: load_diffusion(source, dtype=as_dtype(dtype)))
 
 
 def _maker(base: Diffusion, mark: Key | None) -> Maker:

@@ -23,6 +23,7 @@ from clipdiff_jax.cli.loaded import Loaded
 from clipdiff_jax.cli.parser import Parser
 from clipdiff_jax.cli.unclip_model import load_model
 from clipdiff_jax.core.log import LIBRARY
+from clipdiff_jax.core.types import DTypeName
 from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.pictures.records import read_records
 
@@ -54,7 +55,7 @@ class Workshop:
     edits: Mapping[str, Loaded]
     unclip: str
     steps: int
-    dtype: str
+    dtype: DTypeName
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
