@@ -180,5 +180,14 @@ def first_step(steps: int, strength: float) -> int:
 
 
 def at_latents(mask: Float[Array, "n h w 1"], factor: int) -> Float[Array, "n i j 1"]:
-    """A mask at the latents' size: of each square its first pixel (nearest, as diffusers has it)"""
-    return mask[:, ::factor, ::factor]
+    """A mask at the latents' size: of each square its first pixel (nearest, as diffusers has it).
+
+    Raises `ValueError` for one that lies between those pixels, so that nothing would be painted.
+    """
+    found = mask[:, ::factor, ::factor]
+    if not np.asarray(found).any(axis=(1, 2, 3)).all():
+        raise ValueError(
+            f"mask is lost at the size of the latents, where one place is {factor}x{factor} "
+            f"pixels: make it at least {factor} pixels wide and high"
+        )
+    return found

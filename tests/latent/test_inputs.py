@@ -14,6 +14,8 @@ from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.latent import inputs, requests
 
 MASK = np.ones((SIZE, SIZE), np.float32)
+DOT = np.zeros((SIZE, SIZE), np.float32)  # one pixel, between those that latents are taken from
+DOT[5, 5] = 1
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,8 @@ def test_requests_for_pictures_that_cannot_be(model, options, error, message):
         ({"mask": MASK[:8]}, ValueError, r"mask is \[8, 16\], expected .*\[16,16\]"),
         ({"mask": MASK * 0}, ValueError, "mask is zero everywhere"),
         ({"mask": MASK * 0.4}, ValueError, "mask is zero everywhere"),
+        ({"mask": DOT}, ValueError, "lost at the size of the latents, where one place is 2x2"),
+        ({"mask": np.stack([MASK, DOT])}, ValueError, "lost at the size of the latents"),
         ({"mask": MASK * 3}, ValueError, "numbers from 3 to 3, expected 0 to 1"),
         ({"mask": MASK * np.nan}, ValueError, "expected 0 to 1"),
         ({"mask": MASK.astype(np.int64)}, TypeError, "mask is int64"),
