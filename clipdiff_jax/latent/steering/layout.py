@@ -185,6 +185,13 @@ def _check_mask(where: str, mask: np.ndarray, height: int, width: int) -> None:
         raise ValueError(
             f"{where} has a mask of {list(mask.shape)}, expected the picture's: [{height},{width}]"
         )
+    if mask.dtype != bool and not np.issubdtype(mask.dtype, np.floating):
+        raise TypeError(f"{where} has a mask of {mask.dtype}, expected booleans or floats, 0 to 1")
+    if not ((mask >= 0) & (mask <= 1)).all():
+        raise ValueError(
+            f"{where} has a mask with numbers from {mask.min():g} to {mask.max():g}, expected 0 "
+            "to 1"
+        )
     if not (mask >= 0.5).any():
         raise ValueError(f"{where} has a mask that is false everywhere")
 

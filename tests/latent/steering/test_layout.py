@@ -134,6 +134,8 @@ def test_sides_are_those_of_the_network():
         ([Region("a", (0, 0, 0.05, 1))], {}, "0.8 pixels from left to right, expected at least 2"),
         ([Region("a", mask=_mask()[:8])], {}, r"mask of \[8, 16\], expected the picture's"),
         ([Region("a", mask=~_mask() & _mask())], {}, "false everywhere"),
+        ([Region("a", mask=_mask() * 255.0)], {}, "mask with numbers from 0 to 255, expected 0 to"),
+        ([Region("a", mask=np.where(_mask(), 1.0, np.nan))], {}, "mask with numbers from nan"),
         ([Region("a", LEFT, weight=0)], {}, r"weight of region 1 \('a'\)"),
         ([Region("a", LEFT)], {"global_weight": 0}, "50.0% of the picture is in no region"),
         ([Region("a", LEFT)], {"global_weight": -1}, "global_weight"),
