@@ -61,6 +61,8 @@ def align(
     if how == "replace":
         for one, other in zip(*words, strict=True):
             _pair(moves, one, other)
+            # A word beyond what is read of the source has no maps that the target's could be.
+            shared[list(other.tokens)] = bool(one.tokens)
     else:
         rows = tokenizer.silent([source, target])
         ids = [row[1:end].tolist() for row, end in zip(rows, ends, strict=True)]

@@ -50,6 +50,17 @@ def test_replaced_words_share_their_pieces(tokenizer):
     np.testing.assert_allclose(found.moves[: source[2].tokens[0] + 1].sum(axis=1), 1, rtol=1e-6)
 
 
+def test_a_word_beyond_what_is_read_of_the_source_is_the_targets_own(tokenizer):
+    source, target = "zebra " * 3 + "dog", "red " * 3 + "dog"
+    last = words_in(source, tokenizer)[-1], words_in(target, tokenizer)[-1]
+    assert not last[0].tokens, "the source is cut before it"
+    tokens = list(last[1].tokens)
+    found = align(source, target, tokenizer)
+    assert len(tokens) > 0
+    assert not found.shared[tokens].any(), "its maps would be zero everywhere"
+    assert found.shared.sum() == tokenizer.context_length - len(tokens)
+
+
 def test_refining_keeps_what_both_have(tokenizer):
     found = align("a red cube", "a blue cube on a red cube", tokenizer)
     words = words_in("a blue cube on a red cube", tokenizer)
