@@ -13,8 +13,9 @@ the first half of the steps and before each of them:
 
     L = max_s max(0, 1 - max_p smooth(softmax_tokens(100 A))_{p,s}),   a = 20 sqrt(1 .. 0.5) (2)
 
-with up to 20 further moves at the first step and after a fifth and two fifths of the steps, while L
-is above 1 - (0.05, 0.5, 0.8).
+where 1 .. 0.5 falls evenly over all steps, of which only the first half moves, and with up to 20
+further moves at the first step and after a fifth and two fifths of the steps, while L is above
+1 - (0.05, 0.5, 0.8).
 
 "syngen" (Rassin et al. 2023, arXiv 2306.08877): with A's columns as distributions over places and
 D(p, q) = (KL(p|q) + KL(q|p)) / 2, modifiers lie where their noun is and both away from the rest,
@@ -121,8 +122,7 @@ def moved(
     A picture's moves depend on that picture alone.
     """
     index, steps = step
-    half = max(steps // 2, 1)
-    pace = STEP * jnp.sqrt(1 - 0.5 * jnp.minimum(index / max(half - 1, 1), 1.0))
+    pace = STEP * jnp.sqrt(1 - 0.5 * jnp.float32(index) / max(steps - 1, 1))
     rate = jnp.where(jnp.asarray(moves.syngen) > 0, STEP, pace)
     every = jnp.broadcast_to(t, x.shape[:1])
 
@@ -156,4 +156,4 @@ def moved(
         x = jax.lax.cond(asked, refined, lambda x: x, x)
         return x - match(rate, x) * slope(x)[0]
 
-    return jax.lax.cond(index < half, act, lambda x: x, x)
+    return jax.lax.cond(2 * index < steps, act, lambda x: x, x)

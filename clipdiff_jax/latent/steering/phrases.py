@@ -73,7 +73,7 @@ def phrases_of(prompt: str, tokenizer: Tokenizer, given: Sequence[str] | None) -
     found = noun_phrases(prompt) if given is None else given_phrases(prompt, given)
     reach = {word.start for word in words_in(prompt, tokenizer) if word.tokens}
     for phrase in found:
-        if phrase.head.start not in reach:
+        if not reach.issuperset(piece.start for piece in (phrase.head, *phrase.modifiers)):
             raise ValueError(
                 f"the phrase '{prompt[phrase.start : phrase.end]}' stands beyond the "
                 f"{tokenizer.context_length - 2} tokens of a text that the model reads"
@@ -139,7 +139,9 @@ def structured_values(
 
 def warn_of_nothing_to_bind(prompt: str, phrases: Sequence[Phrase], binding: Binding) -> None:
     """Where a method cannot do anything for a prompt."""
-    if not any(phrase.modifiers for phrase in phrases) and binding != "attend":
+    if not phrases:
+        warnings.warn(f"'{prompt}' has no noun: nothing to bind", stacklevel=4)
+    elif not any(phrase.modifiers for phrase in phrases) and binding != "attend":
         warnings.warn(f"'{prompt}' has no noun with an adjective: nothing to bind", stacklevel=4)
     elif len(phrases) < 2 and binding == "syngen":
         warnings.warn(f"'{prompt}' has one phrase only: nothing to bind it apart from",

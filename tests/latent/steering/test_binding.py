@@ -11,7 +11,7 @@ from helpers import tiny_latent
 from clipdiff_jax.data.phrases import noun_phrases
 from clipdiff_jax.latent import denoiser
 from clipdiff_jax.latent.steering.attention import Structured
-from clipdiff_jax.latent.steering.binding import binding_loss, presence_loss
+from clipdiff_jax.latent.steering.binding import Moves, binding_loss, moved, presence_loss
 from clipdiff_jax.latent.steering.phrases import (
     phrases_of,
     structured_values,
@@ -97,6 +97,19 @@ def test_losses_are_the_formulas():
     assert float(presence_loss(sure.at[0, :, 3, 5].set(1.0), at)[0]) < 0.5
 
 
+def test_moves_shorten_over_all_steps_and_end_at_half_of_them():
+    at = tokens()
+    start, count = jax.random.uniform(jax.random.key(2), (1, 3, 4, 16)) / 20, 7
+    how = Moves(at, np.zeros(1, "f4"))
+    slope = jax.grad(lambda x: jnp.sum(presence_loss(x, at)))(start)
+    assert float(jnp.abs(slope).max()) > 1e-3
+    # Attend-and-Excite: a_i = 20 sqrt(linspace(1, 0.5, S)[i]) while i < S / 2; of 7 steps those
+    # numbered 0, 1 and 2 are also refined.
+    for index, of_step in ((3, 20 * np.sqrt(np.linspace(1, 0.5, count)[3])), (4, 0.0)):
+        found = moved(lambda x, t, cond: x, how, start, jnp.int32(5), (jnp.int32(index), count), {})
+        np.testing.assert_allclose(found, start - of_step * slope, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_gradients_are_those_of_finite_differences(model):
     at = tokens()
@@ -138,7 +151,11 @@ def test_bad_bindings(model):
         model.generate(PROMPT, key=0, phrases=("a red cube",))
     with pytest.raises(ValueError, match="stands beyond the 14 tokens"):
         phrases_of("red " * 20 + "dog", model.tokenizers[0], None)
+    with pytest.raises(ValueError, match="'a dog' stands beyond the 14 tokens"):
+        phrases_of("a dog " + "is " * 15 + "red", model.tokenizers[0], None)
     with pytest.raises(ValueError, match=r"9 phrases in .* expected at most 8"):
         phrases_of("a dog " * 9, replace(model.tokenizers[0], context_length=40), None)
+    with pytest.warns(UserWarning, match="'' has no noun: nothing to bind"):
+        warn_of_nothing_to_bind("", [], "attend")
     with pytest.warns(UserWarning, match="one phrase only"):
         warn_of_nothing_to_bind("a red cube", noun_phrases("a red cube"), "syngen")
