@@ -279,7 +279,7 @@ def _exchange(
     of_all = lambda share: np.broadcast_to(np.float32(share * steps), count)
     return p2p.Exchange(
         alignment,
-        np.array(shares, np.float32) * steps,
+        (np.array(shares) * steps).astype(np.float32),  # a share in float32 is a step too many
         of_all(request.self_share),
         of_all(request.blend_from),
         np.broadcast_to(np.float32(request.blend_above), count),

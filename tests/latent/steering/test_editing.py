@@ -8,7 +8,8 @@ from helpers import tiny_latent
 from helpers.tiny_latent import SIZE
 from helpers.tiny_models import pictures
 
-from clipdiff_jax.latent.steering import ledits
+from clipdiff_jax.latent.requests import PromptEditing
+from clipdiff_jax.latent.steering import editing, ledits
 from clipdiff_jax.latent.steering import prompt_to_prompt as p2p
 from clipdiff_jax.latent.steering.ledits import smoothed
 
@@ -82,6 +83,15 @@ def test_without_shared_maps_the_target_is_guided_alone(model, images):
         images, source=RED, target=BLUE, blend_above=1, blend_from=0, **blend, **options
     )
     np.testing.assert_array_equal(none, model.encode(images))
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.6, 25), (0.3, 50), (0.6, 50), (0.8, 50)])
+def test_maps_are_shared_for_as_many_steps_as_the_share_says(share, steps):
+    request = PromptEditing(cross_share=share, self_share=share)
+    prompts, tokenizer = (["a red cube"], ["a blue cube"]), tiny_latent.tokenizer()
+    found = editing._exchange(*prompts, tokenizer, request, steps, {})
+    for until in (found.cross_steps, found.self_steps):
+        assert (np.arange(steps) < until[0]).sum() == round(share * steps)
 
 
 @pytest.mark.slow
