@@ -23,11 +23,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Shaped
+from jaxtyping import Array, Float, Float32, Shaped, UInt8
 from PIL import Image
 
 from clipdiff_jax.data.image_files import rgb
-from clipdiff_jax.data.transforms import to_float
+from clipdiff_jax.data.transforms import to_float, to_uint8
 
 Picture = Shaped[Array | np.ndarray, "..."] | Image.Image
 Pictures = Picture | Sequence[Picture]
@@ -78,6 +78,11 @@ def read_pictures(images: object) -> list[Batch]:
     batches = _read(images, ranges)
     _check_doubtful(ranges)
     return batches
+
+
+def read_levels(images: object) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """Pictures as `as_images` takes them, one by one and as 0 .. 255."""
+    return [to_uint8(np.asarray(one)) for batch in read_pictures(images) for one in batch]
 
 
 def middle_square(

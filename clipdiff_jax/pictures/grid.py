@@ -11,8 +11,7 @@ from jaxtyping import Array, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from clipdiff_jax.core.checks import whole_number
-from clipdiff_jax.data.images import Picture, read_pictures
-from clipdiff_jax.data.transforms import to_uint8
+from clipdiff_jax.data.images import Picture, read_levels
 from clipdiff_jax.pictures.labels import Label, read_text_of
 from clipdiff_jax.pictures.saving import FORMATS, Format, holds, written
 
@@ -113,7 +112,7 @@ def _levels(cells: list[Any]) -> list[UInt8[np.ndarray, "h w 3"]]:
     """Each picture as 0 .. 255; grey ones get three channels."""
     grey = lambda one: getattr(one, "shape", ())[2:] == (1,)
     colour = [np.repeat(one, 3, axis=-1) if grey(one) else one for one in cells]
-    return [to_uint8(np.asarray(one)) for batch in read_pictures(colour) for one in batch]
+    return read_levels(colour)
 
 
 def _resized(cell: UInt8[np.ndarray, "h w 3"], size: int) -> Image.Image:

@@ -17,8 +17,8 @@ from PIL import Image
 
 from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.checks import whole_number
-from clipdiff_jax.data.images import Pictures, read_pictures
-from clipdiff_jax.data.transforms import square, to_float, to_uint8
+from clipdiff_jax.data.images import Pictures, read_levels
+from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.diffusion.tree_ring import (
     Band,
     Mask,
@@ -92,7 +92,7 @@ def detect(
     """Looks for a key's pattern in each picture.
 
     Args:
-      images: of any size, see `data.images.read_pictures`; their middle squares are looked at.
+      images: of any size, see `data.images.read_levels`; their middle squares are looked at.
       model: what drew them, or was meant to.
       mark: the key.
       search: also for parts of 3/4 of the whole and more, and mirrored: five inversions a picture.
@@ -104,7 +104,7 @@ def detect(
     the model's noise lacks the key's channel or radius, or the sizes of both differ.
     """
     way = inverter(model, _steps(mark, steps), size=mark.size, classes=classes)
-    squares = [_square(one, way.size) for one in _levels(images)]
+    squares = [_square(one, way.size) for one in read_levels(images)]
     scales = SCALES if search else SCALES[:1]
     found: list[list[Detection]] = []
     tries = 0
@@ -136,7 +136,7 @@ def calibrate(
     pictures that have no mark. `detect` says what the arguments are."""
     keys = whole_number("keys", keys, low=1)
     way = inverter(model, _steps(mark, steps), size=mark.size, classes=classes)
-    noise = invert_all(way, [_square(one, way.size) for one in _levels(images)], batch)
+    noise = invert_all(way, [_square(one, way.size) for one in read_levels(images)], batch)
     fields = {name: getattr(mark, name) for name in ("pattern", "channel", "radius", "inner")}
     return calibration(noise, [Key.new(**fields) for _ in range(keys)], way.home)
 
@@ -209,10 +209,6 @@ def _shifts(side: int, scale: float) -> Int[np.ndarray, "t 2"]:
 def _named(scale: float, mirrored: bool) -> str:
     part = "as it is" if scale == 1 else f"{scale:g} of the whole"
     return f"{part}, mirrored" if mirrored else part
-
-
-def _levels(images: Pictures) -> list[UInt8[np.ndarray, "h w 3"]]:
-    return [to_uint8(np.asarray(one)) for batch in read_pictures(images) for one in batch]
 
 
 def _square(image: UInt8[np.ndarray, "h w 3"], size: int) -> Levels:
