@@ -108,6 +108,9 @@ def test_moves_shorten_over_all_steps_and_end_at_half_of_them():
     for index, of_step in ((3, 20 * np.sqrt(np.linspace(1, 0.5, count)[3])), (4, 0.0)):
         found = moved(lambda x, t, cond: x, how, start, jnp.int32(5), (jnp.int32(index), count), {})
         np.testing.assert_allclose(found, start - of_step * slope, atol=1e-5)
+    with jax.enable_x64(True):
+        narrow = moved(lambda x, t, cond: x, how, start, jnp.int32(5), (jnp.int32(3), count), {})
+    assert narrow.dtype == jnp.float32
 
 
 @pytest.mark.slow
