@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=int, metavar="N",
         help=f"pictures ({unconditional.COUNT}; 1 for each prompt)",
     )  # fmt: skip
+    parser.add_argument(
+        "--size", type=int, metavar="N",
+        help="pixels along a side (the model's; of an unCLIP the most that its upsamplers give, or "
+        "one of the sizes before)",
+    )  # fmt: skip
     one, other = unconditional.DEFAULT, prompts.DEFAULT
     both = {
         "steps": f"{one.steps}; {other.steps} of a decoder",
@@ -58,6 +63,10 @@ def run(args: argparse.Namespace) -> None:
     check_results(args)
     if args.count is not None:
         check_at_least("--count", args.count, 1)
+    if args.size is not None:
+        check_at_least("--size", args.size, 1)
+        if args.dry_run:
+            raise ValueError("--size is not of --dry-run, which takes the model's own")
     if targets := targets_of(args):
         return report_on(targets, _request(args))
     if args.dry_run:

@@ -142,6 +142,12 @@ def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Resul
         if options := given(args, _PLACED):
             raise ValueError(f"{option_name(options[0])} is of pictures with --layout")
         request, placed = from_args(GENERATION, args, leave_out=_ELSEWHERE), {}
+    if args.size is not None:
+        if options := given(args, ("height", "width")):
+            raise ValueError(
+                f"--size is both sides: leave out {option_name(options[0])}, or --size"
+            )
+        request = request.replace(height=args.size, width=args.size)
     if hasattr(args, "threshold"):
         raise ValueError("--threshold is of pictures, latents have no range")
     mark = mark_of(args)

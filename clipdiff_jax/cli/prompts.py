@@ -70,10 +70,11 @@ def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Resul
         check_sampling(mark, drawing.of_decoder)
     model = load_model(args.model, args.dtype)
     maker = _maker(model, mark)
+    size = _size(model, args.size)
     settings = {one: _setting(drawing, model, one, of_prior) for one in embeddings}
     records: list[Record] = []
     for embedding, setting in settings.items():
-        common = described(args, "generate", maker, {**setting, "embedding": embedding})
+        common = described(args, "generate", maker, {**setting, **size, "embedding": embedding})
         suffix = "" if len(embeddings) == 1 else f"-{embedding}"
         every = drawn(prompts, args, suffix)
         for prompt, seed, index, name in every:
@@ -87,6 +88,22 @@ def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Resul
     groups = [Group(one.prompt.text, cells[i :: len(every)]) for i, one in enumerate(every)]
     rows = [_EMBEDDINGS[embedding] for embedding in embeddings]
     save_columns(results.folder, groups, rows, results.saving)
+
+
+def _size(model: UnClip, size: int | None) -> Record:
+    """The field of a record that says where upsampling ends, if that is before the last.
+
+    Raises `ValueError`, with the sizes that there are, for another.
+    """
+    names = [name for name in small.UPSAMPLERS if name in model.loaded]
+    sizes = [model.part(name).config.image_size for name in ("decoder", *names)]
+    if size is None or size == sizes[-1]:
+        return {}
+    if size not in sizes:
+        made = ", then ".join(f"{one} px" for one in sizes[1:])
+        more = f"its upsamplers make {made} of them" if made else "it has no upsampler"
+        raise ValueError(f"--size {size}: this model draws {sizes[0]} px, and {more}")
+    return {"size": size}
 
 
 def maker_of(record: Record) -> Maker:
@@ -131,7 +148,10 @@ def _compute(
     if mark is not None:
         noise = marked_decoder_start(model, mark, len(records), keys, drawing.of_decoder)
     made = model.decode(embedding, prompts, key=keys, sampling=drawing.of_decoder, noise=noise)
-    return small.upsample_all(model, made, keys, drawing.of_upsampler)
+    for name in small.UPSAMPLERS:
+        if name in model.loaded and made.shape[1] != records[0].get("size"):
+            made = small.upsample(model, made, keys, drawing.of_upsampler, name, None)
+    return made
 
 
 def _embedding(

@@ -155,6 +155,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "system": _one_of((latent_pictures.SYSTEM,)),
     "class": ("a whole number of at least 0", _is_whole(0, 2**31 - 1)),
+    "size": ("a whole number of at least 1", _is_whole(1, 2**31 - 1)),
     "dims": ("a whole number of at least 0", _is_whole(0, 2**31 - 1)),
     "dtype": _one_of(DTYPES),
     "latents": _one_of(("slerp", "fixed")),

@@ -36,6 +36,11 @@ def generate(args: argparse.Namespace, results: Results) -> None:
     base = load_base(args.model, args.dtype)
     sampling.times(base.config.schedule)  # raises before anything is started
     check_drawable(base)
+    if args.size not in (None, base.config.image_size):
+        raise ValueError(
+            f"--size {args.size}: this model draws {base.config.image_size} px and has no "
+            "upsampler; an unCLIP has one (give --prompt), and latent models draw other sizes"
+        )
     chosen = args.classes
     if chosen is None and base.config.unet.num_classes is not None:
         raise ValueError(f"this model has {base.config.unet.num_classes} classes: give --class")

@@ -105,8 +105,8 @@ def _latent_base(model: LatentDiffusion) -> LatentBase:
 
 
 def load_model(source: str, *, dtype: DType) -> Model:
-    """The model at `source`: a latent one where that is here, else as `load_diffusion` takes it."""
-    if source != "demo" and is_latent(source):
+    """The model at `source`: a latent one where it is that, else as `load_diffusion` takes it."""
+    if is_latent(source):
         return load_latent(source, dtype=dtype)
     return load_diffusion(source, dtype=dtype)
 

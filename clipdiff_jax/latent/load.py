@@ -16,7 +16,7 @@ from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.models.latent import LatentConfig
 from clipdiff_jax.weights.errors import WeightsError
 from clipdiff_jax.weights.folder import model_folder
-from clipdiff_jax.weights.hub import locate, locate_files
+from clipdiff_jax.weights.hub import DEMO, locate, locate_configs, locate_files
 from clipdiff_jax.weights.latent_reading import LatentReading, Lora
 from clipdiff_jax.weights.layout import LatentWeights, Layout, Reading
 from clipdiff_jax.weights.layouts.latent import LAYOUTS
@@ -118,10 +118,13 @@ def load_latent(
 
 
 def is_latent(source: str | Path) -> bool:
-    """Whether `source` is a file or folder here that holds a latent diffusion model; nothing is
-    downloaded."""
-    path = model_folder(Path(source).expanduser())
-    return path.exists() and any(layout.matches(path) for layout in LAYOUTS)
+    """Whether `source` is a file, folder or repository that holds a latent diffusion model; of a
+    repository its configs alone are downloaded. "demo" is none, nor is what is not there."""
+    found = None if source == DEMO else locate_configs(source)
+    if found is None:
+        return False
+    path = model_folder(found)
+    return any(layout.matches(path) for layout in LAYOUTS)
 
 
 def save_latent(path: str | Path, model: LatentDiffusion, *, dtype: DType | None = None) -> None:

@@ -17,7 +17,7 @@ from clipdiff_jax.data.avatars.captions import knowing_avatars
 from clipdiff_jax.models.unclip import PartConfig
 from clipdiff_jax.unclip.model import PARTS, UnClip
 from clipdiff_jax.weights.folder import ASSETS
-from clipdiff_jax.weights.hub import locate
+from clipdiff_jax.weights.hub import locate, locate_configs
 from clipdiff_jax.weights.layout import Layout, Reading, UnClipWeights
 from clipdiff_jax.weights.layouts import unclip_ours
 from clipdiff_jax.weights.layouts.unclip import LAYOUTS
@@ -88,9 +88,12 @@ def find_unclip(source: str | Path, revision: str | None = None) -> Path:
 
 
 def is_unclip(source: str | Path) -> bool:
-    """Whether `source` is a folder here that holds an unCLIP, or "demo"; nothing is downloaded."""
-    path = ASSETS if source == DEMO else Path(source)
-    return unclip_ours.LAYOUT.matches(path) or is_original_folder(path) or is_unclip_folder(path)
+    """Whether `source` is a folder or repository that holds an unCLIP, or "demo"; of a repository
+    its configs alone are downloaded."""
+    path = ASSETS if source == DEMO else locate_configs(source)
+    return path is not None and (
+        unclip_ours.LAYOUT.matches(path) or is_original_folder(path) or is_unclip_folder(path)
+    )
 
 
 def _kind(name: str) -> Any:

@@ -27,6 +27,7 @@ _WEIGHTS = (
     ("*.safetensors", "*.safetensors.index.json"),
     ("*.bin", "*.bin.index.json"),
 )
+CONFIGS = ("*config.json", "model_index.json")
 OTHER_FILES = ("*.json", "*.txt")  # what a model has beside its weights
 _VARIANTS = ("*fp16*", "*non_ema*", "*openvino*", "*onnx*")
 # The same model once more as a single file, beside the folders of a pipeline; and what is not run.
@@ -61,6 +62,15 @@ def locate_files(source: str | Path, patterns: Sequence[str]) -> Path:
     """The same for files that are no weights, such as a tokenizer."""
     path = _local(source)
     return _download(str(source), list(patterns), None) if path is None else path
+
+
+def locate_configs(source: str | Path) -> Path | None:
+    """The path of `source`, of which a repository's configs alone are downloaded: enough to see
+    what kind of model it is. None where there is no such path and no such repository."""
+    try:
+        return locate_files(source, CONFIGS)
+    except WeightsError:
+        return None
 
 
 def is_repository(name: str) -> bool:

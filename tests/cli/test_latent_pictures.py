@@ -78,6 +78,16 @@ def test_pictures_are_changed_and_painted_and_the_same_again(folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_size_is_both_sides(folder, tmp_path, capsys):
+    words = ("generate", "--model", folder / "tiny", "--prompt", "a cube", "--size", 2 * SIZE)
+    assert run(*words, "--width", SIZE, "--out", tmp_path / "out") == 2
+    assert "--size is both sides: leave out --width" in capsys.readouterr().err
+    assert run(*words, "--steps", 2, "--out", tmp_path / "out") == 0
+    (record,) = read_records(tmp_path / "out")
+    assert (record["height"], record["width"]) == (2 * SIZE, 2 * SIZE)
+    assert image(tmp_path / "out" / record["file"]).shape == (2 * SIZE, 2 * SIZE, 3)
+
+
 def test_a_file_of_prompts_with_seeds_and_negatives_of_their_own(folder, tmp_path):
     """A line gives what its prompt gives alone, in whatever batch."""
     (tmp_path / "prompts.txt").write_text("a cube\na dog | seed=3 | count=2 | negative=two dogs\n")

@@ -83,6 +83,31 @@ def test_variations_of_pictures(folder, tmp_path):
     assert np.abs(pixels(tmp_path / "again" / files[3]) - made[3]).max() <= 1
 
 
+@pytest.mark.slow
+def test_pictures_of_a_size_before_the_last(folder, tmp_path):
+    """They are not upsampled, and are made again so."""
+    words = (
+        "generate",
+        "--prompt",
+        "a cat",
+        *STEPS,
+        "--prior-steps",
+        2,
+        "--model",
+        folder / "karlo",
+    )
+    for size, said in ((16, 16), (32, None)):
+        out = tmp_path / str(size)
+        assert run(*words, "--size", size, "--out", out) == 0
+        (record,) = read_records(out)
+        assert record.get("size") == said
+        assert pixels(out / record["file"]).shape == (size, size, 3)
+    again = ("remake", tmp_path / "16", "--model", folder / "karlo", "--out", tmp_path / "again")
+    assert run(*again) == 0
+    made, remade = (pixels(tmp_path / one / "0-00000.png") for one in ("16", "again"))
+    assert np.abs(made - remade).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -93,6 +118,12 @@ def test_variations_of_pictures(folder, tmp_path):
             "--eta 1 is of the sampler 'ddim'",
         ),
         (["generate", "--model", "faces", "--prompt", "a"], "no 'model_index.json' in"),
+        (
+            ["generate", "--model", "karlo", "--prompt", "a", "--size", 64],
+            "--size 64: this model draws 16 px, and its upsamplers make 32 px of them",
+        ),
+        (["generate", "--size", 128], "--size 128: this model draws 64 px and has no upsampler"),
+        (["generate", "--size", 0], "--size must be at least 1, got 0"),
         (["generate", "--model", "variations", "--prompt", "a"], "no part 'prior' loaded"),
         (["generate", "--model", "karlo", "--prompts", "faces/face0.txt"], "face0.txt"),
         (["vary", "faces", "--model", "karlo"], "this model has no image tower"),
