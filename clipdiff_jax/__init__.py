@@ -11,7 +11,12 @@ Names are imported when they are first used, so that `import clipdiff_jax` is qu
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# XLA's alarms about compilations that take long, which they may, are no errors; what is one is
+# raised as well. XLA reads this once, when jax is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 if TYPE_CHECKING:
     from clipdiff_jax.clip.model import Clip as Clip

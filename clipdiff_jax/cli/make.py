@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.saying import note
 from clipdiff_jax.cli.sources import DIGEST, Sources
 from clipdiff_jax.core.batching import filled_batches
+from clipdiff_jax.core.progress import bar
 from clipdiff_jax.pictures.records import MANIFEST, Record
 from clipdiff_jax.pictures.results import Results
 
@@ -59,7 +59,7 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
     size = min(batch_size, max((len(setting) for _, setting in settings), default=1))
     made = 0
     try:
-        with tqdm(total=len(left), unit="img") as bar:
+        with bar((), "pictures", total=len(left), unit="img") as told:
             for job, setting in settings:
                 for batch, count in filled_batches(setting, size):
                     images = job.maker.compute(batch, job.sources)
@@ -68,7 +68,7 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
                     for record, image in zip(batch[:count], images, strict=False):
                         results.save(record, image, _files(record, job.sources))
                         made += 1
-                    bar.update(count)
+                    told.update(count)
     except KeyboardInterrupt as stop:
         raise type(stop)(
             f"{made} of {len(left)} pictures are in '{results.folder}'; the same command with "

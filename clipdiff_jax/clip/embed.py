@@ -12,12 +12,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.batching import filled, for_devices
 from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.devices import data_mesh, split_batch
+from clipdiff_jax.core.progress import bar, showing
 from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsInfo, write_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -42,7 +42,7 @@ class EmbedConfig:
     dtype: DTypeName = "float32"
 
 
-def embed(config: EmbedConfig, out: str | Path, *, progress: bool = True) -> EmbeddingsInfo:
+def embed(config: EmbedConfig, out: str | Path, *, progress: bool | None = None) -> EmbeddingsInfo:
     """Writes the embeddings of `config.data` into the folder `out`; its devices share each batch.
 
     A picture is cut to its middle square at the tower's size. Raises what opening data and model
@@ -51,16 +51,16 @@ def embed(config: EmbedConfig, out: str | Path, *, progress: bool = True) -> Emb
     whole_number("batch_size", config.batch_size, low=1)
     source, clip = open_source(config.data), load_clip(config.clip, dtype=as_dtype(config.dtype))
     batch_size = for_devices(config.batch_size, jax.local_device_count())
-    examples = _embedded(source, clip, batch_size, progress)
-    return write_embeddings(out, examples, data=source.fingerprint, clip=fingerprint(clip.params))
+    with showing(progress):
+        examples = _embedded(source, clip, batch_size)
+        by = fingerprint(clip.params)
+        return write_embeddings(out, examples, data=source.fingerprint, clip=by)
 
 
-def _embedded(
-    source: DataSource, clip: Clip, batch_size: int, progress: bool
-) -> Iterator[dict[str, Any]]:
+def _embedded(source: DataSource, clip: Clip, batch_size: int) -> Iterator[dict[str, Any]]:
     mesh = data_mesh()
     size = clip.config.vision.image_size
-    with tqdm(total=len(source), desc="embedding", unit="img", disable=not progress) as bar:
+    with bar((), "embedding", total=len(source), unit="img") as counted:
         for start in range(0, len(source), batch_size):
             examples = [source[i] for i in range(start, min(start + batch_size, len(source)))]
             images = np.stack([square(example["image"], size) for example in examples])
@@ -69,4 +69,4 @@ def _embedded(
             )
             for example, embedding in zip(examples, embeddings, strict=False):
                 yield example | {"embedding": embedding}
-            bar.update(len(examples))
+            counted.update(len(examples))

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from tqdm import tqdm
-
 from clipdiff_jax.core.files import read_text
+from clipdiff_jax.core.progress import bar
 from clipdiff_jax.data.image_files import (
     EXTENSIONS,
     UnreadableImage,
@@ -69,7 +68,7 @@ class Folder:
                 f"no images in '{root}'; looked for files ending in {', '.join(EXTENSIONS)}"
             )
         if config.on_error == "skip":
-            readable = [p for p in tqdm(paths, "checking images") if is_readable(p)]
+            readable = [p for p in bar(paths, "checking images", unit="img") if is_readable(p)]
             skipped += sorted(set(paths) - set(readable))
             if not readable:
                 raise UnreadableImage(f"none of the {len(paths)} images in '{root}' can be read")
@@ -85,9 +84,8 @@ class Folder:
     def fingerprint(self) -> str:
         """Of the names, contents and descriptions; all files are read for it, once."""
         with ThreadPoolExecutor() as readers:  # waiting for a disk takes most of the time
-            contents = tqdm(
-                readers.map(_digest, self._paths), "hashing images", len(self._paths), delay=5
-            )
+            digests = readers.map(_digest, self._paths)
+            contents = bar(digests, "hashing images", total=len(self._paths), unit="img")
             listing = [
                 [path.relative_to(self._root).as_posix(), content, self._described.get(path)]
                 for path, content in zip(self._paths, contents, strict=True)

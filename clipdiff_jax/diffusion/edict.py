@@ -21,12 +21,12 @@ step. x and y change places after each step, so that neither is always moved fir
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.diffusion.prediction import Cond, Denoise
+from clipdiff_jax.diffusion.sampler import Steps, scanned
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
 
 MIXING = 0.93
@@ -58,6 +58,19 @@ def sample_coupled(
 
     Costs 2 (len(times) - 1) evaluations.
     """
+    return scanned(coupled(denoise, schedule, times, pair, cond, mixing=mixing))
+
+
+def coupled(
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    times: Int[Array | np.ndarray, " n"],
+    pair: Pair,
+    cond: Cond = None,
+    *,
+    mixing: float = MIXING,
+) -> Steps:
+    """The walk of `sample_coupled` taken apart."""
     times = jnp.asarray(times, jnp.int32)
 
     def body(pair: Pair, ends: tuple[Array, Array]) -> tuple[Pair, None]:
@@ -70,7 +83,7 @@ def sample_coupled(
         return Pair(x=y, y=x), None
 
     start = Pair(pair.x.astype(jnp.float32), pair.y.astype(jnp.float32))
-    return jax.lax.scan(body, start, (times[:-1], times[1:]))[0]
+    return Steps(start, body, (times[:-1], times[1:]))
 
 
 def invert_coupled(
@@ -86,6 +99,19 @@ def invert_coupled(
 
     times: `ddim_grid(t0, steps)[::-1]`, all the steps of generation. mixing: the same as there.
     """
+    return scanned(coupled_upwards(denoise, schedule, times, x0, cond, mixing=mixing))
+
+
+def coupled_upwards(
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    times: Int[Array | np.ndarray, " n"],
+    x0: Float[Array, "b ..."],
+    cond: Cond = None,
+    *,
+    mixing: float = MIXING,
+) -> Steps:
+    """The walk of `invert_coupled` taken apart."""
     times = jnp.asarray(times, jnp.int32)
 
     def body(pair: Pair, ends: tuple[Array, Array]) -> tuple[Pair, None]:
@@ -98,7 +124,7 @@ def invert_coupled(
         return Pair(x, y), None
 
     x0 = x0.astype(jnp.float32)
-    return jax.lax.scan(body, Pair(x0, x0), (times[:-1], times[1:]))[0]
+    return Steps(Pair(x0, x0), body, (times[:-1], times[1:]))
 
 
 def _coefficients(schedule: NoiseSchedule, t: Array, s: Array) -> tuple[Array, Array]:

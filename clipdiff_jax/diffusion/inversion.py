@@ -15,7 +15,6 @@ and a few iterations of eq. 10 from eq. 9's guess come close (Pan et al. 2023, A
 2309.04907; Meiri et al. 2023, arXiv 2312.12540).
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -25,6 +24,7 @@ from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, from_eps
+from clipdiff_jax.diffusion.sampler import Steps, scanned
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
 from clipdiff_jax.diffusion.steps.ddim import ddim
 
@@ -52,10 +52,8 @@ def invert(
 
     Costs (len(times) - 1) (1 + fixed_point) evaluations.
     """
-    up = _upwards(denoise, schedule, cond, fixed_point, label)
-    times = jnp.asarray(times, jnp.int32)
-    last = lambda x, pair: (up(x, pair), None)
-    return jax.lax.scan(last, x0.astype(jnp.float32), (times[:-1], times[1:]))[0]
+    up = upwards(denoise, schedule, times, x0, cond, fixed_point=fixed_point, label=label)
+    return scanned(up)
 
 
 def invert_traced(
@@ -69,19 +67,24 @@ def invert_traced(
     label: Label = "here",
 ) -> tuple[Float[Array, "b ..."], Float[Array, "m b ..."]]:
     """What `invert` returns, and all samples on the way: [n - 1, B, ...]."""
-    up = _upwards(denoise, schedule, cond, fixed_point, label)
-    times = jnp.asarray(times, jnp.int32)
-    kept = lambda x, pair: (up(x, pair),) * 2
-    return jax.lax.scan(kept, x0.astype(jnp.float32), (times[:-1], times[1:]))
+    up = upwards(denoise, schedule, times, x0, cond, fixed_point=fixed_point, label=label)
+    return jax.lax.scan(up.body, up.carry, up.inputs)
 
 
-def _upwards(
-    denoise: Denoise, schedule: NoiseSchedule, cond: Cond, fixed_point: int, label: Label
-) -> Callable[[Array, tuple[Array, Array]], Array]:
-    """(x, (t, the next later time)) -> x there."""
-    step = ddim(schedule)
+def upwards(
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    times: Int[Array | np.ndarray, " n"],
+    x0: Float[Array, "b ..."],
+    cond: Cond = None,
+    *,
+    fixed_point: int = 0,
+    label: Label = "here",
+) -> Steps:
+    """The walk of `invert` taken apart; what its steps see is where they lead."""
+    step, times = ddim(schedule), jnp.asarray(times, jnp.int32)
 
-    def up(x: Array, pair: tuple[Array, Array]) -> Array:
+    def up(x: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
         t, t_next = pair
         eps = denoise(x, jnp.maximum(t_next if label == "next" else t, 0), cond).eps
         guess = step(x, from_eps(schedule, x, t, eps), t, t_next, None)
@@ -90,9 +93,10 @@ def _upwards(
             eps = denoise(guess, t_next, cond).eps
             return step(x, from_eps(schedule, x, t, eps), t, t_next, None), None
 
-        return jax.lax.scan(refine, guess, length=fixed_point)[0] if fixed_point else guess
+        there = jax.lax.scan(refine, guess, length=fixed_point)[0] if fixed_point else guess
+        return there, there
 
-    return up
+    return Steps(x0.astype(jnp.float32), up, (times[:-1], times[1:]))
 
 
 def inversion_grid(t0: int, steps: int) -> Int[np.ndarray, " steps"]:

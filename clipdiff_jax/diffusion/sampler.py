@@ -91,12 +91,12 @@ def sample(
         noise depends on its own key alone, not on the batch it is in); or the z themselves,
         [S, B, ...]; or None where the step rule draws nothing.
     """
-    carry, body, inputs = steps_of(denoise, step, times, x, cond, noise)
-    last = lambda carry, one: (body(carry, one)[0], None)
+    laid_out = steps_of(denoise, step, times, x, cond, noise)
+    last = lambda carry, one: (laid_out.body(carry, one)[0], None)
     if loop.remat and loop.unroll:
-        return run_recomputed(lambda *args: last(*args)[0], carry, inputs)[1]
+        return run_recomputed(lambda *args: last(*args)[0], laid_out.carry, laid_out.inputs)[1]
     last = jax.checkpoint(last) if loop.remat else last
-    return jax.lax.scan(last, carry, inputs, unroll=loop.unroll)[0][1]
+    return jax.lax.scan(last, laid_out.carry, laid_out.inputs, unroll=loop.unroll)[0][1]
 
 
 def sample_traced(
@@ -108,21 +108,46 @@ def sample_traced(
     noise: Noise = None,
 ) -> tuple[Float[Array, "b ..."], Trace]:
     """What `sample` returns, and the way there: arrays of [S, B, ...]."""
-    carry, body, inputs = steps_of(denoise, step, times, x, cond, noise)
-    (_, x), visited = jax.lax.scan(body, carry, inputs)
+    laid_out = steps_of(denoise, step, times, x, cond, noise)
+    (_, x), visited = jax.lax.scan(laid_out.body, laid_out.carry, laid_out.inputs)
     return x, visited
 
 
 class Steps(NamedTuple):
     """A walk taken apart, for who takes its steps otherwise than in one scan.
 
-    carry: (what the step rule remembers, x) before the first step. body: (carry, inputs of a step)
-    -> (carry, `Trace` of that step). inputs: of all steps, pytrees with a leading axis of S.
+    carry: before the first step; of `steps_of` (what the step rule remembers, x). body: (carry,
+    inputs of a step) -> (carry, what is seen there; of `steps_of` its `Trace`). inputs: of all
+    steps, pytrees with a leading axis of S. end: (carry, what all steps saw, where that is kept)
+    -> the result.
     """
 
     carry: Any
-    body: Callable[[Any, Any], tuple[Any, Trace]]
+    body: Callable[[Any, Any], tuple[Any, Any]]
     inputs: Any
+    end: Callable[[Any, Any], Any] = lambda carry, _: carry
+
+    def then(self, function: Callable[[Any], Any]) -> "Steps":
+        """The same walk with a function of its result."""
+        return self._replace(end=lambda carry, seen: function(self.end(carry, seen)))
+
+
+def scanned(
+    laid_out: Steps, *, first: int | Int[Array | np.ndarray, ""] = 0, keep: bool = False
+) -> Any:
+    """The result of a walk in one scan; from step `first` on, which may be traced where what the
+    steps see is not kept."""
+
+    def at(index: Array, carry: Any) -> Any:
+        one = jax.tree.map(lambda a: a[index], laid_out.inputs)
+        return laid_out.body(carry, one)[0]
+
+    if isinstance(first, jax.core.Tracer):
+        count = len(jax.tree.leaves(laid_out.inputs)[0])
+        return laid_out.end(jax.lax.fori_loop(first, count, at, laid_out.carry), None)
+    inputs = jax.tree.map(lambda a: a[int(first) :], laid_out.inputs)
+    body = laid_out.body if keep else lambda carry, one: (laid_out.body(carry, one)[0], None)
+    return laid_out.end(*jax.lax.scan(body, laid_out.carry, inputs))
 
 
 def steps_of(
@@ -153,7 +178,8 @@ def steps_of(
         x_next = x_next.astype(jnp.float32)  # also where 64-bit numbers are on
         return (memory, x_next), Trace(x_next, prediction.x0)
 
-    return Steps((rule.start(x), x), body, (times[:-1], times[1:], jnp.arange(steps), z))
+    inputs = (times[:-1], times[1:], jnp.arange(steps), z)
+    return Steps((rule.start(x), x), body, inputs, lambda carry, _: carry[1])
 
 
 def _remembering(step: StepRule, denoise: Denoise, cond: Cond) -> Multistep:

@@ -5,11 +5,11 @@ base.generate(4, key=0, steps=100, sampler="heun")              # the same
 """
 
 from dataclasses import dataclass
-from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Int
 
+from clipdiff_jax.core.progress import Watched
 from clipdiff_jax.core.request import Request, Scale, option
 from clipdiff_jax.diffusion.grids import Spacing, Steps, step_grid
 from clipdiff_jax.diffusion.schedule import NoiseSchedule
@@ -18,8 +18,8 @@ from clipdiff_jax.diffusion.steps import Sampler, check_sampler
 TRAILING: Spacing = "trailing"
 
 
-class SamplingOptions(TypedDict, total=False):
-    """The fields of `Sampling` as keywords of a call."""
+class SamplingOptions(Watched, total=False):
+    """The fields of `Sampling` as keywords of a call, and `progress`."""
 
     steps: Steps
     sampler: Sampler

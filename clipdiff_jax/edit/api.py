@@ -2,8 +2,8 @@
 
 DiffusionCLIP (Kim et al. 2022, arXiv 2110.02711, sections 3.2 and 4): the picture is inverted with
 the base model to time t0 and generated again by a mixture of the base and the edited models.
-Everything that a user changes between two calls (strength, ratios, t0, key) is an argument of one
-compiled program.
+Everything that a user changes between two calls (strength, ratios, t0, key) is an argument of the
+compiled programs.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from clipdiff_jax.core.keys import AnyKey, picture_keys
+from clipdiff_jax.core.progress import watched
 from clipdiff_jax.core.request import Scale, fill
 from clipdiff_jax.data.images import Pictures
 from clipdiff_jax.edit.editing import Editing, EditingOptions
@@ -34,6 +35,7 @@ DEFAULT = Editing()
 DEFAULT_T0 = 500  # of a reconstruction
 
 
+@watched
 def edit(
     images: Pictures,
     base: Model | None = None,
@@ -59,10 +61,10 @@ def edit(
         draw); picture i uses `fold_in(key, i)`. Or one key for each picture.
       editing, options: how, see `Editing`. Its t0 is by default the largest of the edits'.
 
-    Changing strength, ratios, t0, purify or key compiles nothing new. Returns [B,S,S,3] in
-    [-1, 1]. Raises `ValueError` for edits of another model than `base`, times that its schedule
-    does not have, and for an edit in h-space with the method "edict", whose change it
-    would not see, or with a sampler, for it has its own.
+    Changing strength, ratios, t0 or key compiles nothing new, and purify only the first time.
+    `progress=False` shows no bar. Returns [B,S,S,3] in [-1, 1]. Raises `ValueError` for edits of
+    another model than `base`, times that its schedule does not have, and for an edit in h-space
+    with the method "edict", whose change it would not see, or with a sampler, for it has its own.
     """
     edits = _listed(edit)
     editing = _filled(editing, strength, options)
@@ -73,6 +75,7 @@ def edit(
     return run(model, learned, x0, editing, t0, picture_keys(key, jnp.arange(len(x0))))
 
 
+@watched
 def generate_edited(
     latents: Float[Array | np.ndarray, "b i j c"],
     base: Model,
@@ -100,6 +103,7 @@ def generate_edited(
     return run_from_latents(model, learned, latents, editing, editing.t0, keys)
 
 
+@watched
 def reconstruct(
     images: Pictures,
     base: Model,

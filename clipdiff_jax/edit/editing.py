@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
+from typing import Literal, get_args
 
 from clipdiff_jax.core.checks import check_number
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.progress import Watched
 from clipdiff_jax.core.request import Number, Request, Scale, option
 from clipdiff_jax.diffusion.steps import Sampler, check_sampler
 
 Method = Literal["ddim", "fixed_point", "edict"]
 
 
-class EditingOptions(TypedDict, total=False):
+class EditingOptions(Watched, total=False):
     """The fields of `Editing` as keywords of a call that has a strength of its own."""
 
     ratios: Sequence[Number] | None

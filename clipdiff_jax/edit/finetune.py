@@ -39,7 +39,7 @@ class FinetuningOptions(TypedDict, total=False):
     learning_rate: Number | None
     gain: Number | None
     seed: int
-    progress: bool
+    progress: bool | None
 
 
 class FinetuneOptions(FinetuningOptions, ObjectiveOptions, total=False):
@@ -56,7 +56,7 @@ class Finetuning(Request):
       learning_rate: falling to zero; None for what `edit.presets.default_rate` says.
       gain: multiply the learning rate by this after each pass, instead of letting it fall.
       seed: of the order of the pictures and the noise.
-      progress: show a bar.
+      progress: whether bars are shown, see `core.progress`.
     """
 
     passes: int = option(8, "passes over the pictures", low=1)
@@ -64,7 +64,7 @@ class Finetuning(Request):
     learning_rate: Number | None = option(None, "at the start (default: by the size)", above=0)
     gain: Number | None = option(None, "factor of the learning rate after each pass", above=0)
     seed: int = option(0, "of the order of the pictures and the noise", low=0, high=HIGHEST_SEED)
-    progress: bool = option(True, "show a bar")
+    progress: bool | None = option(None, "show bars, on a terminal or not")
 
     def train_config(self, base: Base, objective: EditObjective, count: int) -> TrainConfig:
         """The run of the trainer over `count` pictures, on all devices."""

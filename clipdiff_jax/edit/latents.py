@@ -5,7 +5,6 @@ The file's name is a hash of everything the latents depend on: the model's param
 therefore another file, never a stale one.
 """
 
-import functools
 import hashlib
 import io
 import json
@@ -17,16 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int
-from tqdm.auto import tqdm
 
 from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.config import to_dict
 from clipdiff_jax.core.devices import data_mesh, replicated, split_batch
 from clipdiff_jax.core.files import cache_dir, write_whole
 from clipdiff_jax.core.npz_files import read_npz
+from clipdiff_jax.core.progress import bar, showing
 from clipdiff_jax.data.images import digest_of
 from clipdiff_jax.diffusion.grids import ddim_grid
-from clipdiff_jax.diffusion.inversion import inversion_grid, invert
+from clipdiff_jax.diffusion.inversion import inversion_grid, upwards
+from clipdiff_jax.diffusion.sampler import Steps
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.edit.space import Base, encoded, fingerprint_of, shape_of
 
 logger = logging.getLogger(__name__)
@@ -64,13 +65,13 @@ def invert_images(
     inversion: Inversion,
     *,
     batch_size: int = 8,
-    progress: bool = True,
+    progress: bool | None = None,
     cache: bool = True,
 ) -> Latents:
     """The latent of each picture, by DDIM inversion with `base`.
 
-    batch_size: pictures at once on each of the local devices. progress: show a bar. cache: keep
-        the result below `core.files.cache_dir()`.
+    batch_size: pictures at once on each of the local devices. progress: whether bars are shown,
+        see `core.progress`. cache: keep the result below `core.files.cache_dir()`.
     """
     path = None
     if cache:
@@ -78,33 +79,36 @@ def invert_images(
         found = _read(path, shape_of(base, len(images)))
         if found is not None:
             return found
-    latents = _invert_all(base, images, inversion, batch_size, progress)
+    with showing(progress):
+        latents = _invert_all(base, images, inversion, batch_size)
     if path is not None:
         _write(path, latents)
     return latents
 
 
-def _invert_all(
-    base: Base, images: Images, inversion: Inversion, batch_size: int, progress: bool
-) -> Latents:
+def _invert_all(base: Base, images: Images, inversion: Inversion, batch_size: int) -> Latents:
     mesh = data_mesh()
     model = jax.device_put(base, replicated(mesh))
     times = inversion.times
     size = min(batch_size, -(-len(images) // mesh.size)) * mesh.size
     parts = []
-    with tqdm(total=len(images), desc="inverting", unit="img", disable=not progress) as bar:
+    with bar((), "pictures to invert", total=len(images), unit="img") as counted:
         for batch, count in filled_batches(images, size):
             split = split_batch(mesh, batch)
-            latent = _invert_batch(model, times, split, fixed_point=inversion.fixed_point)
+            x0 = as_latents(model, split)
+            latent = inverted(model, times, x0, fixed_point=inversion.fixed_point)
             parts.append(np.asarray(latent)[:count])
-            bar.update(count)
+            counted.update(count)
     return np.concatenate(parts)
 
 
-@functools.partial(jax.jit, static_argnames="fixed_point")
-def _invert_batch(base: Base, times: Array, images: Array, *, fixed_point: int) -> Array:
-    x0 = encoded(base, images)
-    return invert(base.denoise, base.config.schedule, times, x0, fixed_point=fixed_point)
+as_latents = jax.jit(encoded)
+
+
+@stepping("inverting", static_argnames="fixed_point")
+def inverted(base: Base, times: Array, x0: Array, *, fixed_point: int) -> Steps:
+    """What the model denoises -> that at the end of the ascending grid `times`."""
+    return upwards(base.denoise, base.config.schedule, times, x0, fixed_point=fixed_point)
 
 
 def _key(base: Base, images: Images, inversion: Inversion) -> str:

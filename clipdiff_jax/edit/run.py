@@ -1,11 +1,9 @@
 """The compiled programs behind `edit.api`: invert, generate by what was learned.
 
-What a program is compiled for is `How`; everything else (models, strengths, times, rounds, keys) it
-takes as arguments, so that turning them compiles nothing new.
+Each half is a program of its own, and so is purifying; models, strengths, times and keys are their
+arguments, so that turning them compiles nothing new.
 """
 
-import functools
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -17,21 +15,21 @@ from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.avatars.photographs import are_photographs, warn_of_photographs
 from clipdiff_jax.data.images import Pictures, as_squares
 from clipdiff_jax.diffusion.asymmetric import asymmetric, boosted
-from clipdiff_jax.diffusion.edict import Pair, invert_coupled, sample_coupled
+from clipdiff_jax.diffusion.edict import Pair, coupled, coupled_upwards
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.guidance import mix
 from clipdiff_jax.diffusion.guidance import strength as at_strength
-from clipdiff_jax.diffusion.inversion import invert
 from clipdiff_jax.diffusion.prediction import Denoise, q_sample
-from clipdiff_jax.diffusion.sampler import sample, step_noise
+from clipdiff_jax.diffusion.sampler import Steps, step_noise, steps_of
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.diffusion.steps import Sampler, make_step
 from clipdiff_jax.diffusion.steps.ddim import ddim
-from clipdiff_jax.edit.editing import Editing, Method
+from clipdiff_jax.edit.editing import Editing
 from clipdiff_jax.edit.h_space import shifted_denoiser
-from clipdiff_jax.edit.latents import Inversion
+from clipdiff_jax.edit.latents import Inversion, as_latents, inverted
 from clipdiff_jax.edit.lora import adapted_denoiser
 from clipdiff_jax.edit.model import Edit
-from clipdiff_jax.edit.space import Base, decoded, encoded, with_params
+from clipdiff_jax.edit.space import Base, decoded, with_params
 from clipdiff_jax.pixel.load import is_demo
 from clipdiff_jax.pixel.model import Diffusion
 
@@ -56,25 +54,6 @@ class Learned(NamedTuple):
     t_boost: Int[Array | np.ndarray, ""] | np.int32 = np.int32(0)
     loras: tuple[Params, ...] = ()
     lora_shares: Float[Array | np.ndarray, " l"] = np.zeros(0, np.float32)
-
-
-@dataclass(frozen=True)
-class How:
-    """What a program is compiled for, of `Editing`."""
-
-    method: Method
-    fixed_point: int
-    random_inversion: bool
-    sampler: Sampler
-
-
-class Walk(NamedTuple):
-    """Where a picture goes: `purify` rounds of noise and `few` steps, `up`, and `down` again."""
-
-    up: Int[Array | np.ndarray, " u"]
-    down: Int[Array | np.ndarray, " d"]
-    few: Int[Array | np.ndarray, " f"]
-    purify: Int[Array, ""]
 
 
 def squares_for(images: Pictures, base: Base) -> Float[Array, "b s s 3"]:
@@ -152,16 +131,21 @@ def run(
 ) -> Float[Array, "b s s 3"]:
     """Inverts pictures to t0 and generates them again, each with its strength."""
     editing.check_times(t0, base.config.schedule.num_steps)
-    down = ddim_grid(t0, editing.steps)
-    coupled = editing.inversion == "edict"
-    walk = Walk(
-        up=down[::-1] if coupled else Inversion(t0, editing.steps, editing.fixed_point).times,
-        down=down,
-        few=ddim_grid(t0, min(PURIFY_STEPS, editing.steps)),
-        purify=jnp.asarray(editing.purify, jnp.int32),
-    )
-    how = How(editing.inversion, editing.fixed_point, editing.random_inversion, editing.sampler)
-    return _edit(base, learned, x0, _weights(editing, len(x0)), walk, keys, how=how)
+    down, weights = ddim_grid(t0, editing.steps), _weights(editing, len(x0))
+    x0 = as_latents(base, x0)
+    for index in range(editing.purify):
+        few = ddim_grid(t0, min(PURIFY_STEPS, editing.steps))
+        x0 = _purified(base, x0, few, jnp.int32(index + 1), keys)
+    if editing.inversion == "edict":
+        start = _both_noised if editing.random_inversion else _both_inverted
+        pair = start(base, x0, down, keys)
+        return _generate_coupled(base, learned, pair, weights, down)
+    if editing.random_inversion:
+        latents = _noised(base, x0, down, keys)
+    else:
+        times = Inversion(t0, editing.steps, editing.fixed_point).times
+        latents = inverted(base, times, x0, fixed_point=editing.fixed_point)
+    return _generate(base, learned, latents, weights, down, keys, sampler=editing.sampler)
 
 
 def run_from_latents(
@@ -185,41 +169,42 @@ def _weights(editing: Editing, count: int) -> Float[Array, " b"]:
     return jnp.broadcast_to(strength, (count,))
 
 
-@functools.partial(jax.jit, static_argnames="how")
-def _edit(
-    base: Base,
-    learned: Learned,
-    x0: Array,
-    weights: Array,
-    walk: Walk,
-    keys: Array,
-    *,
-    how: How,
-) -> Array:
-    schedule, step = base.config.schedule, ddim(base.config.schedule)
-
-    def noised(x: Array, index: int | Array) -> Array:
-        return q_sample(schedule, x, walk.down[0], step_noise(keys, index, x.shape))
-
-    def purified(index: Array, x: Array) -> Array:
-        return sample(base.denoise, step, walk.few, noised(x, index + 1), None, None)
-
-    x0 = jax.lax.fori_loop(0, walk.purify, purified, encoded(base, x0))
-    if how.method == "edict":
-        if how.random_inversion:
-            pair = Pair(noised(x0, 0), noised(x0, 0))
-        else:
-            pair = invert_coupled(base.denoise, schedule, walk.up, x0)
-        pair = sample_coupled(edited_denoiser(base, learned, weights), schedule, walk.down, pair)
-        return jnp.clip(decoded(base, (pair.x + pair.y) / 2), -1, 1)
-    if how.random_inversion:
-        latent = noised(x0, 0)
-    else:
-        latent = invert(base.denoise, schedule, walk.up, x0, fixed_point=how.fixed_point)
-    return _generate(base, learned, latent, weights, walk.down, keys, sampler=how.sampler)
+def _with_noise(base: Base, x: Array, t: Array, keys: Array, index: Array | int) -> Array:
+    return q_sample(base.config.schedule, x, t, step_noise(keys, index, x.shape))
 
 
-@functools.partial(jax.jit, static_argnames="sampler")
+@jax.jit
+def _noised(base: Base, x0: Array, down: Array, keys: Array) -> Array:
+    return _with_noise(base, x0, jnp.asarray(down)[0], keys, 0)
+
+
+@stepping("purifying")
+def _purified(base: Base, x0: Array, few: Array, index: Array, keys: Array) -> Steps:
+    """A round of noise and a few steps."""
+    start = _with_noise(base, x0, jnp.asarray(few)[0], keys, index)
+    return steps_of(base.denoise, ddim(base.config.schedule), few, start, None, None)
+
+
+@stepping("inverting")
+def _both_inverted(base: Base, x0: Array, down: Array, _: Array) -> Steps:
+    return coupled_upwards(base.denoise, base.config.schedule, jnp.asarray(down)[::-1], x0)
+
+
+def _both_noised(base: Base, x0: Array, down: Array, keys: Array) -> Pair:
+    latents = _noised(base, x0, down, keys)
+    return Pair(latents, latents)
+
+
+@stepping("editing")
+def _generate_coupled(
+    base: Base, learned: Learned, pair: Pair, weights: Array, down: Array
+) -> Steps:
+    model = edited_denoiser(base, learned, weights)
+    walk = coupled(model, base.config.schedule, down, pair)
+    return walk.then(lambda pair: jnp.clip(decoded(base, (pair.x + pair.y) / 2), -1, 1))
+
+
+@stepping("editing", static_argnames="sampler")
 def _generate(
     base: Base,
     learned: Learned,
@@ -229,18 +214,18 @@ def _generate(
     keys: Array,
     *,
     sampler: Sampler,
-) -> Array:
+) -> Steps:
     schedule = base.config.schedule
     model = edited_denoiser(base, learned, weights)
     noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, STEP_NOISE))(keys)
     if learned.shifts:
         step = boosted(schedule, jnp.asarray(learned.t_boost))
-        made = sample(model, step, down, latent, None, noise_keys)
+        walk = steps_of(model, step, down, latent, None, noise_keys)
     elif sampler == "ddim":
-        made = sample(model, ddim(schedule), down, latent, None, None)
+        walk = steps_of(model, ddim(schedule), down, latent, None, None)
     else:
-        made = sample(model, make_step(sampler, schedule), down, latent, None, noise_keys)
-    return jnp.clip(decoded(base, made), -1, 1)
+        walk = steps_of(model, make_step(sampler, schedule), down, latent, None, noise_keys)
+    return walk.then(lambda x: jnp.clip(decoded(base, x), -1, 1))
 
 
 def edited_denoiser(base: Base, learned: Learned, weights: Array) -> Denoise:

@@ -116,7 +116,7 @@ def make_stage(
     *,
     face: FaceEncoder | None = None,
     invert: bool = True,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Stage:
     """The stage for given models and pictures: float32, in [-1, 1], of the model's size."""
     objective = with_t0(objective, base, clip, images)
@@ -216,7 +216,7 @@ def _latents(
     objective: EditObjective,
     base: Base,
     images: Float32[np.ndarray, "n h w 3"],
-    progress: bool,
+    progress: bool | None,
 ) -> Float32[np.ndarray, "n i j c"]:
     """Where generation begins: inverted, or, where nothing is to be undone, noised at random."""
     t0 = objective.known_t0

@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from tqdm.auto import tqdm
 
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.keys import AnyKey, picture_keys
+from clipdiff_jax.core.progress import bar, compiling, is_traced, watched
 from clipdiff_jax.core.request import fill
 from clipdiff_jax.data.images import Pictures, as_squares
 from clipdiff_jax.diffusion.gradient_guidance import See, Steered, gradient_guided
@@ -62,6 +62,7 @@ class How(NamedTuple):
     random_classes: bool
 
 
+@watched
 def clip_guided(
     base: Diffusion,
     clip: Clip | Sequence[Clip],
@@ -85,7 +86,7 @@ def clip_guided(
       init: pictures to start from, see `Guiding.skip` and `Guiding.init_scale`; of each the middle
         square at the model's size.
       options: single fields of `Guiding`, or one as `guiding=`; `lpips=` measures the distance to
-        `init`.
+        `init`; `progress=` is whether a bar is shown.
 
     Raises `ValueError` for prompts that say nothing, options that do not fit, or a model of other
     pictures, and `FloatingPointError` with the step where the gradient is no longer finite.
@@ -129,9 +130,10 @@ def _draw(base: Diffusion, guide: Guide, keys: Key[Array, " n"], guiding: Guidin
     classes = None if isinstance(chosen, str) else base.check_classes(chosen, len(keys))
     how = How(guiding.sampler, guiding.see, guiding.cutouts, isinstance(chosen, str))
     carry = steps_of(base.denoise, make_step(guiding.sampler, config.schedule), times, x).carry
-    for index in tqdm(range(len(times) - 1), unit="step", leave=False, disable=None):
+    for index in bar(range(len(times) - 1), "drawing", unit="step"):
         at = jnp.int32(times[index]), jnp.int32(times[index + 1]), jnp.int32(index + guiding.skip)
-        carry, finite = _step(base, guide, carry, at, keys, classes, how=how)
+        with compiling("drawing"):
+            carry, finite = _step(base, guide, carry, at, keys, classes, how=how)
         if not finite:
             raise FloatingPointError(
                 f"the gradient is not finite at step {index + 1} of {len(times) - 1} (time "
@@ -153,6 +155,7 @@ def _step(
     how: How,
 ) -> tuple[Any, Array]:
     """One step, and whether all of it is finite."""
+    is_traced()
     schedule, (t, t_next, index) = base.config.schedule, at
     number = base.config.unet.num_classes
     if how.random_classes and number is not None:

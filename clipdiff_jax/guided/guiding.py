@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
+from typing import Literal, get_args
 
+from clipdiff_jax.core.progress import Watched
 from clipdiff_jax.core.request import Number, Request, option
 from clipdiff_jax.diffusion.gradient_guidance import See
 from clipdiff_jax.diffusion.grids import Spacing
@@ -77,7 +78,7 @@ class Guiding(Request):
         return Sampling(steps=self.steps, sampler=self.sampler, eta=self.eta, spacing=self.spacing)
 
 
-class GuidingOptions(TypedDict, total=False):
+class GuidingOptions(Watched, total=False):
     """What `clip_guided` takes by keyword: a request, single fields of it, and an LPIPS."""
 
     guiding: Guiding | None

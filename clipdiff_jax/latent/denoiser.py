@@ -1,7 +1,6 @@
 """The UNet of a latent diffusion model as an object: noisy latents and a text to a prediction."""
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,10 +11,11 @@ from clipdiff_jax.core.networks import dropout, run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
 from clipdiff_jax.diffusion.sampler import Steps
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.diffusion.steps import Sampler
 from clipdiff_jax.latent.steering.attention import Watched, map_sides, mean_map
 from clipdiff_jax.latent.texts import Embedded
-from clipdiff_jax.latent.walk import OnStep, Show, Walk, one, steps, whole
+from clipdiff_jax.latent.walk import OnStep, Show, Walk, steps
 from clipdiff_jax.models.latent import LatentConfig
 from clipdiff_jax.models.unet import UNet
 
@@ -121,22 +121,14 @@ class Denoiser:
     def walk(
         self, walk: Walk, sampler: Sampler, on_step: OnStep | None, show: Show
     ) -> Float[Array, "b h w c"]:
-        """The latents at the end of a walk: one program, or where somebody looks on step by step.
+        """The latents at the end of a walk.
 
         show: what makes the pictures that `on_step` is given of latents.
         """
         if on_step is None:
-            return _walk(self, walk, sampler=sampler)
-        carry = _begin(self, walk, sampler=sampler)
-        for done, index in enumerate(range(int(walk.first), len(walk.times) - 1), start=1):
-            carry, x0 = _step(self, walk, carry, jnp.int32(index), sampler=sampler)
-            on_step(done, show(x0))
-        return carry[1]
-
-
-def _steps(denoiser: Denoiser, walk: Walk, sampler: Sampler) -> Steps:
-    config = denoiser.config
-    return steps(denoiser.denoise, config.schedule, config.prediction, walk, sampler, denoiser.maps)
+            return _walk(self, walk, first=walk.first, sampler=sampler)
+        look = lambda done, trace: on_step(done, show(trace.x0))
+        return _walk(self, walk, first=walk.first, on_step=look, sampler=sampler)
 
 
 @jax.jit
@@ -144,18 +136,7 @@ def _predict(denoiser: Denoiser, x_t: Array, t: Array, cond: dict[str, Array]) -
     return denoiser.apply(x_t, t, cond)
 
 
-@partial(jax.jit, static_argnames="sampler")
-def _walk(denoiser: Denoiser, walk: Walk, *, sampler: Sampler) -> Array:
-    return whole(_steps(denoiser, walk, sampler), jnp.asarray(walk.first))
-
-
-@partial(jax.jit, static_argnames="sampler")
-def _begin(denoiser: Denoiser, walk: Walk, *, sampler: Sampler) -> Any:
-    return _steps(denoiser, walk, sampler).carry
-
-
-@partial(jax.jit, static_argnames="sampler")
-def _step(
-    denoiser: Denoiser, walk: Walk, carry: Any, index: Array, *, sampler: Sampler
-) -> tuple[Any, Array]:
-    return one(_steps(denoiser, walk, sampler), carry, index)
+@stepping("drawing", static_argnames="sampler")
+def _walk(denoiser: Denoiser, walk: Walk, *, sampler: Sampler) -> Steps:
+    config = denoiser.config
+    return steps(denoiser.denoise, config.schedule, config.prediction, walk, sampler, denoiser.maps)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.core.keys import AnyKey
 from clipdiff_jax.core.networks import run
+from clipdiff_jax.core.progress import watched_methods
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.images import Pictures, as_images
 from clipdiff_jax.data.tokenize import Tokenizer, as_texts
@@ -53,6 +54,7 @@ GENERATION, COLLAGE, REPAINTING = Generation(), Collage(), Repainting()
 INPAINTING, INSTRUCTION = Inpainting(), Instruction()
 
 
+@watched_methods("generate", "collage", "img2img", "inpaint", "instruct", "edit")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class LatentDiffusion(saving.Saved):
@@ -112,8 +114,7 @@ class LatentDiffusion(saving.Saved):
         """
         prompts = as_texts(prompts, "prompts")
         inputs.first_tokenizer(self.tokenizers)
-        ids = tuple(jnp.asarray(tokenizer(prompts)) for tokenizer in self.tokenizers)
-        return _embed(self, ids)
+        return _embed(self, tuple(jnp.asarray(one(prompts)) for one in self.tokenizers))
 
     def predict(
         self,
@@ -133,9 +134,8 @@ class LatentDiffusion(saving.Saved):
         """
         x_t = jnp.asarray(x_t)
         t = jnp.broadcast_to(jnp.asarray(t, jnp.int32), x_t.shape[:1])
-        sizes = time_ids if time_ids is None else jnp.asarray(time_ids)
-        if sizes is None:
-            sizes = self.denoiser.time_ids(*x_t.shape[:3])
+        sizes = None if time_ids is None else jnp.asarray(time_ids)
+        sizes = self.denoiser.time_ids(*x_t.shape[:3]) if sizes is None else sizes
         shown = Embedded(jnp.asarray(context), None if pooled is None else jnp.asarray(pooled))
         return self.denoiser.predict(x_t, t, self.denoiser.condition(shown, sizes))
 

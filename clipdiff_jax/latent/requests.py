@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.progress import Watched
 from clipdiff_jax.core.request import Number, Scale, fill, option
 from clipdiff_jax.data.tokenize import as_texts
 from clipdiff_jax.diffusion.grids import Spacing, Steps
@@ -17,7 +18,7 @@ Output = Literal["images", "latents"]
 Binding = Literal["structured", "attend", "syngen"]
 
 
-class PaintingOptions(TypedDict, total=False):
+class PaintingOptions(Watched, total=False):
     """The fields of `Painting` as keywords of a call."""
 
     steps: Steps

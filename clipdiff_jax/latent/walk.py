@@ -97,19 +97,20 @@ def steps(
         image, nothing = rows.nulls
         guided = instructed(denoise, (image, nothing), rows.guidance, rows.image_guidance, contrast)
     rule = make_step(sampler, schedule, StepOptions(walk.eta))
-    carry, body, inputs = steps_of(guided, rule, walk.times, rows.x, rows.cond, rows.keys)
+    taken = steps_of(guided, rule, walk.times, rows.x, rows.cond, rows.keys)
+    body = taken.body
     if rows.moves is not None:
         body = _moving(body, maps, rows.moves, rows.cond, len(walk.times) - 1)
     if rows.blend is None:
-        return Steps(carry, body, inputs)
-    blend, end = rows.blend, inputs[1][-1]
+        return taken._replace(body=body)
+    blend, end = rows.blend, taken.inputs[1][-1]
 
     def blended(carry: Any, inputs: Any) -> tuple[Any, Any]:
         (memory, x), trace = body(carry, inputs)
         x = _blend(schedule, blend, x, inputs[1], inputs[1] == end)
         return (memory, x), trace._replace(x=x)
 
-    return Steps(carry, blended, inputs)
+    return taken._replace(body=blended)
 
 
 def _moving(body: Any, maps: Maps, moves: Moves, cond: Cond, count: int) -> Any:
@@ -120,22 +121,6 @@ def _moving(body: Any, maps: Maps, moves: Moves, cond: Cond, count: int) -> Any:
         return body((memory, moved(maps, moves, x, t, (index, count), cond)), inputs)
 
     return after_move
-
-
-def whole(taken: Steps, first: Int[Array, ""]) -> Float[Array, "b h w c"]:
-    """All steps from `first` on, which may be traced: another strength is the same program."""
-    count = len(taken.inputs[0])
-
-    def body(index: Array, carry: Any) -> Any:
-        return taken.body(carry, jax.tree.map(lambda a: a[index], taken.inputs))[0]
-
-    return jax.lax.fori_loop(first, count, body, taken.carry)[1]
-
-
-def one(taken: Steps, carry: Any, index: Int[Array, ""]) -> tuple[Any, Float[Array, "b h w c"]]:
-    """Step `index` alone: (carry after it, the guess of x0 before it)."""
-    carry, trace = taken.body(carry, jax.tree.map(lambda a: a[index], taken.inputs))
-    return carry, trace.x0
 
 
 def in_batches(

@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Shaped, UInt8
-from tqdm.auto import tqdm
 
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.batching import filled
 from clipdiff_jax.core.devices import data_mesh, replicated, split_batch
 from clipdiff_jax.core.files import write_whole
+from clipdiff_jax.core.progress import bar, showing
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.sources import DataSource
 from clipdiff_jax.data.transforms import clip_square, to_float
@@ -101,15 +101,23 @@ def compute_features(
     folder: Path,
     *,
     batch_size: int = 32,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Features:
     """The features of all pictures of `source`; files that are already in `folder` are kept.
 
     folder: of these pictures and this network alone, see `features_folder`. batch_size: pictures
-    at once on each of the local devices. progress: show a bar.
+    at once on each of the local devices. progress: whether a bar is shown, see
+    `core.progress`.
 
     Raises `ValueError` for no pictures and whatever reading one raises; what was computed stays.
     """
+    with showing(progress):
+        return _computed(source, network, folder, batch_size)
+
+
+def _computed(
+    source: DataSource, network: FeatureNetwork, folder: Path, batch_size: int
+) -> Features:
     count = len(source)
     if count == 0 or batch_size < 1:
         raise ValueError(f"expected pictures and a batch, got {count} and {batch_size}")
@@ -121,12 +129,14 @@ def compute_features(
     mesh = data_mesh()
     params = jax.device_put(network.params, replicated(mesh))
     embed = jax.jit(network.embed)
+    done = count - sum(len(spans[part]) for part in missing)
     size = min(batch_size, -(-count // mesh.size)) * mesh.size
     with (
         ThreadPoolExecutor() as pool,
-        tqdm(total=count, desc=network.name.split("-")[0], unit="img", disable=not progress) as bar,
+        bar(
+            (), f"{network.name.split('-')[0]} features", total=count, unit="img", done=done
+        ) as told,
     ):
-        bar.update(count - sum(len(spans[part]) for part in missing))
         for part in missing:
             blocks = []
             ahead = None  # computed while the next pictures are read
@@ -135,10 +145,10 @@ def compute_features(
                 pictures = list(pool.map(lambda i: network.prepare(source[i]["image"]), indices))
                 batch = np.stack(filled(pictures, size))
                 if ahead is not None:
-                    blocks.append(_fetch(*ahead, bar))
+                    blocks.append(_fetch(*ahead, told))
                 ahead = embed(params, split_batch(mesh, batch)), len(indices)
             assert ahead is not None
-            blocks.append(_fetch(*ahead, bar))
+            blocks.append(_fetch(*ahead, told))
             _write(part_path(folder, part), np.concatenate(blocks))
     return features
 

@@ -19,12 +19,14 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 from clipdiff_jax.core.checks import Whole, whole_number
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.core.networks import dropout, run
+from clipdiff_jax.core.progress import watched
 from clipdiff_jax.core.request import fill
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.guidance import clip_x0, dynamic_threshold
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
-from clipdiff_jax.diffusion.sampler import sample, step_noise
+from clipdiff_jax.diffusion.sampler import Steps, step_noise, steps_of
 from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.unet import BottleneckShift, UNet
@@ -121,6 +123,7 @@ class Diffusion(Pushable):
         denoise = make_denoise(network, config.schedule, config.prediction, config.learned_variance)
         return denoise(x_t, t, cond)
 
+    @watched
     def generate(
         self,
         count: Whole = 1,
@@ -140,7 +143,7 @@ class Diffusion(Pushable):
         classes: what to draw, by a model that has classes: one for all images or one for each.
         noise: x_T, in place of what `draw_noise` draws from `key`.
         sampling, options: how, see `Sampling`. Changing key, classes, eta or threshold compiles
-            nothing new.
+            nothing new. progress: whether a bar is shown, see `core.progress`.
 
         Raises `ValueError` where classes are missing, too many, or none of the model's, for noise
         of another shape, and for a guidance, which this model has not.
@@ -229,7 +232,7 @@ def _predict(model: Diffusion, x_t: Array, t: Array, classes: Array | None) -> A
     return model.apply(x_t, t, classes)
 
 
-@functools.partial(jax.jit, static_argnames="sampler")
+@stepping("drawing", static_argnames="sampler")
 def _generate(
     model: Diffusion,
     times: Array,
@@ -239,7 +242,7 @@ def _generate(
     classes: Array | None,
     *,
     sampler: Sampler,
-) -> Array:
+) -> Steps:
     config = model.config
     keys, start = drawn
     if start is None:
@@ -250,4 +253,5 @@ def _generate(
     else:
         denoise = dynamic_threshold(model.denoise, config.schedule, threshold)
     step = make_step(sampler, config.schedule, StepOptions(eta, config.learned_variance))
-    return jnp.clip(sample(denoise, step, times, start, classes, keys), -1, 1)
+    walk = steps_of(denoise, step, times, start, classes, keys)
+    return walk.then(lambda x: jnp.clip(x, -1, 1))

@@ -20,12 +20,14 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 from clipdiff_jax.core.config import from_dict, to_dict
 from clipdiff_jax.core.keys import AnyKey, as_key
 from clipdiff_jax.core.networks import run
+from clipdiff_jax.core.progress import watched
 from clipdiff_jax.core.request import fill
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
-from clipdiff_jax.diffusion.sampler import StepRule, Trace, sample_traced, step_noise
+from clipdiff_jax.diffusion.sampler import StepRule, Steps, Trace, step_noise, steps_of
 from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
 from clipdiff_jax.diffusion.so3 import on_so3, so3_ddim
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
 from clipdiff_jax.models.points import PointsConfig
 from clipdiff_jax.models.poses import Graph, PoseNetwork, PosesConfig, init_params
@@ -81,6 +83,7 @@ class Reassembly(Pushable):
         """The model as a `Denoise`; the conditioning is the `Graph`."""
         return make_denoise(self.apply, self.config.schedule, "x0")(x_t, t, graph)
 
+    @watched
     def solve(
         self,
         pieces: object,
@@ -169,7 +172,7 @@ def walk(
     )
 
 
-@functools.partial(jax.jit, static_argnames="sampler")
+@stepping("placing", static_argnames="sampler", keep=True)
 def _walk(
     model: Reassembly,
     known: dict[str, Array],
@@ -178,7 +181,7 @@ def _walk(
     eta: Array | None,
     *,
     sampler: Sampler,
-) -> tuple[Array, Trace]:
+) -> Steps:
     config = model.config
     graph = model.graph(**known)
     start = jnp.zeros((*graph.mask.shape, config.encoder.pose))
@@ -189,7 +192,8 @@ def _walk(
         start, step = on_so3(start), so3_ddim(config.schedule)
     else:
         step = make_step(sampler, config.schedule, StepOptions(0.0 if eta is None else eta))
-    return sample_traced(model.denoise, step, times, start, graph, keys)
+    walk = steps_of(model.denoise, step, times, start, graph, keys)
+    return walk._replace(end=lambda carry, trace: (carry[1], trace))
 
 
 def save_reassembly(

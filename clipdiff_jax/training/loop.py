@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from tqdm.auto import tqdm
 
 from clipdiff_jax.core.devices import make_mesh, replicated, split_batch, tree_sharding
 from clipdiff_jax.core.log import quiet_absl
+from clipdiff_jax.core.progress import bar, compiling, is_shown, showing
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.loader import batches
 from clipdiff_jax.training.checkpoint import Checkpoints, NotFinite
@@ -37,7 +37,7 @@ def fit(
     config: TrainConfig,
     workdir: str | Path | None = None,
     *,
-    progress: bool = False,
+    progress: bool | None = None,
     started: Callable[[], None] | None = None,
 ) -> TrainState:
     """Trains `stage` to step `config.steps` and returns the final state.
@@ -45,18 +45,25 @@ def fit(
     With a `workdir` the run resumes from its newest checkpoint, logs to `log.jsonl`, saves
     checkpoints under `checkpoints/` and exports the model to `model/`. On SIGTERM, SIGHUP and
     SIGINT (Ctrl-C) it saves, and raises `SystemExit` with the status 143, 129 or 130. Without a
-    `workdir` nothing touches the disk. `progress` shows a bar in place of lines to the logger.
+    `workdir` nothing touches the disk. `progress`: whether a live line is shown, see
+    `core.progress`; where none is, the logger has a line every `config.log_every` steps.
     `started` is called once the state to go on from is there.
 
     Raises `NotFinite` and `OSError` for what cannot be written (a full disk), both with the last
     good checkpoint kept, and `ConfigError` for a folder in which another process is training.
     """
-    folder = None if workdir is None else Path(workdir)
+    with showing(progress):
+        return _fit(stage, config, None if workdir is None else Path(workdir), started)
+
+
+def _fit(
+    stage: Stage, config: TrainConfig, folder: Path | None, started: Callable[[], None] | None
+) -> TrainState:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     mesh = make_mesh(config.mesh)
     config = on_devices(config, mesh.size)
-    log = RunLog(folder, tensorboard=config.tensorboard, quiet=progress)
+    log = RunLog(folder, tensorboard=config.tensorboard)
     with quiet_absl(), one_trainer(folder), jax.set_mesh(mesh):
         checkpoints = None
         if folder is not None:
@@ -64,7 +71,8 @@ def fit(
         shardings = tree_sharding(mesh, stage.frozen, config.mesh.min_split)
         frozen = jax.device_put(stage.frozen, shardings)
         plan = plan_state(stage, config, mesh)
-        step = compile_step(stage, config, mesh, plan, frozen)
+        with compiling("the training step", now=True):
+            step = compile_step(stage, config, mesh, plan, frozen)
         state = first_state(stage, config, plan, checkpoints, log)
         done = int(state.step)
         if started is not None:
@@ -84,7 +92,7 @@ def fit(
         )
         run = _Run(stage, config, folder, mesh, log, checkpoints, step, frozen)
         with Termination(saves=folder is not None) as termination:
-            state = run.loop(state, data, done, termination, progress)
+            state = run.loop(state, data, done, termination)
     return state
 
 
@@ -107,13 +115,12 @@ class _Run:
         data: Iterator[dict[str, np.ndarray]],
         done: int,
         termination: Termination,
-        progress: bool,
     ) -> TrainState:
         config = self.config
         meter = _Meter(config.batch_size, self.step.flops, self.mesh)
         pending: dict[str, Any] | None = None
         since_log: list[dict[str, Any]] = []
-        bar = tqdm(total=config.steps, initial=done, disable=not progress, unit="step")
+        live = bar((), "training", total=config.steps, unit="step", done=done, leave=True)
         try:
             for number in range(done + 1, config.steps + 1):
                 batch = split_batch(self.mesh, next(data))
@@ -122,14 +129,15 @@ class _Run:
                 # costs no idle time, and no bad step goes unnoticed for longer than one more.
                 self._check(pending, number - 1)
                 pending = metrics
-                bar.update()
                 since_log.append(metrics)
                 if number % config.log_every == 0 or number == config.steps:
                     self._check(metrics, number)
                     values = _means(since_log)
                     since_log.clear()
-                    bar.set_postfix(loss=f"{values['loss']:.4g}")
-                    self.log.metrics(number, values | meter.read(number - done))
+                    values |= meter.read(number - done)
+                    live.note(_told(values))
+                    self.log.metrics(number, values, live=is_shown())
+                live.update()
                 stop = termination.requested(number)
                 last = number == config.steps
                 if stop or last or number % config.checkpoint.every == 0:
@@ -155,7 +163,7 @@ class _Run:
                 self._finish()
             raise
         finally:
-            bar.close()
+            live.close()
             self.log.close()
         return state
 
@@ -191,6 +199,12 @@ class _Run:
         params = jax.jit(lambda p: p, out_shardings=replicated(self.mesh))(params)
         if jax.process_index() == 0:
             self.stage.export(self.folder / "model", jax.device_get(params))
+
+
+def _told(values: dict[str, float]) -> str:
+    """Of the newest values what the live line says."""
+    rate = values.get("examples_per_s")
+    return f"loss {values['loss']:.4g}" + ("" if rate is None else f", {rate:.3g} pictures/s")
 
 
 class _Meter:

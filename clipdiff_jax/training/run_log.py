@@ -42,16 +42,13 @@ def peak_flops(device: jax.Device) -> float | None:
 class RunLog:
     """Tells what happens to the logger of this module and, given a folder, to files in it.
 
-    quiet: nothing to the logger. Only process 0 writes. Raises `ConfigError` if TensorBoard is
+    Only process 0 writes. Raises `ConfigError` if TensorBoard is
     asked for and not installed.
     """
 
-    def __init__(
-        self, folder: Path | None, *, tensorboard: bool = False, quiet: bool = False
-    ) -> None:
+    def __init__(self, folder: Path | None, *, tensorboard: bool = False) -> None:
         self._main = jax.process_index() == 0
         self._folder = folder if self._main else None
-        self._quiet = quiet or not self._main
         self._board: Any = None
         if tensorboard and self._folder is not None:
             try:
@@ -64,11 +61,11 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """One line for the person watching."""
-        if not self._quiet:
+        if self._main:
             logger.info(text)
 
-    def metrics(self, step: int, values: dict[str, float]) -> None:
-        """One record: a line of `log.jsonl` and of the logger."""
+    def metrics(self, step: int, values: dict[str, float], *, live: bool = False) -> None:
+        """One record: a line of `log.jsonl`, and of the logger unless a live line says it."""
         if self._folder is not None:
             record = {"step": step, "time": round(time.time(), 2), **values}
             path = self._folder / "log.jsonl"
@@ -77,7 +74,8 @@ class RunLog:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
-        self.say(f"step {step}  " + "  ".join(f"{n} {_short(v)}" for n, v in values.items()))
+        if not live:
+            self.say(f"step {step}  " + "  ".join(f"{n} {_short(v)}" for n, v in values.items()))
 
     def images(self, step: int, name: str, images: Float[Array, "n h w 3"]) -> None:
         """Saves a grid of images in [-1, 1] as `previews/NAME-STEP.png`."""

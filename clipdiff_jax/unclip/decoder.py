@@ -4,7 +4,6 @@ Ramesh et al. 2022, arXiv 2204.06125, section 2.1. What the network is given of 
 as a `Denoise`, its walk from noise to images and the way back.
 """
 
-import functools
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,13 +15,15 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from clipdiff_jax.core.networks import dropout, run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.guidance import classifier_free
-from clipdiff_jax.diffusion.inversion import invert
+from clipdiff_jax.diffusion.inversion import upwards
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
+from clipdiff_jax.diffusion.sampler import Steps
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioning
 from clipdiff_jax.models.unclip import Decoder, TextFeatures
 from clipdiff_jax.models.unet import UNet
-from clipdiff_jax.unclip.walk import Walk, run_walk
+from clipdiff_jax.unclip.walk import Walk, steps_of_walk
 
 FIXED_POINT = 2  # iterations per step of inversion, see `diffusion.inversion`
 
@@ -40,6 +41,13 @@ class Shown(NamedTuple):
     empty: TextFeatures
     with_image: Bool[Array, " b"] | None = None
     null_with_image: Bool[Array, " b"] | None = None
+
+
+class Conditions(NamedTuple):
+    """What the network is given of what is decoded, and of what guidance moves away from."""
+
+    cond: dict[str, Array]
+    null: dict[str, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -86,7 +94,7 @@ class DecoderModel:
 
     def draw(self, shown: Shown, walk: Walk, *, sampler: Sampler) -> Float[Array, "b h w 3"]:
         """Small images in [-1, 1]."""
-        return _draw(self, shown, walk, sampler=sampler)
+        return _draw(self, _conditions(self, shown), walk, sampler=sampler)
 
     def invert(
         self,
@@ -96,33 +104,32 @@ class DecoderModel:
         times: Int[Array | np.ndarray, " n"],
     ) -> Float[Array, "b h w 3"]:
         """Small images -> the x_T that DDIM decodes to them (section 3); `times` ascend from -1."""
-        return _invert(self, images, shown, guidance, times)
+        return _invert(self, images, _conditions(self, shown), guidance, times)
 
 
-def _conditions(decoder: DecoderModel, shown: Shown) -> tuple[dict[str, Array], dict[str, Array]]:
+@jax.jit
+def _conditions(decoder: DecoderModel, shown: Shown) -> Conditions:
     """What is decoded, and what guidance moves away from."""
     always = jnp.ones(len(shown.embedding), bool)
     with_image = always if shown.with_image is None else shown.with_image
     null_with_image = ~always if shown.null_with_image is None else shown.null_with_image
     cond = decoder.condition(shown.embedding, shown.text, with_image)
-    return cond, decoder.condition(shown.embedding, shown.empty, null_with_image)
+    return Conditions(cond, decoder.condition(shown.embedding, shown.empty, null_with_image))
 
 
-@functools.partial(jax.jit, static_argnames="sampler")
-def _draw(
-    decoder: DecoderModel, shown: Shown, walk: Walk, *, sampler: Sampler
-) -> Float[Array, "b h w 3"]:
+@stepping("drawing", static_argnames="sampler")
+def _draw(decoder: DecoderModel, given: Conditions, walk: Walk, *, sampler: Sampler) -> Steps:
     config = decoder.config
-    cond, null = _conditions(decoder, shown)
     step = make_step(sampler, config.schedule, StepOptions(walk.eta, config.learned_variance))
-    guided = classifier_free(decoder.denoise, null, walk.guidance)
-    return jnp.clip(run_walk(config, guided, step, walk, cond), -1, 1)
+    guided = classifier_free(decoder.denoise, given.null, walk.guidance)
+    drawn = steps_of_walk(config, guided, step, walk, given.cond)
+    return drawn.then(lambda x: jnp.clip(x, -1, 1))
 
 
-@jax.jit
+@stepping("inverting")
 def _invert(
-    decoder: DecoderModel, images: Array, shown: Shown, guidance: Array, times: Array
-) -> Float[Array, "b h w 3"]:
-    cond, null = _conditions(decoder, shown)
-    guided = classifier_free(decoder.denoise, null, guidance)
-    return invert(guided, decoder.config.schedule, times, images, cond, fixed_point=FIXED_POINT)
+    decoder: DecoderModel, images: Array, given: Conditions, guidance: Array, times: Array
+) -> Steps:
+    guided = classifier_free(decoder.denoise, given.null, guidance)
+    schedule = decoder.config.schedule
+    return upwards(guided, schedule, times, images, given.cond, fixed_point=FIXED_POINT)

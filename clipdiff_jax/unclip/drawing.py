@@ -1,9 +1,10 @@
 """How a picture is drawn from a text by the whole hierarchy, as one value."""
 
 from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
+from typing import Literal, get_args
 
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.progress import Watched
 from clipdiff_jax.core.request import Request, Scale, option
 from clipdiff_jax.diffusion.grids import Spacing, Steps
 from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
@@ -58,7 +59,7 @@ def check_prior(name: str | None) -> None:
         )
 
 
-class DrawingOptions(TypedDict, total=False):
+class DrawingOptions(Watched, total=False):
     """The fields of `Drawing` as keywords of a call."""
 
     guidance: Scale | None

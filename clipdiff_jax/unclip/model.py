@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from clipdiff_jax.core.checks import Whole, check_number
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.keys import AnyKey
+from clipdiff_jax.core.progress import watched_methods
 from clipdiff_jax.core.request import Scale, fill
 from clipdiff_jax.data.avatars.photographs import are_photographs, warn_of_photographs
 from clipdiff_jax.data.images import (
@@ -72,6 +73,10 @@ INVERTING = Sampling(steps=50, guidance=1.0, spacing="linspace")
 UPSAMPLING = Sampling(steps=7, sampler="ancestral", spacing="linspace")
 
 
+@watched_methods(
+    "generate", "embed_prompts", "decode", "invert", "upsample", "upsample_all", "variations",
+    "interpolate", "text_diff", "pca_reconstructions", "ablate_prior",
+)  # fmt: skip
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False, kw_only=True)
 class UnClip:

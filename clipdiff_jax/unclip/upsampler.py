@@ -13,11 +13,13 @@ from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.core.networks import dropout, run
 from clipdiff_jax.core.types import DType, Params
-from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, make_denoise
+from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
+from clipdiff_jax.diffusion.sampler import Steps
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.diffusion.steps import Sampler, StepOptions, make_step
 from clipdiff_jax.models.unclip import Noise, Upsampler, networks_of
 from clipdiff_jax.models.unet import UNet
-from clipdiff_jax.unclip.walk import Walk, run_walk
+from clipdiff_jax.unclip.walk import Walk, steps_of_walk
 
 
 @jax.tree_util.register_dataclass
@@ -72,7 +74,7 @@ class UpsamplerModel:
 
         A walk's guidance is not looked at.
         """
-        return _draw(self, images, walk, sampler=sampler)
+        return _drawn(self, images, walk, sampler)
 
 
 def resize(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b size size 3"]:
@@ -80,23 +82,31 @@ def resize(images: Float[Array, "b h w 3"], size: int) -> Float[Array, "b size s
     return jax.image.resize(images, (len(images), size, size, 3), "cubic", antialias=True)
 
 
-@functools.partial(jax.jit, static_argnames="sampler")
-def _draw(
-    upsampler: UpsamplerModel, images: Array, walk: Walk, *, sampler: Sampler
+def _drawn(
+    upsampler: UpsamplerModel, images: Array, walk: Walk, sampler: Sampler
 ) -> Float[Array, "b size size 3"]:
     config = upsampler.config
-    low = resize(images, config.image_size)
-    step = make_step(sampler, config.schedule, StepOptions(walk.eta, config.learned_variance))
-
-    def denoise_by(network: str) -> Denoise:
-        return functools.partial(upsampler.denoise, network=network)
-
     x, steps = walk.noise
-    times = walk.times
+    times, low = walk.times, _resized(images, size=config.image_size)
+    run = functools.partial(_draw, upsampler, low, sampler=sampler)
     if config.last:
         before = walk._replace(times=times[:-1], noise=Noise(x, steps[:-1]))
-        x = run_walk(config, denoise_by("first"), step, before, low)
+        x = run(before, network="first")
         times, steps = times[-2:], steps[-1:]
     rest = walk._replace(times=times, noise=Noise(x, steps))
-    x = run_walk(config, denoise_by(networks_of(config)[-1]), step, rest, low)
-    return jnp.clip(x, -1, 1)
+    return jnp.clip(run(rest, network=networks_of(config)[-1]), -1, 1)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _resized(images: Array, *, size: int) -> Float[Array, "b size size 3"]:
+    return resize(images, size)
+
+
+@stepping("upsampling", static_argnames=("sampler", "network"))
+def _draw(
+    upsampler: UpsamplerModel, low: Array, walk: Walk, *, sampler: Sampler, network: str
+) -> Steps:
+    config = upsampler.config
+    step = make_step(sampler, config.schedule, StepOptions(walk.eta, config.learned_variance))
+    denoise = functools.partial(upsampler.denoise, network=network)
+    return steps_of_walk(config, denoise, step, walk, low)

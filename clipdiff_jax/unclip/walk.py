@@ -18,7 +18,7 @@ from clipdiff_jax.core.keys import AnyKey, as_key, picture_keys
 from clipdiff_jax.core.request import Scale
 from clipdiff_jax.diffusion.guidance import clip_x0, dynamic_threshold
 from clipdiff_jax.diffusion.prediction import Cond, Denoise
-from clipdiff_jax.diffusion.sampler import StepRule, sample, step_noise
+from clipdiff_jax.diffusion.sampler import StepRule, Steps, step_noise, steps_of
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.models.unclip import Decoder, Noise, Prior, Upsampler
 
@@ -53,16 +53,16 @@ def make_walk(times: np.ndarray, noise: Noise, guidance: Scale, sampling: Sampli
     )
 
 
-def run_walk(
+def steps_of_walk(
     config: Prior | Decoder | Upsampler, denoise: Denoise, step: StepRule, walk: Walk, cond: Cond
-) -> Float[Array, "b ..."]:
+) -> Steps:
     """From the walk's noise to its last time; x0 stays within the config's bound."""
     if walk.threshold is None:
         bounded = clip_x0(denoise, config.schedule, config.bound)
     else:
         bounded = dynamic_threshold(denoise, config.schedule, walk.threshold)
     start, steps = walk.noise
-    return sample(bounded, step, walk.times, start, cond, steps)
+    return steps_of(bounded, step, walk.times, start, cond, steps)
 
 
 def known_noises(noise: Mapping[str, Noise] | None) -> Mapping[str, Noise]:

@@ -19,7 +19,8 @@ from clipdiff_jax.edit.api import _listed, edit, reconstruct
 from clipdiff_jax.edit.finetune import finetune_edit
 from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.edit.presets import DEFAULT
-from clipdiff_jax.edit.run import _edit, squares_for
+from clipdiff_jax.edit.latents import inverted
+from clipdiff_jax.edit.run import _generate, _purified, squares_for
 from clipdiff_jax.edit.space import as_base
 from clipdiff_jax.edit.stage import EditObjective
 from clipdiff_jax.pixel.load import is_demo, save_diffusion
@@ -117,12 +118,13 @@ def test_purifying_replaces_the_picture_by_the_models_own():
 
 
 def test_turning_what_a_user_turns_compiles_nothing_new():
-    edit(IMAGES, BASE, [ONE, TWO], **STEPS)
-    compiled = _edit._cache_size()
+    programs = (inverted, _generate, _purified)
+    edit(IMAGES, BASE, [ONE, TWO], purify=1, **STEPS)
+    compiled = [program._cache_size() for program in programs]
     edit(IMAGES, BASE, [TWO, ONE], 0.3, **STEPS)
     edit(IMAGES, BASE, [ONE, TWO], 1.7, ratios=[1, 4], key=5, **STEPS)
     edit(IMAGES, BASE, [ONE, TWO], t0=200, purify=3, **STEPS)
-    assert _edit._cache_size() == compiled
+    assert [program._cache_size() for program in programs] == compiled
 
 
 def test_pictures_of_any_size_become_squares_of_the_models_size():

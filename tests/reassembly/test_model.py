@@ -97,14 +97,14 @@ def test_what_sees_what():
 
 
 def test_puzzles_of_all_sizes_are_solved_by_one_program(model):
-    module._walk.clear_cache()
-    whole = Pictures()[0]["image"]
+    whole, sizes = Pictures()[0]["image"], set()
     for rows, columns in ((2, 2), (3, 3), (2, 3), (1, 2)):
         picture = whole[: 4 * rows, : 4 * columns]
         answer = model.solve(cut(picture, Size(rows, columns)), grid=(rows, columns), steps=3)
         assert answer.picture.shape == picture.shape
         assert sorted(answer.cells) == list(range(rows * columns))
-    assert module._walk._cache_size() == 1
+        sizes.add(module._walk._cache_size())
+    assert len(sizes) == 1
     assert answer.path.shape == answer.guesses.shape == (3, 2, 4)
 
 

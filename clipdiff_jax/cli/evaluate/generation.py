@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.evaluate.results import SHOWN, add_model_options, check_options, write_results
 from clipdiff_jax.cli.options import add_options, from_args
 from clipdiff_jax.core.batching import batch_count, filled_batches
 from clipdiff_jax.core.keys import picture_keys
+from clipdiff_jax.core.progress import bar
 from clipdiff_jax.data.avatars.faces import render
 from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.metrics.avatars.attributes import load_attributes
@@ -124,7 +124,7 @@ def _generated(
     parts = []
     total = batch_count(len(texts), args.batch_size)
     batches = filled_batches(np.arange(len(texts)), args.batch_size)
-    for chosen, count in tqdm(batches, unit="batch", total=total):
+    for chosen, count in bar(batches, "pictures", unit="batch", total=total):
         made = model.generate(
             [texts[i] for i in chosen], key=keys[chosen], guidance=drawing.guidance,
             steps=drawing.steps, prior=drawing.prior, prior_guidance=drawing.prior_guidance,

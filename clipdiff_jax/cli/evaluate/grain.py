@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
-from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.evaluate.results import (
     SHOWN,
@@ -16,6 +15,7 @@ from clipdiff_jax.cli.evaluate.results import (
     table,
     write_results,
 )
+from clipdiff_jax.core.progress import bar
 from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.metrics.folders import Picture, list_pictures
 from clipdiff_jax.metrics.grain import median_deviation
@@ -43,5 +43,5 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _floats(pictures: Sequence[Picture]) -> Iterator[Float32[np.ndarray, "h w 3"]]:
-    for picture in tqdm(pictures, unit="img"):
+    for picture in bar(pictures, "measuring", unit="img"):
         yield to_float(picture.read())

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.evaluate.metrics import add_lpips_options, pixel_metrics
 from clipdiff_jax.cli.evaluate.results import (
@@ -20,6 +19,7 @@ from clipdiff_jax.cli.evaluate.results import (
     table,
     write_results,
 )
+from clipdiff_jax.core.progress import bar
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.metrics.folders import Pair, list_pairs, read_pairs
 from clipdiff_jax.metrics.registry import of_faces
@@ -53,13 +53,13 @@ def run(args: argparse.Namespace) -> None:
     if args.face is not None:
         metrics |= of_faces(load_face(args.face))
     found: dict[str, list[Any]] = {name: [] for name in metrics}
-    with tqdm(total=len(pairs), unit="pair") as bar:
+    with bar((), "measuring", total=len(pairs), unit="pair") as told:
         for count, images, truths in read_pairs(pairs, args.batch_size, args.size):
             # As bytes, whose range is in no doubt, however bright they are.
             images, truths = to_uint8(images), to_uint8(truths)
             for name, metric in metrics.items():
                 found[name] += np.asarray(metric.scores(images, truths))[:count].tolist()
-            bar.update(count)
+            told.update(count)
     means = {name: mean_of(scores) for name, scores in found.items()}
     columns = {"name": [picture.name for picture, _ in pairs]} | found
     results = {

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.arguments import check_at_least, check_between
 from clipdiff_jax.cli.options import option_name
@@ -13,6 +12,7 @@ from clipdiff_jax.cli.saying import finite, tell
 from clipdiff_jax.core.batching import batch_count, filled_batches
 from clipdiff_jax.core.files import json_bytes, write_whole
 from clipdiff_jax.core.keys import HIGHEST_SEED
+from clipdiff_jax.core.progress import bar
 from clipdiff_jax.data.transforms import square
 from clipdiff_jax.metrics.folders import OnError
 from clipdiff_jax.metrics.uncertainty import Measured, bootstrap
@@ -65,7 +65,7 @@ def check_options(args: argparse.Namespace) -> None:
 def batches(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
     """`filled_batches` with a bar."""
     total = batch_count(len(images), size)
-    yield from tqdm(filled_batches(images, size), unit="batch", total=total)
+    yield from bar(filled_batches(images, size), "pictures", unit="batch", total=total)
 
 
 def equal_squares(rows: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm.auto import tqdm
 
 from clipdiff_jax.cli.evaluate.results import (
     SHOWN,
@@ -24,6 +23,7 @@ from clipdiff_jax.cli.evaluate.results import (
     write_results,
 )
 from clipdiff_jax.core.keys import picture_keys
+from clipdiff_jax.core.progress import bar
 from clipdiff_jax.data.shapes import MOST, Scene, caption, draw_scene
 from clipdiff_jax.latent.load import load_latent
 from clipdiff_jax.latent.model import LatentDiffusion
@@ -95,7 +95,7 @@ def _draw(
     ]
     if method == "collage":
         parts = []
-        for scene, own in zip(tqdm(scenes, method, unit="prompt"), keys, strict=True):
+        for scene, own in zip(bar(scenes, method, unit="prompt"), keys, strict=True):
             regions = [Region(thing.phrase, thing.box) for thing in scene]
             drawn = model.collage(
                 caption(scene), regions, key=own, count=args.each, batch=args.batch_size, **options
@@ -105,7 +105,7 @@ def _draw(
     binding: Any = None if method == "plain" else method
     prompts = [caption(scene) for scene in scenes for _ in range(args.each)]
     every, size, parts = jnp.concatenate(keys), args.batch_size, []
-    for start in tqdm(range(0, len(prompts), size), method, unit="batch"):
+    for start in bar(range(0, len(prompts), size), method, unit="batch"):
         part = slice(start, start + size)
         drawn = model.generate(prompts[part], key=every[part], binding=binding, **options)
         parts.append(np.asarray(drawn))

@@ -21,11 +21,11 @@ from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import UInt8
-from tqdm import tqdm
 
 from clipdiff_jax.core.checks import MissingExtra
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.files import cache_dir
+from clipdiff_jax.core.progress import bar
 from clipdiff_jax.data.avatars.captions import captions
 from clipdiff_jax.data.avatars.faces import (
     Face,
@@ -185,14 +185,14 @@ def _write(config: AvatarsData, folder: Path, workers: int | None) -> None:
         folder / IMAGES, "w+", np.uint8, (len(records), config.size, config.size, 3)
     )
     total, said = len(records), f"rendering avatars ({config.split})"
-    with tqdm(total=total, desc=said, unit="face") as bar:
+    with bar((), said, total=total, unit="face") as told:
         if workers == 1:
             for i, face in enumerate(records):
                 images[i] = render(face, config.size)
-                bar.update()
+                told.update()
         else:
             for done in render_folder(folder, workers):
-                bar.update(done)
+                told.update(done)
     images.flush()
 
 

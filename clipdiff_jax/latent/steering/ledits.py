@@ -15,7 +15,6 @@ with M_c the places where the map of the concept's words is among its highest, a
 the noise is below four fifths, the places where the concept changes most.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +23,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from clipdiff_jax.diffusion.prediction import Prediction, from_eps, from_output
+from clipdiff_jax.diffusion.sampler import Steps
 from clipdiff_jax.diffusion.schedule import NoiseSchedule, posterior_variance
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.latent.denoiser import Denoiser
 from clipdiff_jax.latent.steering.attention import Sides, Watched, map_sides, mean_map, smoothed
 
@@ -65,17 +66,26 @@ class Job(NamedTuple):
     concepts: Concepts | None
 
 
-@partial(jax.jit, static_argnames=("masked",))
 def ledits(
     denoiser: Denoiser, times: Int[Array | np.ndarray, " n_plus_1"], job: Job, *, masked: bool
 ) -> Float[Array, "b h w c"]:
     """The latents at the end of a grid. masked: whether maps of words say where a concept acts."""
-    schedule = denoiser.config.schedule
     times = jnp.asarray(times, jnp.int32)
-    t_of = times[:-1][:, None, None, None, None]
-    noised = schedule.alpha(t_of) * job.latents + schedule.sigma(t_of) * job.noise
+    noised = _noised(denoiser, times, job)
+    missing = _back(denoiser, times, noised, job)
+    return _down(denoiser, times, noised[0], missing, job, masked=masked)
+
+
+@jax.jit
+def _noised(denoiser: Denoiser, times: Array, job: Job) -> Float[Array, "n b h w c"]:
+    schedule, t = denoiser.config.schedule, times[:-1][:, None, None, None, None]
+    return schedule.alpha(t) * job.latents + schedule.sigma(t) * job.noise
+
+
+@stepping("inverting", keep=True)
+def _back(denoiser: Denoiser, times: Array, noised: Array, job: Job) -> Steps:
+    schedule = denoiser.config.schedule
     wanted = jnp.concatenate([noised[1:], job.latents[None]])
-    pairs = times[:-1], times[1:]
 
     def back(x: Array, inputs: Any) -> tuple[Array, Array]:
         (t, t_next), x_next = inputs
@@ -85,15 +95,23 @@ def ledits(
         missing = x_next - mean
         return mean + missing, missing
 
-    _, missing = jax.lax.scan(back, noised[0], (pairs, wanted))
+    pairs = times[:-1], times[1:]
+    return Steps(noised[0], back, (pairs, wanted), lambda _, missing: missing)
+
+
+@stepping("editing", static_argnames="masked")
+def _down(
+    denoiser: Denoiser, times: Array, start: Array, missing: Array, job: Job, *, masked: bool
+) -> Steps:
+    schedule = denoiser.config.schedule
 
     def down(x: Array, inputs: Any) -> tuple[Array, None]:
         (t, t_next), rest, index = inputs
         eps = _edited(denoiser, x, t, index, job, masked)
         return _mean(schedule, x, t, t_next, eps) + rest, None
 
-    steps = jnp.arange(len(times) - 1)
-    return jax.lax.scan(down, noised[0], (pairs, missing, steps))[0]
+    pairs = times[:-1], times[1:]
+    return Steps(start, down, (pairs, missing, jnp.arange(len(times) - 1)))
 
 
 def _mean(schedule: NoiseSchedule, x: Array, t: Array, t_next: Array, eps: Array) -> Array:

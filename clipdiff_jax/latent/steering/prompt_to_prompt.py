@@ -14,7 +14,6 @@ A target whose prompt is the source's is the source: it comes out as it went in.
 """
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,8 +22,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from clipdiff_jax.diffusion.guidance import towards
-from clipdiff_jax.diffusion.inversion import invert_traced
+from clipdiff_jax.diffusion.inversion import upwards
 from clipdiff_jax.diffusion.prediction import Prediction, from_output, match
+from clipdiff_jax.diffusion.sampler import Steps
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.latent.denoiser import Denoiser
 from clipdiff_jax.latent.steering.alignment import Alignment
@@ -121,7 +122,6 @@ class _Exchanged:
         return attention
 
 
-@partial(jax.jit, static_argnames=("blended",))
 def prompt_to_prompt(
     denoiser: Denoiser, times: Int[Array | np.ndarray, " n"], job: Job, *, blended: bool
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
@@ -129,12 +129,22 @@ def prompt_to_prompt(
 
     blended: whether `job.exchange.words` are blended.
     """
-    config, schedule = denoiser.config, denoiser.config.schedule
-    times, batch = jnp.asarray(times, jnp.int32), len(job.latents)
+    times = jnp.asarray(times, jnp.int32)
+    path = _inverted(denoiser, times[::-1], job.latents, job.source)
+    return _exchanged(denoiser, times, path, job, blended=blended)
+
+
+@stepping("inverting", keep=True)
+def _inverted(denoiser: Denoiser, times: Array, latents: Array, source: dict[str, Array]) -> Steps:
+    up = upwards(denoiser.denoise, denoiser.config.schedule, times, latents, source, label="next")
+    return up._replace(end=lambda _, path: path)
+
+
+@stepping("editing", static_argnames="blended")
+def _exchanged(denoiser: Denoiser, times: Array, path: Array, job: Job, *, blended: bool) -> Steps:
+    config, schedule, batch = denoiser.config, denoiser.config.schedule, len(job.latents)
     sides = job.latents.shape[1], job.latents.shape[2]
-    top, path = invert_traced(
-        denoiser.denoise, schedule, times[::-1], job.latents, job.source, label="next"
-    )
+    top = path[-1]
     stored = jnp.concatenate([path[:-1][::-1], job.latents[None]])  # at times[1:]
     cond = _joined(job.source, job.target, job.null, job.null)
     step, exchange = ddim(schedule), job.exchange
@@ -173,8 +183,8 @@ def prompt_to_prompt(
     length = job.source["context"].shape[1]
     seen = jnp.zeros((2 * batch, kept[0] * kept[1], length)) if kept else jnp.zeros(())
     inputs = times[:-1], times[1:], jnp.arange(len(times) - 1), stored
-    (x, _), _ = jax.lax.scan(body, (jnp.concatenate([top, top]), seen), inputs)
-    return x[batch:], x[:batch]
+    start = (jnp.concatenate([top, top]), seen)
+    return Steps(start, body, inputs, lambda carry, _: (carry[0][batch:], carry[0][:batch]))
 
 
 def _joined(*conds: dict[str, Array]) -> dict[str, Any]:

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
-from tqdm import tqdm
 
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.networks import run
+from clipdiff_jax.core.progress import bar
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.avatars.source import Avatars
 from clipdiff_jax.data.avatars.styles import ATTRIBUTES, STYLES
@@ -193,12 +193,12 @@ def train(
 
     state = jax.jit(optimizer.init)(params)
     data = batches(source, batch_size=batch_size, seed=seed, transform=with_labels)
-    bar = tqdm(range(steps), "training the attribute classifier")
-    for step in bar:
+    told = bar(range(steps), "training the attribute classifier", unit="step")
+    for step in told:
         key = jax.random.fold_in(jax.random.key(seed), step)
         params, state, value = update(params, state, next(data), key)
         if step % 20 == 0:
-            bar.set_postfix(loss=f"{float(value):.3f}")
+            told.note(f"loss {float(value):.3f}")
     return params
 
 

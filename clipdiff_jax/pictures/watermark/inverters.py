@@ -8,15 +8,16 @@ come back all the same (Wen et al. 2023, arXiv 2305.20030).
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from clipdiff_jax.core.keys import AnyKey, picture_keys
 from clipdiff_jax.data.transforms import to_uint8
-from clipdiff_jax.diffusion.inversion import invert
+from clipdiff_jax.diffusion.inversion import upwards
+from clipdiff_jax.diffusion.sampler import Steps
 from clipdiff_jax.diffusion.sampling import Sampling
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.latent import starts
 from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.models.unclip import Noise
@@ -128,13 +129,13 @@ def _of_unclip(model: UnClip, steps: int) -> Inverter:
     return Inverter(run, drawn_size(model), PIXELS)
 
 
-@jax.jit
-def _invert_pixels(model: Diffusion, times: Array, x0: Array, classes: Array | None) -> Array:
-    return invert(model.denoise, model.config.schedule, times, x0, classes)
+@stepping("inverting")
+def _invert_pixels(model: Diffusion, times: Array, x0: Array, classes: Array | None) -> Steps:
+    return upwards(model.denoise, model.config.schedule, times, x0, classes)
 
 
-@jax.jit
+@stepping("inverting")
 def _invert_latents(
     model: LatentDiffusion, times: Array, x0: Array, cond: dict[str, Array]
-) -> Array:
-    return invert(model.denoise, model.config.schedule, times, x0, cond)
+) -> Steps:
+    return upwards(model.denoise, model.config.schedule, times, x0, cond)

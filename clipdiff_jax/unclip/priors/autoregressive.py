@@ -1,4 +1,4 @@
-"""The autoregressive prior with what it was fitted to, and its sampling in one scan.
+"""The autoregressive prior with what it was fitted to, and its sampling.
 
 Ramesh et al. 2022, arXiv 2204.06125, section 2.2. Parameters by name: "network" of
 `models.ar_prior`; "pca", the principal components of CLIP's image embeddings, of which it predicts
@@ -18,6 +18,8 @@ from jaxtyping import Array, Float, Int, Key
 from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.request import Number
 from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.diffusion.sampler import Steps, scanned
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.models import pca, quantiser
 from clipdiff_jax.models.ar_prior import NETWORK, ARPrior, ARPriorConfig
 from clipdiff_jax.models.clip import unit
@@ -102,6 +104,17 @@ class ARPriorModel:
         keys: Key[Array, " b"],
     ) -> Int[Array, "b k"]:
         """The codes that `draw` draws: one evaluation for the prefix, then one per code."""
+        return scanned(self.codes(text, empty, guidance, temperature, keys), keep=True)
+
+    def codes(
+        self,
+        text: TextFeatures,
+        empty: TextFeatures,
+        guidance: Float[Array, "..."],
+        temperature: Float[Array, "..."],
+        keys: Key[Array, " b"],
+    ) -> Steps:
+        """The drawing of `draw_codes` taken apart."""
         config = self.config
         apply = functools.partial(self._network().apply, {"params": self.params[NETWORK]})
         both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), text, empty)
@@ -122,10 +135,12 @@ class ARPriorModel:
             code = draw(logits, index)
             return apply(_twice(code), both.mask, cache, method="extend"), code
 
+        def end(carry: tuple[Array, Any], codes: Array) -> Array:
+            last = draw(carry[0], config.dims - 1)
+            return jnp.concatenate([codes, last[None]]).T
+
         carry = apply(both.embedding, both.hidden, both.mask, _twice(dot), method="begin")
-        (logits, _), codes = jax.lax.scan(step, carry, jnp.arange(config.dims - 1))
-        last = draw(logits, config.dims - 1)
-        return jnp.concatenate([codes, last[None]]).T
+        return Steps(carry, step, jnp.arange(config.dims - 1), end)
 
     def _network(self) -> ARPrior:
         return ARPrior(self.config, remat=self.remat, dtype=self.dtype)
@@ -166,7 +181,7 @@ def upper_half(config: ARPriorConfig, keys: Key[Array, " b"]) -> Int[Array, " b"
     return jax.vmap(draw)(keys)
 
 
-@jax.jit
+@stepping("drawing embeddings", keep=True, donate=True)
 def _draw(
     prior: ARPriorModel,
     text: TextFeatures,
@@ -174,8 +189,8 @@ def _draw(
     guidance: Array,
     temperature: Array,
     keys: Array,
-) -> Float[Array, "b d"]:
-    return prior.from_codes(prior.draw_codes(text, empty, guidance, temperature, keys))
+) -> Steps:
+    return prior.codes(text, empty, guidance, temperature, keys).then(prior.from_codes)
 
 
 def _fold(key: Array, index: Int[Array, ""] | int) -> Array:

@@ -4,7 +4,6 @@ Ramesh et al. 2022, arXiv 2204.06125, section 2.2. Its network predicts x0, the 
 and deviation 1. Beside the network's parameters it may have stored what Analytic-DPM needs.
 """
 
-import functools
 from dataclasses import dataclass, field
 
 import jax
@@ -15,10 +14,12 @@ from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.diffusion.guidance import classifier_free
 from clipdiff_jax.diffusion.prediction import Cond, Prediction, make_denoise
+from clipdiff_jax.diffusion.sampler import Steps
+from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.diffusion.steps import Gamma, Sampler, StepOptions, make_step
 from clipdiff_jax.models.diffusion_prior import DiffusionPrior
 from clipdiff_jax.models.unclip import Prior, TextFeatures
-from clipdiff_jax.unclip.walk import Walk, run_walk
+from clipdiff_jax.unclip.walk import Walk, steps_of_walk
 
 NETWORK = "prior"
 GAMMA = "gamma"  # {"times", "values"}: what `analytic` sampling was estimated as
@@ -77,7 +78,7 @@ class DiffusionPriorModel:
         return _draw(self, text, empty, walk, sampler=sampler)
 
 
-@functools.partial(jax.jit, static_argnames="sampler")
+@stepping("drawing embeddings", static_argnames="sampler")
 def _draw(
     prior: DiffusionPriorModel,
     text: TextFeatures,
@@ -85,7 +86,7 @@ def _draw(
     walk: Walk,
     *,
     sampler: Sampler,
-) -> Float[Array, "b d"]:
+) -> Steps:
     guided = classifier_free(prior.denoise, empty._asdict(), walk.guidance)
     step = make_step(sampler, prior.config.schedule, StepOptions(walk.eta, gamma=prior.gamma))
-    return prior.restore(run_walk(prior.config, guided, step, walk, text._asdict()))
+    return steps_of_walk(prior.config, guided, step, walk, text._asdict()).then(prior.restore)

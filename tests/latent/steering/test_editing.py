@@ -54,14 +54,14 @@ def test_negative_prompt_inversion_is_the_reconstruction_at_any_guidance(model, 
 def test_a_picture_does_not_depend_on_its_batch_and_values_compile_nothing(model, images):
     targets, options = [BLUE, "two red dogs"], OPTIONS | {"guidance": 2.0}
     both = model.edit(images, source=[RED, "two dogs"], target=targets, **options)
-    count = p2p.prompt_to_prompt._cache_size()
+    count = p2p._exchanged._cache_size()
     one = model.edit(images, source=[RED, "two dogs"], target=targets, batch=2, **options)
     close(one, both)
     model.edit(
         images, source=BLUE, target=RED, guidance=3.0, cross_share=0.2, self_share=0.1,
         inversion="negative", weights={"red": 2.0}, pairing="refine", **OPTIONS,
     )  # fmt: skip
-    assert p2p.prompt_to_prompt._cache_size() == count
+    assert p2p._exchanged._cache_size() == count
     alone = model.edit(images[1:], source="two dogs", target=targets[1], **options)
     close(alone, both[1:], 3e-5)
 
@@ -101,11 +101,11 @@ def test_ledits_without_an_edit_is_the_picture(model, images):
     close(same, known, 1e-4)
     edited = model.edit(images, target=BLUE, method="ledits", key=1, **OPTIONS)
     assert float(jnp.abs(edited - known).max()) > 1e-2
-    count = ledits.ledits._cache_size()
+    count = ledits._down._cache_size()
     away = model.edit(
         images, target=RED, method="ledits", key=1, away=True, warmup=1, spare=0.5, **OPTIONS
     )
-    assert ledits.ledits._cache_size() == count
+    assert ledits._down._cache_size() == count
     assert float(jnp.abs(away - edited).max()) > 1e-3
     both = [jax.random.fold_in(jax.random.key(1), i) for i in range(2)]
     alone = model.edit(images[1:], target=BLUE, method="ledits", key=jnp.stack(both[1:]), **OPTIONS)
