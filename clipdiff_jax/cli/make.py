@@ -11,6 +11,7 @@ import numpy as np
 from clipdiff_jax.cli.saying import note
 from clipdiff_jax.cli.sources import DIGEST, Sources
 from clipdiff_jax.core.batching import filled_batches
+from clipdiff_jax.core.devices import say_devices
 from clipdiff_jax.core.progress import bar
 from clipdiff_jax.pictures.records import MANIFEST, Record
 from clipdiff_jax.pictures.results import Results
@@ -58,6 +59,8 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
     settings = [(job, setting) for job in todo for setting in _settings(job)]
     size = min(batch_size, max((len(setting) for _, setting in settings), default=1))
     made = 0
+    if left:
+        say_devices()
     try:
         with bar((), "pictures", total=len(left), unit="img") as told:
             for job, setting in settings:

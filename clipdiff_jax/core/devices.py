@@ -5,10 +5,14 @@ optimiser state and moving averages. XLA derives every collective from these pla
 successor of pmap/pjit), so the same jitted step runs on one device and on a pod.
 """
 
+import logging
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +24,11 @@ from clipdiff_jax.core.config import ConfigError
 
 _HOSTS = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 DATA, FSDP = "data", "fsdp"
+_NODES = {"NVIDIA GPU": ("dev/nvidia[0-9]*", "dev/dxg"), "AMD GPU": ("dev/kfd",)}
+_EXTRAS = {"NVIDIA GPU": "pip install 'clipdiff-jax[cuda12]'", "AMD GPU": "a jax for ROCm"}
+_HIDDEN = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+_NONE = ("", "-1", "none", "void")  # what those say where a user wants no GPU
+logger = logging.getLogger(__name__)
 AnyMesh = Mesh | AbstractMesh  # an abstract one says how many devices there are, and not which
 
 
@@ -63,6 +72,60 @@ def join_hosts(config: MeshConfig) -> None:
             f"JAX_PROCESS_ID={index} of JAX_NUM_PROCESSES={count}: expected a number below another"
         )
     jax.distributed.initialize(address, int(count), int(index))
+
+
+def say_devices() -> None:
+    """Says what is computed on, and warns of a GPU of this machine that is not used for it.
+
+    Only the first of several processes says it.
+    """
+    with _jax_silent_of_accelerators():
+        devices = jax.devices()
+    if jax.process_index() != 0:
+        return
+    logger.info("computing on %s", named_devices(devices))
+    unused = unused_gpu(devices[0].platform)
+    if unused is not None:
+        logger.warning(
+            "an %s is here, but jax computes on the CPU: it needs %s", unused, _EXTRAS[unused]
+        )
+
+
+def named_devices(devices: Sequence[jax.Device]) -> str:
+    """How many of which kind: "the CPU (8 cores)", "4 x NVIDIA H100 80GB HBM3"."""
+    if len(devices) == 1 and devices[0].platform == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return f"the CPU ({cores} core{'' if cores == 1 else 's'})"
+    counts = Counter(device.device_kind for device in devices)
+    return " and ".join(f"{count} x {kind}" for kind, count in counts.items())
+
+
+def unused_gpu(platform: str, root: Path = Path("/")) -> str | None:
+    """The kind of GPU that this machine has where jax computes on the CPU, or None.
+
+    None too where the user wants it so: JAX_PLATFORMS names the CPU, or the GPUs are hidden. root:
+    of the file system.
+    """
+    chosen = jax.config.jax_platforms or ""  # type: ignore[attr-defined]
+    hidden = any(os.environ.get(name, "0").lower() in _NONE for name in _HIDDEN)
+    if platform != "cpu" or "cpu" in chosen.split(",") or hidden:
+        return None
+    for kind, patterns in _NODES.items():
+        if any(any(root.glob(pattern)) for pattern in patterns):
+            return kind
+    return None
+
+
+@contextmanager
+def _jax_silent_of_accelerators() -> Iterator[None]:
+    """Within, jax does not say that there may be one; why one could not be started it does."""
+    bridge = logging.getLogger("jax._src.xla_bridge")
+    unwanted = lambda record: "may be present" not in record.getMessage()
+    bridge.addFilter(unwanted)
+    try:
+        yield
+    finally:
+        bridge.removeFilter(unwanted)
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:

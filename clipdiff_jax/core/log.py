@@ -15,6 +15,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from clipdiff_jax.core.progress import showing
+
 LIBRARY = logging.getLogger("clipdiff_jax")
 
 
@@ -34,7 +36,7 @@ def console(*, quiet: bool = False) -> Iterator[None]:
     shown = warnings.showwarning
     warnings.showwarning = lambda message, *_, **__: LIBRARY.warning("%s", message)
     try:
-        with _without_bars() if quiet else nullcontext():
+        with showing(False if quiet else None), _without_bars() if quiet else nullcontext():
             yield
     finally:
         warnings.showwarning = shown

@@ -23,6 +23,8 @@ from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 from tqdm.auto import tqdm
 
+from clipdiff_jax.core.checks import Number
+
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type[Any])
@@ -106,6 +108,8 @@ def is_shown() -> bool:
 
 def is_followed() -> bool:
     """Whether anybody may come to know how far something is."""
+    if not _is_first():
+        return _LISTENER.get() is not None
     return (
         is_shown()
         or _LISTENER.get() is not None
@@ -266,7 +270,7 @@ class _Notice:
         line.close()
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: Number) -> str:
     """Of time in words: "4 s", "3 min 20 s", "2 h 5 min"."""
     whole = round(seconds)
     if whole < 60:

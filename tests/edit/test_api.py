@@ -17,9 +17,9 @@ from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.api import _listed, edit, reconstruct
 from clipdiff_jax.edit.finetune import finetune_edit
+from clipdiff_jax.edit.latents import inverted
 from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.edit.presets import DEFAULT
-from clipdiff_jax.edit.latents import inverted
 from clipdiff_jax.edit.run import _generate, _purified, squares_for
 from clipdiff_jax.edit.space import as_base
 from clipdiff_jax.edit.stage import EditObjective

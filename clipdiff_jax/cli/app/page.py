@@ -14,6 +14,7 @@ from PIL import Image
 
 from clipdiff_jax.cli.app.workshop import FACE, WHOLE, Made, Workshop
 from clipdiff_jax.cli.arguments import DEMO
+from clipdiff_jax.core.progress import listening
 from clipdiff_jax.data.avatars.demo import demo_faces
 from clipdiff_jax.data.transforms import to_uint8
 
@@ -181,11 +182,13 @@ def _answered(
     inputs: list[Any],
     outputs: Sequence[Any],
 ) -> None:
-    """An event that all other requests wait for; what goes wrong is a sentence on the page."""
+    """An event that all other requests wait for; how far it is, and what goes wrong in a sentence,
+    is on the page."""
 
-    def told(*values: Any) -> Any:
+    def told(meter: Any = gr.Progress(), *values: Any) -> Any:  # noqa: B008 (gradio fills it)
         try:
-            return answer(*values)
+            with listening(lambda now: meter((now.done, now.total), desc=now.what)):
+                return answer(*values)
         except (ValueError, OSError, FloatingPointError) as error:
             raise gr.Error(" ".join(str(error).split()), duration=None) from error
 

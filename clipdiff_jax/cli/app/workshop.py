@@ -22,7 +22,9 @@ from clipdiff_jax.cli.edit import load_base
 from clipdiff_jax.cli.loaded import Loaded
 from clipdiff_jax.cli.parser import Parser
 from clipdiff_jax.cli.unclip_model import load_model
+from clipdiff_jax.core.devices import logger as of_devices
 from clipdiff_jax.core.log import LIBRARY
+from clipdiff_jax.core.progress import showing
 from clipdiff_jax.core.types import DTypeName
 from clipdiff_jax.edit.model import Edit, load_edit
 from clipdiff_jax.pictures.records import read_records
@@ -153,7 +155,7 @@ class Workshop:
         common = {"model": model, "dtype": self.dtype, "on_error": "stop"}
         for option, value in {**options, **common}.items():
             setattr(args, option, value)
-        with self.lock, _Said() as said:
+        with self.lock, showing(False), _Said() as said:
             module.run(args)
         records = read_records(folder)
         files = [str(folder / record["file"]) for record in records]
@@ -185,7 +187,7 @@ def _label(edit: Edit, taken: Mapping[str, Loaded]) -> str:
 
 
 class _Said(logging.Handler):
-    """Collects what the library warns of meanwhile."""
+    """Collects what the library says of the request meanwhile."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -196,7 +198,8 @@ class _Said(logging.Handler):
         return " ".join(dict.fromkeys(self.lines))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(f"{record.getMessage()}.")
+        if record.name != of_devices.name:  # which are of the machine
+            self.lines.append(f"{record.getMessage()}.")
 
     def __enter__(self) -> "_Said":
         LIBRARY.addHandler(self)
