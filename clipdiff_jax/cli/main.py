@@ -66,7 +66,7 @@ PICTURES: dict[str, Command | Group] = {
     "remake": Command("remake", "make pictures again from their records"),
 }
 EVALUATE = Group(
-    "measure edits, models and pictures; each writes scores.json, scores.md and grid.png",
+    "measure edits, models and pictures; each writes scores.json, scores.md, plot.png and grid.png",
     {
         "counterfactual": Command(
             "evaluate.counterfactual", "an edit of held-out avatars against the true changes"
@@ -120,6 +120,7 @@ CLIPDIFF = Group(
         "train": TRAIN,
         **PICTURES,
         "watermark": WATERMARK,
+        "sheet": Command("sheet", "contact sheets of the pictures in folders"),
         "verify": Command("verify", "say what picture files tell of where they come from"),
         "evaluate": EVALUATE,
         "app": Command(

@@ -83,7 +83,8 @@ def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Resul
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
     if len(embeddings) == 1:
-        save_square(results.folder, cells, results.saving)
+        captions = [record["prompt"] for record in records]
+        save_square(results.folder, cells, results.saving, captions)
         return
     groups = [Group(one.prompt.text, cells[i :: len(every)]) for i, one in enumerate(every)]
     rows = [_EMBEDDINGS[embedding] for embedding in embeddings]

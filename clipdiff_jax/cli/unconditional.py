@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,15 @@ def generate(args: argparse.Namespace, results: Results) -> None:
     ]
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
-    save_square(results.folder, cells, results.saving)
+    save_square(results.folder, cells, results.saving, _captions(records))
+
+
+def _captions(records: Sequence[Record]) -> list[str]:
+    """The names of the files, and the class where there is one."""
+    return [
+        Path(one["file"]).stem + (f", class {one['class']}" if "class" in one else "")
+        for one in records
+    ]
 
 
 def check_drawable(base: Diffusion) -> None:

@@ -50,7 +50,7 @@ from clipdiff_jax.perceptual.directional import TextDirection, text_direction
 from clipdiff_jax.perceptual.identity import FaceEncoder, load_face
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.pixel.outline import outline_diffusion
-from clipdiff_jax.training.stage import Stage, StageConfig
+from clipdiff_jax.training.stage import Captioned, Stage, StageConfig
 
 PREVIEWED = 8
 
@@ -231,7 +231,7 @@ def _latents(
 
 @dataclass(frozen=True, eq=False)
 class _Preview:
-    """The first pictures, and below them what is made of their latents."""
+    """What is made of the first pictures' latents, and the pictures."""
 
     loss: EditLoss
     images: Float32[np.ndarray, "n h w 3"]
@@ -239,9 +239,10 @@ class _Preview:
 
     def __call__(
         self, params: Params, frozen: Frozen, key: Key[Array, ""]
-    ) -> dict[str, Float[Array, "m h w 3"]]:
+    ) -> dict[str, Float[Array, "m h w 3"] | Captioned]:
         made = _generate(params, frozen, jnp.asarray(self.latents), loss=self.loss)
-        return {"edited": jnp.concatenate([jnp.asarray(self.images), made])}
+        told = Captioned(made, [self.loss.objective.target_text] * len(made))
+        return {"edited": told, "original": jnp.asarray(self.images)}
 
 
 @partial(jax.jit, static_argnames="loss")

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Shaped, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.data.images import Picture, read_levels
+from clipdiff_jax.data.sheets import draw_sheet
 from clipdiff_jax.pictures.labels import Label, read_text_of
 from clipdiff_jax.pictures.saving import FORMATS, Format, holds, written
 
 Images = Shaped[Array | np.ndarray, "n _ _ _"]
 Row = Images | Sequence[Picture]
-MARGIN = 2
 _MARK = "clipdiff_jax_kind"  # a text in its file
 _GRID = {_MARK: "grid"}
 SMALLEST_SHOWN = 96  # small pictures are magnified, so that there is something to see
@@ -67,13 +67,15 @@ def show(
     columns: int | None = None,
     rows: Sequence[str] = (),
     titles: Sequence[str] = (),
+    captions: Sequence[str] = (),
 ) -> Grid:
     """Lays pictures out as a grid; in a notebook it displays itself.
 
     images: [N,H,W,3] (or [N,H,W,1], grey) in [-1, 1] or uint8, or a list of pictures, laid out as
         near a square as they go (or in `columns`); or a list of such batches, or of lists of
         pictures, all of one length and one row of the grid each; see `data.images.as_images`.
-    rows: a label for each row. titles: one for each column.
+    rows: a label for each row. titles: one for each column. captions: one below each picture.
+        Those that are too long are cut.
 
     Pictures may differ in size from row to row, and within lists; they are shown at that of the
     largest. Raises ValueError for labels that are not as many as what they label, and for no
@@ -96,12 +98,16 @@ def show(
         raise ValueError("there are no pictures to show")
     cells = _levels(cells)
     count = -(-len(cells) // columns)
-    for what, labels, wanted in (("rows", rows, count), ("titles", titles, columns)):
+    for what, labels, wanted in (
+        ("rows", rows, count), ("titles", titles, columns), ("captions", captions, len(cells))
+    ):  # fmt: skip
         if labels and len(labels) != wanted:
             raise ValueError(f"{len(labels)} labels in {what} for {wanted} of them")
     size = max(max(cell.shape[:2]) for cell in cells)
     size *= math.ceil(SMALLEST_SHOWN / size)
-    return Grid(_draw([_resized(cell, size) for cell in cells], size, columns, rows, titles))
+    resized = [_resized(cell, size) for cell in cells]
+    labels = {"rows": rows, "titles": titles, "captions": captions}
+    return Grid(draw_sheet(resized, size, columns, **labels))
 
 
 def _is_picture(value: object) -> bool:
@@ -121,26 +127,3 @@ def _resized(cell: UInt8[np.ndarray, "h w 3"], size: int) -> Image.Image:
     shape = (round(picture.width * scale), round(picture.height * scale))
     exact = scale.is_integer()
     return picture.resize(shape, Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS)
-
-
-def _draw(
-    cells: list[Image.Image], size: int, columns: int, rows: Sequence[str], titles: Sequence[str]
-) -> Image.Image:
-    height = max(11, size // 10)
-    font = ImageFont.load_default(height)
-    widths = [font.getlength(label) for label in rows]
-    left = math.ceil(max(widths)) + 3 * MARGIN if rows else 0
-    top = math.ceil(height * 1.5) if titles else 0
-    pitch = size + MARGIN
-    count = -(-len(cells) // columns)
-    canvas = Image.new("RGB", (left + columns * pitch, top + count * pitch), "white")
-    pen = ImageDraw.Draw(canvas)
-    for i, cell in enumerate(cells):
-        canvas.paste(cell, (left + i % columns * pitch, top + i // columns * pitch))
-    for i, label in enumerate(rows):
-        place = (left - 2 * MARGIN, top + i * pitch + size // 2)
-        pen.text(place, label, "black", font, anchor="rm")
-    for i, label in enumerate(titles):
-        place = (left + i * pitch + size // 2, top // 2)
-        pen.text(place, label, "black", font, anchor="mm")
-    return canvas

@@ -4,20 +4,24 @@ The grids of an earlier run in the folder stay: a further one is "grid-2.png". T
 what is in them, see `pictures.labels`, unless that is not wanted.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from clipdiff_jax.core.files import free_path, write_whole
+from clipdiff_jax.core.progress import bar
 from clipdiff_jax.data.image_files import read_image
-from clipdiff_jax.pictures.grid import Grid, show
+from clipdiff_jax.pictures.grid import SMALLEST_SHOWN, Grid, show
 from clipdiff_jax.pictures.labels import EDITED, GENERATED, Label
 from clipdiff_jax.pictures.saving import PLAIN, Saving
 
 GRID_SIDE = 12  # pictures along a side of a grid; more are on further pages
+PAGE = 4096  # pixels across, that a page's pictures have together
 Cell = Callable[[], UInt8[np.ndarray, "h w 3"]]  # so that those of one page only are in memory
 T = TypeVar("T")
 _DRAWN, _MIXED = Label(GENERATED), Label(EDITED)
@@ -35,19 +39,41 @@ def cell(path: Path) -> Cell:
     return lambda: read_image(path)
 
 
-def save_square(folder: Path, cells: Sequence[Cell], saving: Saving = PLAIN) -> None:
-    """As near a square as the pictures go; those that one grid holds."""
-    shown = [read() for read in cells[: GRID_SIDE**2]]
-    _write(folder / "grid", show(np.stack(shown)), _DRAWN, saving)
+def save_square(
+    folder: Path, cells: Sequence[Cell], saving: Saving = PLAIN, captions: Sequence[str] = ()
+) -> None:
+    """As near a square as the pictures go, `GRID_SIDE` squared to a file. captions: of each."""
+    for place, page in sheets(folder / "grid", cells, captions):
+        _write(place, page, _DRAWN, saving)
+
+
+def sheets(
+    place: Path, cells: Sequence[Cell], captions: Sequence[str] = (), side: int = GRID_SIDE
+) -> Iterator[tuple[Path, Grid]]:
+    """Pages of `side` squared pictures one after another, each with its path without an ending.
+
+    Pictures are read page by page and reduced to what a page has room for, so that thousands take
+    no more memory than one page does.
+    """
+    starts = range(0, len(cells), side**2)
+    pages: Iterable[int] = bar(starts, "sheets", unit="page") if len(starts) > 1 else starts
+    for number, start in enumerate(pages, 1):
+        chosen = cells[start : start + side**2]
+        columns = math.ceil(math.sqrt(len(chosen))) if len(starts) == 1 else side
+        shown = [_reduced(read(), columns) for read in chosen]
+        page = show(shown, columns=columns, captions=captions[start : start + len(chosen)])
+        yield _numbered(place, number, len(starts)), page
 
 
 def save_columns(
     folder: Path, groups: Sequence[Group], labels: Sequence[str], saving: Saving = PLAIN
 ) -> None:
-    """A column for each group, `GRID_SIDE` to a file. labels: of the rows."""
+    """A labelled column for each group, `GRID_SIDE` to a file. labels: of the rows."""
     for place, chosen in _pages(folder, groups):
-        rows = zip(*([read() for read in group.cells] for group in chosen), strict=True)
-        _write(place, show([list(row) for row in rows], rows=labels), _MIXED, saving)
+        rows = zip(*(_read(group, len(chosen)) for group in chosen), strict=True)
+        titles = [group.label for group in chosen]
+        grid = show([list(row) for row in rows], rows=labels, titles=titles)
+        _write(place, grid, _MIXED, saving)
 
 
 def save_rows(
@@ -55,7 +81,7 @@ def save_rows(
 ) -> None:
     """A labelled row for each group, `GRID_SIDE` to a file. titles: of the columns."""
     for place, chosen in _pages(folder, groups):
-        rows = [[read() for read in group.cells] for group in chosen]
+        rows = [_read(group, len(titles)) for group in chosen]
         labels = [group.label for group in chosen]
         _write(place, show(rows, rows=labels, titles=titles), _MIXED, saving)
 
@@ -75,8 +101,25 @@ def _write(place: Path, grid: Grid, label: Label, saving: Saving) -> None:
 
 def _pages(folder: Path, groups: Sequence[Group]) -> list[tuple[Path, Sequence[Group]]]:
     starts = range(0, len(groups), GRID_SIDE)
-    names = ["grid"] if len(starts) == 1 else [f"grid-{i + 1}" for i in range(len(starts))]
     return [
-        (folder / name, groups[start : start + GRID_SIDE])
-        for name, start in zip(names, starts, strict=True)
+        (_numbered(folder / "grid", number, len(starts)), groups[start : start + GRID_SIDE])
+        for number, start in enumerate(starts, 1)
     ]
+
+
+def _numbered(place: Path, number: int, pages: int) -> Path:
+    return place if pages == 1 else place.with_name(f"{place.name}-{number}")
+
+
+def _read(group: Group, columns: int) -> list[UInt8[np.ndarray, "h w 3"]]:
+    return [_reduced(read(), columns) for read in group.cells]
+
+
+def _reduced(image: UInt8[np.ndarray, "h w 3"], columns: int) -> UInt8[np.ndarray, "i j 3"]:
+    """The picture at no more pixels than a page of so many columns has for it."""
+    room = max(PAGE // columns, SMALLEST_SHOWN)
+    if max(image.shape[:2]) <= room:
+        return image
+    picture = Image.fromarray(image)
+    picture.thumbnail((room, room), Image.Resampling.LANCZOS)
+    return np.asarray(picture)

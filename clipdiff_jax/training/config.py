@@ -34,6 +34,7 @@ class TrainConfig:
       preview_every: steps between image previews; 0 for none.
       export_every: steps between exports of the model folder; 0 for only at the end.
       tensorboard: also write TensorBoard events (needs the extra `[tensorboard]`).
+      wandb: a project of Weights & Biases that also follows the run (needs the extra `[wandb]`).
       optim, mesh, checkpoint: see their classes.
     """
 
@@ -47,6 +48,7 @@ class TrainConfig:
     preview_every: int = 0
     export_every: int = 0
     tensorboard: bool = False
+    wandb: str | None = None
     optim: OptimConfig = field(default_factory=OptimConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -62,6 +64,8 @@ class TrainConfig:
                 f"train.accumulate={self.accumulate} does not divide "
                 f"train.batch_size={self.batch_size}"
             )
+        if self.wandb is not None and not self.wandb.strip():
+            raise ConfigError(f"train.wandb={self.wandb!r}: expected the name of a project")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"train.ema={self.ema} is not in [0, 1)")
 

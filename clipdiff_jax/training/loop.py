@@ -63,7 +63,7 @@ def _fit(
         folder.mkdir(parents=True, exist_ok=True)
     mesh = make_mesh(config.mesh)
     config = on_devices(config, mesh.size)
-    log = RunLog(folder, tensorboard=config.tensorboard)
+    log = RunLog(folder, config)
     with quiet_absl(), one_trainer(folder), jax.set_mesh(mesh):
         checkpoints = None
         if folder is not None:
@@ -189,8 +189,9 @@ class _Run:
             return
         params = state.params if state.ema is None else state.ema
         key = jax.random.key(self.config.seed)
-        for name, images in self.stage.preview(params, self.frozen, key).items():
-            self.log.images(number, name, images)
+        with showing(False):  # the live line is the trainer's
+            shown = self.stage.preview(params, self.frozen, key)
+        self.log.preview(number, shown)
 
     def _export(self, state: TrainState) -> None:
         if self.stage.export is None or self.folder is None:

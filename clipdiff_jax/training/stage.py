@@ -6,12 +6,13 @@ from `StageConfig` can be trained: a stage of your own needs no entry in a table
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.types import Params
@@ -38,8 +39,20 @@ class Aux(NamedTuple):
 # so that whatever it averages is the mean over all devices.
 Loss = Callable[[Params, Params, Batch, Key[Array, ""]], tuple[Float[Array, ""], Aux]]
 
-# (params, frozen, key) -> named images [N, H, W, 3] in [-1, 1] for the log.
-Preview = Callable[[Params, Params, Key[Array, ""]], dict[str, Float[Array, "n h w 3"]]]
+
+class Captioned(NamedTuple):
+    """Images [N, H, W, 3] in [-1, 1], and a caption for each of the first of them."""
+
+    images: Float[Array | np.ndarray, "n h w 3"]
+    captions: Sequence[str] = ()
+
+
+# (params, frozen, key) -> named images in [-1, 1] for the log. Those of one number are shown as the
+# rows of one sheet.
+Preview = Callable[
+    [Params, Params, Key[Array, ""]],
+    Mapping[str, Float[Array | np.ndarray, "n h w 3"] | Captioned],
+]
 
 
 @dataclass(frozen=True)

@@ -133,9 +133,10 @@ def test_without_inversion_a_step_can_still_be_compiled():
 
 def test_preview_shows_pictures_and_what_becomes_of_them():
     stage, _ = stage_and_batch(objective())
-    shown = stage.preview(stage.start, stage.frozen, jax.random.key(0))["edited"]
-    assert shown.shape == (8, 16, 16, 3)
-    np.testing.assert_array_equal(shown[:4], IMAGES)
+    shown = stage.preview(stage.start, stage.frozen, jax.random.key(0))
+    assert shown["edited"].images.shape == (4, 16, 16, 3)
+    assert shown["edited"].captions == ["a smiling face"] * 4
+    np.testing.assert_array_equal(shown["original"], IMAGES)
 
 
 class Listed:

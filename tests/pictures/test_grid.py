@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipdiff_jax.pictures.grid import MARGIN, Grid, is_grid, show
+from clipdiff_jax.data.sheets import MARGIN
+from clipdiff_jax.pictures.grid import Grid, is_grid, show
 
 
 def test_cells_are_in_reading_order_and_magnified():

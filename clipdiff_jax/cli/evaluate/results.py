@@ -1,6 +1,8 @@
 """What the measurements of `clipdiff evaluate` share: options, batches, and result files."""
 
 import argparse
+import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import numpy as np
 from clipdiff_jax.cli.arguments import check_at_least, check_between
 from clipdiff_jax.cli.options import option_name
 from clipdiff_jax.cli.saying import finite, tell
+from clipdiff_jax.core import charts
 from clipdiff_jax.core.batching import batch_count, filled_batches
+from clipdiff_jax.core.charts import Value
 from clipdiff_jax.core.devices import say_devices
 from clipdiff_jax.core.files import json_bytes, write_whole
 from clipdiff_jax.core.keys import HIGHEST_SEED
@@ -21,6 +25,8 @@ from clipdiff_jax.pictures.grid import Grid
 
 SHOWN = 10  # pictures in a row of the grid
 LARGEST_SHOWN = 256
+_DIGITS = r"(-?[\d.]+(?:e[+-]?\d+)?|-?inf|nan)%?"
+_NUMBER = re.compile(rf"{_DIGITS}(?: ± {_DIGITS})?(?: \(.*\))?")
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -90,11 +96,49 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
+def numbers_of(table: str) -> tuple[list[str], dict[str, list[Value]]]:
+    """The labels of a markdown table's rows, and its columns of numbers by their titles.
+
+    A column is one of numbers where each of its cells is one, perhaps with its interval behind "±"
+    and with what it is compared with in brackets; the first is none, and neither is one of whole
+    numbers, which say how much was measured. All other cells of a row are its label.
+    """
+    rows = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in table.splitlines()
+        if line.strip().startswith("|")
+    ]
+    header, rows = rows[0], rows[2:]
+    columns: dict[str, list[Value]] = {}
+    others = []
+    for index, title in enumerate(header):
+        cells = [row[index] for row in rows]
+        found = [_NUMBER.fullmatch(cell) for cell in cells]
+        if index and rows and all(found) and not all(cell.isdecimal() for cell in cells):
+            unit = ", %" if "%" in cells[0] else ""
+            columns[title + unit] = [_value(one) for one in found if one is not None]
+        else:
+            others.append(cells)
+    return [", ".join(cells) for cells in zip(*others, strict=True)], columns
+
+
+def _value(found: re.Match[str]) -> Value:
+    return Value(float(found[1]), None if found[2] is None else float(found[2]))
+
+
 def write_results(out: Path, scores: object, table: str, grid: Grid) -> None:
-    """Writes `scores.json`, `scores.md` and `grid.png` into the folder and prints the table."""
+    """Writes `scores.json`, `scores.md`, `plot.png` and `grid.png` into the folder and prints the
+    table. The plot has a bar for each number of the table."""
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "scores.json", json_bytes(finite(scores)))
     write_whole(out / "scores.md", table.encode())
     write_whole(out / "grid.png", grid.png())
-    written = [str(out / name) for name in ("scores.json", "scores.md", "grid.png")]
+    names = ["scores.json", "scores.md", "grid.png"]
+    labels, columns = numbers_of(table)
+    if columns:
+        buffer = io.BytesIO()
+        charts.bars(labels, columns).save(buffer, "PNG")
+        write_whole(out / "plot.png", buffer.getvalue())
+        names.append("plot.png")
+    written = [str(out / name) for name in names]
     tell(table.removesuffix("\n"), scores=finite(scores), files=written)

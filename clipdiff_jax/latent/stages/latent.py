@@ -38,7 +38,7 @@ from clipdiff_jax.models.lora import init_lora, merged
 from clipdiff_jax.models.pixel import OwnSampling
 from clipdiff_jax.models.unet_config import UNetConfig
 from clipdiff_jax.training.left_out import check_share, leave_out
-from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
+from clipdiff_jax.training.stage import Aux, Batch, Captioned, Stage, StageConfig
 from clipdiff_jax.weights.layouts.latent_ours import read_autoencoder
 from clipdiff_jax.weights.layouts.latent_parts import save_lora
 from clipdiff_jax.weights.params import blank_of
@@ -225,11 +225,12 @@ def make_stage(config: LatentStage, source: DataSource, model: LatentDiffusion) 
             dtype,
         )  # fmt: skip
 
-    def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Array]:
+    def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Captioned]:
         del frozen
         captions = [source[i % len(source)]["captions"][0] for i in range(config.preview_count)]
         options: dict[str, Any] = {"key": key, "steps": config.preview_steps}
-        return {"samples": trained(params).generate(captions, **options)}
+        drawn = trained(params).generate(captions, **options)
+        return {"samples": Captioned(drawn, captions)}
 
     def export(path: Path, params: Params) -> None:
         stored = as_dtype(config.export_dtype)

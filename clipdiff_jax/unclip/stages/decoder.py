@@ -32,7 +32,7 @@ from clipdiff_jax.models.clip import CLIPConfig
 from clipdiff_jax.models.unclip import Decoder, init_params
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.training.left_out import check_share, leave_out
-from clipdiff_jax.training.stage import Aux, Batch, Stage, StageConfig
+from clipdiff_jax.training.stage import Aux, Batch, Captioned, Stage, StageConfig
 from clipdiff_jax.unclip.decoder import DecoderModel, Shown
 from clipdiff_jax.unclip.load import read_part
 from clipdiff_jax.unclip.stages.noise import noise_loss_of, preview_walk
@@ -138,6 +138,10 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
         frozen["image"] = image_tower
     transform = _Transform(model.image_size, config.flip, clip.tokenizer.silent)
     shown = first_examples(source, transform, config.preview_count)
+    captions = [  # those that the transform drew
+        draw_caption(source[i % len(source)], np.random.default_rng(i))
+        for i in range(config.preview_count)
+    ]
 
     def embeddings(frozen: Params, batch: Batch) -> Array:
         if "embedding" in batch:
@@ -162,7 +166,9 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
         value, metrics = noise_loss(network, x0, t, eps, cond)
         return value, Aux(metrics)
 
-    def preview(params: Params, frozen: Params, key: Key[Array, ""]) -> dict[str, Array]:
+    def preview(
+        params: Params, frozen: Params, key: Key[Array, ""]
+    ) -> dict[str, Array | Captioned]:
         batch = jax.tree.map(jnp.asarray, shown)
         tokens, decoder = batch["tokens"], DecoderModel(model, params, dtype)
         nothing = jnp.broadcast_to(jnp.asarray(empty), tokens.shape)
@@ -170,7 +176,7 @@ def make_stage(config: DecoderStage, source: DataSource, clip: Clip) -> Stage:
         shape, steps = batch["image"].shape, config.preview_steps
         walk = preview_walk(model, steps, "linspace", config.preview_guidance, key, shape)
         samples = decoder.draw(Shown(embeddings(frozen, batch), *texts), walk, sampler="ddim")
-        return {"samples": samples, "originals": batch["image"]}
+        return {"samples": Captioned(samples, captions), "originals": batch["image"]}
 
     def export(path: Path, params: Params) -> None:
         of, stored = fingerprint(clip.params), as_dtype(config.export_dtype)
