@@ -84,7 +84,8 @@ def say_devices() -> None:
     if jax.process_index() != 0:
         return
     logger.info("computing on %s", named_devices(devices))
-    unused = unused_gpu(devices[0].platform)
+    chosen = jax.config.jax_platforms or ""  # type: ignore[attr-defined]
+    unused = unused_gpu(devices[0].platform, chosen)
     if unused is not None:
         logger.warning(
             "an %s is here, but jax computes on the CPU: it needs %s", unused, _EXTRAS[unused]
@@ -100,13 +101,12 @@ def named_devices(devices: Sequence[jax.Device]) -> str:
     return " and ".join(f"{count} x {kind}" for kind, count in counts.items())
 
 
-def unused_gpu(platform: str, root: Path = Path("/")) -> str | None:
+def unused_gpu(platform: str, chosen: str, root: Path = Path("/")) -> str | None:
     """The kind of GPU that this machine has where jax computes on the CPU, or None.
 
-    None too where the user wants it so: JAX_PLATFORMS names the CPU, or the GPUs are hidden. root:
-    of the file system.
+    None too where the user wants it so: JAX_PLATFORMS names the CPU, or the GPUs are hidden.
+    platform: that is computed on. chosen: JAX_PLATFORMS. root: of the file system.
     """
-    chosen = jax.config.jax_platforms or ""  # type: ignore[attr-defined]
     hidden = any(os.environ.get(name, "0").lower() in _NONE for name in _HIDDEN)
     if platform != "cpu" or "cpu" in chosen.split(",") or hidden:
         return None
