@@ -6,6 +6,7 @@ deleted: a cache folder may lie among a user's own files.
 """
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from clipdiff_jax.core.files import cache_dir
 
 _TEMPORARY = r"\.?"  # before, and `_RANDOM` behind, the name of what was being written
 _RANDOM = r"([.-]\w{8})?"
+UNFINISHED = 24 * 3600  # seconds after which nobody goes on writing what is still temporary
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Entry(NamedTuple):
 
 def find_entries(names: Iterable[str]) -> list[Entry]:
     """What is there of some caches, sorted by place. Links are left alone, and so is a folder with
-    anything in it that was not written here."""
+    anything in it that was not written here, and what may still be being written."""
     return [entry for name in names for entry in sorted(_entries(name, CACHES[name]))]
 
 
@@ -92,9 +94,16 @@ def _entries(name: str, cache: Cache) -> Iterator[Entry]:
             files = [path] if path.is_file() else []
         else:
             files = _inside(path, cache.inside)
+        if path.name.startswith(".") and _age(path, files) < UNFINISHED:
+            continue
         if files or (cache.inside is not None and path.is_dir() and not any(path.iterdir())):
             size = sum(file.stat().st_size for file in files)
             yield Entry(name, path, tuple(files), size)
+
+
+def _age(path: Path, files: Iterable[Path]) -> float:
+    """Seconds since anything of it was written."""
+    return time.time() - max(one.stat().st_mtime for one in (path, *files))
 
 
 def _inside(folder: Path, names: str) -> list[Path]:

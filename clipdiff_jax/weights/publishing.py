@@ -144,8 +144,8 @@ def check_licence(private: bool, about: About) -> None:
     """Raises `WeightsError` for a public repository without a licence."""
     if not private and about.licence is None:
         raise WeightsError(
-            "a public model needs a licence, without which nobody may use it: say which, or push "
-            "it as private"
+            "a public model needs a licence, without which nobody may use it: say which (licence, "
+            "--license), or push it as private"
         )
 
 

@@ -1,6 +1,7 @@
 """`clipdiff list` and `clipdiff clean`: what is here, and what of it is deleted, and when."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -32,6 +33,10 @@ def cache(tmp_path, monkeypatch):
     root = tmp_path / "cache"
     for name in (*MINE, *(name for names in OURS.values() for name in names)):
         write_whole(root / name, b"0" * 1000)
+    for name in (name for names in OURS.values() for name in names):
+        for one in (root / name, (root / name).parent):
+            os.utime(one, (0, 0))
+    write_whole(root / f".avatars-train-16px-{HASH}-ab12cd34" / "faces.jsonl", b"being written")
     load_edit("demo/smile").save(root / "edits" / f"serious-to-smiling-{HASH[:12]}")
     (tmp_path / "elsewhere").mkdir()
     write_whole(tmp_path / "elsewhere" / "faces.jsonl", b"mine")
@@ -80,6 +85,7 @@ def test_only_ours_is_deleted(cache, tmp_path, capsys):
     assert said(capsys, "clean", "edits", "--yes")["caches"]["edits"]["count"] == 1
     assert not list((cache / "edits").iterdir())
     assert set(MINE) <= files(cache)
+    assert f".avatars-train-16px-{HASH}-ab12cd34/faces.jsonl" in files(cache)
     assert said(capsys, "clean", "--yes") == {
         "command": "clean", "folder": str(cache), "bytes": 0, "deleted": False,
         "caches": {name: {"count": 0, "bytes": 0} for name in OURS},
