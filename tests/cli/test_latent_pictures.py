@@ -89,20 +89,25 @@ def test_a_size_is_both_sides(folder, tmp_path, capsys):
 
 
 def test_a_file_of_prompts_with_seeds_and_negatives_of_their_own(folder, tmp_path):
-    """A line gives what its prompt gives alone, in whatever batch."""
+    """A line gives what its prompt gives alone, in whatever batch; as WebP, and so again."""
     (tmp_path / "prompts.txt").write_text("a cube\na dog | seed=3 | count=2 | negative=two dogs\n")
     words = ("generate", "--model", folder / "tiny", "--steps", 2, "--guidance", 3)
+    words = (*words, "--format", "webp")
     assert run(*words, "--prompts", tmp_path / "prompts.txt", "--out", tmp_path / "out") == 0
     made = [(one["prompt"], one["negative"], one["seed"]) for one in read_records(tmp_path / "out")]
     assert made == [("a cube", None, 0), ("a dog", "two dogs", 3), ("a dog", "two dogs", 3)]
     alone = (*words, "--prompt", "a dog", "--negative", "two dogs", "--seed", 3, "--count", 2)
     assert run(*alone, "--out", tmp_path / "alone") == 0
-    for name in ("3-00000.png", "3-00001.png"):
+    for name in ("3-00000.webp", "3-00001.webp"):
         first, second = (image(tmp_path / one / name) for one in ("out", "alone"))
         np.testing.assert_array_equal(first, second)
     again = ("remake", tmp_path / "out", "--model", folder / "tiny", "--out", tmp_path / "again")
     assert run(*again) == 0
     same(tmp_path / "out", tmp_path / "again")
+    first = tmp_path / "again" / "3-00000.webp"
+    assert read_records(first) == read_records(tmp_path / "out")[1:2]
+    assert run("remake", first, *again[2:4], "--out", tmp_path / "one") == 0
+    np.testing.assert_array_equal(image(tmp_path / "one" / first.name), image(first))
 
 
 def test_layouts_are_drawn_and_the_same_again(folder, tmp_path):
