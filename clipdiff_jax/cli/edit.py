@@ -36,7 +36,6 @@ from clipdiff_jax.cli.sources import (
 )
 from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.types import DTypeName, as_dtype
-from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.edit.api import edit
 from clipdiff_jax.edit.editing import Editing, Method
 from clipdiff_jax.edit.model import Edit, load_edit
@@ -152,7 +151,7 @@ def _maker(base: Base, edits: Sequence[Edit]) -> Maker:
         chosen = [source_of(record, sources) for record in records]
         faces = [(i, face) for i, one in enumerate(chosen) for face in one.faces or (one.pixels,)]
         owner = np.array([i for i, _ in faces])
-        images = to_float(np.stack([face for _, face in faces]))
+        images = np.stack([face for _, face in faces])
         strength = np.array([record["strength"] for record in records], np.float32)[owner]
         keys = _face_keys(record_keys(records), owner)
         made = [

@@ -102,7 +102,7 @@ def maker_of(record: Record) -> Maker:
 def _maker(base: Diffusion, clips: Sequence[Clip]) -> Maker:
     def compute(records: Sequence[Record], sources: Sources) -> jax.Array:
         one, count = records[0], len(records)
-        start = sources[one[DIGEST]].image() if DIGEST in one else None
+        start = sources[one[DIGEST]].pixels if DIGEST in one else None
         init = None if start is None else np.stack([start] * count)
         return clip_guided(
             base,

@@ -114,6 +114,6 @@ def _maker(model: UnClip) -> Maker:
 
 def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.Array:
     one = records[0]
-    first, second = (sources[one[name]].image() for name in (DIGEST, f"{SECOND}{DIGEST}"))
+    first, second = (sources[one[name]].pixels for name in (DIGEST, f"{SECOND}{DIGEST}"))
     thetas = [record["theta"] for record in records]
     return model.interpolate(first, second, thetas, latents=one["latents"], **drawn(records))

@@ -25,6 +25,7 @@ from clipdiff_jax.cli.sources import (
     read_sources,
 )
 from clipdiff_jax.core.types import DTypeName, as_dtype
+from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.latent.load import load_latent
 from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.latent.requests import (
@@ -281,7 +282,7 @@ def _maker(model: LatentDiffusion, size: int | None, mark: Key | None = None) ->
                 request = request.replace(count=len(records))
                 return model.collage(prompts[0], regions, sampling=request, **options)
             return model.generate(prompts, sampling=request, **options)
-        images = np.stack([sources[record[DIGEST]].image() for record in records])
+        images = np.stack([sources[record[DIGEST]].pixels for record in records])
         if first["method"] == "instruct":
             return model.instruct(images, prompts, sampling=request, **options)
         if first["method"] == "img2img":
@@ -293,7 +294,7 @@ def _maker(model: LatentDiffusion, size: int | None, mark: Key | None = None) ->
                 images, source=first["source_prompt"], target=target, method=first["method"],
                 sampling=request, **options,
             )  # fmt: skip
-        mask = (sources[first[_MASK]].image().mean(axis=-1) + 1) / 2
+        mask = (to_float(sources[first[_MASK]].pixels).mean(axis=-1) + 1) / 2
         return model.inpaint(images, mask, prompts, sampling=request, **options)
 
     fingerprints = {"model_fingerprint": fingerprint(params), **marked(mark)}

@@ -22,7 +22,6 @@ from clipdiff_jax.cli.sources import Source
 from clipdiff_jax.clip.model import load_clip
 from clipdiff_jax.core.files import cache_dir
 from clipdiff_jax.data.images import digest_of
-from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.edit.finetune import finetune_edit
 from clipdiff_jax.edit.presets import DEFAULT
 from clipdiff_jax.edit.space import Base
@@ -89,9 +88,7 @@ def learn(args: argparse.Namespace, base: Base, sources: Sequence[Source], align
     folder = cache_dir() / "edits" / f"{_slug(texts)}-{_digest(depends)}"
     if not folder.exists():
         logger.info("learning '%s' -> '%s' from %d pictures", *texts, len(pictures))
-        learned = finetune_edit(
-            to_float(pictures), base, clip, *texts, passes=passes, batch_size=BATCH
-        )
+        learned = finetune_edit(pictures, base, clip, *texts, passes=passes, batch_size=BATCH)
         learned.save(folder)
     logger.info("the edit is in '%s': --edit %s applies it to other pictures", folder, folder)
     return folder

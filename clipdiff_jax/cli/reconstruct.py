@@ -70,5 +70,5 @@ def _maker(model: UnClip) -> Maker:
 
 
 def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.Array:
-    image = sources[records[0][DIGEST]].image()
+    image = sources[records[0][DIGEST]].pixels
     return model.pca_reconstructions(image, [r["dims"] for r in records], **drawn(records))

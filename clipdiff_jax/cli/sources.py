@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.data.alignment import FaceSquare, cut
 from clipdiff_jax.data.image_files import EXTENSIONS, UnreadableImage, find_images, read_image
-from clipdiff_jax.data.transforms import square, to_float
+from clipdiff_jax.data.transforms import square
 from clipdiff_jax.pictures.records import Record
 
 logger = logging.getLogger(__name__)
@@ -47,10 +47,6 @@ class Source(NamedTuple):
     def cell(self) -> UInt8[np.ndarray, "size size 3"]:
         """For a grid."""
         return self.pixels
-
-    def image(self) -> Float32[np.ndarray, "size size 3"]:
-        """In [-1, 1]."""
-        return to_float(self.pixels)
 
 
 DIGEST = "source_sha256"  # the field of a record that says which picture it is made from

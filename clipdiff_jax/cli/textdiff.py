@@ -97,5 +97,5 @@ def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.
     one = records[0]
     thetas = [record["theta"] for record in records]
     texts = one["source_text"], one["target_text"]
-    image = sources[one[DIGEST]].image()
+    image = sources[one[DIGEST]].pixels
     return model.text_diff(image, *texts, thetas=thetas, **drawn(records))

@@ -99,7 +99,7 @@ def _compute(model: UnClip, records: Sequence[Record], sources: Sources) -> jax.
     one = records[0]
     start = {"inverted": True, "eta": one["eta"]} if one.get("inverted") else {}
     return model.variations(
-        np.stack([sources[record[DIGEST]].image() for record in records]),
+        np.stack([sources[record[DIGEST]].pixels for record in records]),
         key=record_keys(records),
         **decoding(one),
         **start,

@@ -118,7 +118,7 @@ def with_params(base: Base, params: Params) -> Base:
 
 def encoded(base: Base, images: Float[Array, "b h w 3"]) -> Float[Array, "b i j c"]:
     """Pictures -> what the model denoises."""
-    return base.codec.encode(images) if isinstance(base, LatentBase) else images
+    return base.codec.encode_batch(images) if isinstance(base, LatentBase) else images
 
 
 def decoded(base: Base, x: Float[Array, "b i j c"]) -> Float[Array, "b h w 3"]:

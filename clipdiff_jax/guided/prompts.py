@@ -1,5 +1,6 @@
 """What pictures are guided to: texts and pictures with weights, as a CLIP sees them."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -115,8 +116,15 @@ def make_critic(
         if len(picture) != 1:
             raise ValueError(f"a prompt is {len(picture)} pictures, expected one picture a prompt")
         keys = jax.random.fold_in(key, index)[None]
-        views = cutouts(picture, keys, count, clip.config.vision.image_size, power)
-        targets.append(clip.embed_images(views[0]))
+        targets.append(_embed_cutouts(clip, picture, keys, power, count=count))
         weights += [weight / count] * count
     every = unit(jnp.concatenate(targets).astype(jnp.float32))
     return Critic(clip, every, jnp.asarray(weights, jnp.float32))
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _embed_cutouts(
+    clip: Clip, picture: Array, keys: Key[Array, "1"], power: Number | Array, *, count: int
+) -> Float[Array, "count d"]:
+    """Traced, and so without doubts of the range: a bright square of a picture is one of it."""
+    return clip.embed_images(cutouts(picture, keys, count, clip.config.vision.image_size, power)[0])

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DType, Params
-from clipdiff_jax.data.images import Pictures, as_images
+from clipdiff_jax.data.images import Batch, Pictures, as_images
 from clipdiff_jax.latent.tiles import tiled
 from clipdiff_jax.models.autoencoder import Autoencoder, AutoencoderConfig, check_sides
 
@@ -36,7 +36,10 @@ class Codec:
         Raises as `data.images.as_images`, and `ValueError` for sides that are no multiples of the
         factor.
         """
-        x = as_images(images)
+        return self.encode_batch(as_images(images))
+
+    def encode_batch(self, x: Batch) -> Float[Array, "b h w c"]:
+        """The same of pictures that are checked: of any brightness."""
         check_sides(x.shape[1], x.shape[2], self.config.factor)
         return self.scaled(_pieces(partial(_encode, self), x, TILE, OVERLAP))
 

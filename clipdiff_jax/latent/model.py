@@ -283,7 +283,7 @@ class LatentDiffusion(saving.Saved):
         if self.config.task == "text":
             blend = Blend(of_latents, known, noise)
             return self._paint(request, walk._replace(rows=walk.rows._replace(blend=blend)))
-        left = inputs.repeated(self.encode(x * (1 - of_pixels)), request.count)
+        left = inputs.repeated(self.codec.encode_batch(x * (1 - of_pixels)), request.count)
         concat = {"concat": jnp.concatenate([of_latents, left], axis=-1)}
         rows = walk.rows._replace(
             cond=walk.rows.cond | concat, nulls=tuple(one | concat for one in walk.rows.nulls)
@@ -367,9 +367,9 @@ class LatentDiffusion(saving.Saved):
         return self._shown(request, latents)
 
     def _known(self, images: Float[Array, "n h w 3"], request: Painting) -> Float[Array, "m i j c"]:
-        """The latents of pictures, `count` of each."""
+        """The latents of pictures that are checked, `count` of each."""
         inputs.check_size(self.config, *images.shape[1:3])
-        return inputs.repeated(self.encode(images), request.count)
+        return inputs.repeated(self.codec.encode_batch(images), request.count)
 
     def _paint(
         self, request: Painting, walk: Walk, on_step: OnStep | None = None

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped, UInt8
 
 from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.data.shapes import Box
@@ -33,18 +33,18 @@ class LayoutScores(NamedTuple):
 
 def layout_scores(
     clip: Clip,
-    image: Float[Array | np.ndarray, "h w 3"],
+    image: Float[Array | np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"],
     prompt: str,
     prompts: Sequence[str],
     boxes: Sequence[Box],
 ) -> LayoutScores:
-    """The scores of a picture in [-1, 1]; prompts and boxes are of its regions.
+    """The scores of a picture in [-1, 1], or uint8; prompts and boxes are of its regions.
 
     The leakage of a single region is not a number. Raises `ValueError` for no regions.
     """
     if not prompts or len(prompts) != len(boxes):
         raise ValueError(f"{len(prompts)} prompts and {len(boxes)} boxes: expected as many, not 0")
-    image = np.asarray(image, np.float32)
+    image = np.asarray(image)
     crops = [cut_out(image, box) for box in boxes]
     seen = unit(clip.embed_images([image, *crops]))
     said = unit(clip.embed_texts([prompt, *prompts]))
@@ -60,7 +60,7 @@ def layout_scores(
     return LayoutScores(own, right, leakage, whole)
 
 
-def cut_out(image: Float[np.ndarray, "h w 3"], box: Box) -> Float[np.ndarray, "i j 3"]:
+def cut_out(image: Shaped[np.ndarray, "h w 3"], box: Box) -> Shaped[np.ndarray, "i j 3"]:
     """The square around a box, moved into the picture where it leaves it; where it is larger than
     a side, all of that side."""
     height, width = image.shape[:2]

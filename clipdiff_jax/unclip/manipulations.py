@@ -106,10 +106,10 @@ def interpolate(
     if latents not in ("slerp", "fixed"):
         raise ValueError(f"latents must be 'slerp' or 'fixed', got {latents!r}")
     drawing = _deterministic(drawing)
-    z = jnp.concatenate([model.embed_images(end) for end in ends])
+    z = jnp.concatenate([model.embed_batches([end]) for end in ends])
     theta = _angles(thetas)
     if latents == "slerp":
-        both = jnp.concatenate([model.small(end) for end in ends])
+        both = jnp.concatenate([small.squares(model, end) for end in ends])
         x_t = _path(small.invert(model, both, z, None, drawing.of_decoder), theta)
     else:
         x_t = _one_latent(model, key, len(theta))
@@ -132,8 +132,8 @@ def text_diff(
     texts of one embedding, and as `_redraw`.
     """
     drawing, theta = _deterministic(drawing), _angles(thetas)
-    z = model.embed_images(image)
-    x_t = small.invert(model, model.small(image), z, None, drawing.of_decoder)
+    z = model.embed_batches([image])
+    x_t = small.invert(model, small.squares(model, image), z, None, drawing.of_decoder)
     before, after = unit(model.encode_texts(list(texts)).embedding)
     difference = after - before
     if float(jnp.linalg.norm(difference)) < 1e-6:
@@ -154,7 +154,7 @@ def pca_reconstructions(
     """
     dims, drawing = reconstruction_dims(model, dims), _deterministic(drawing)
     prior: ARPriorModel = model.part("ar_prior")
-    z = jnp.repeat(model.embed_images(image), len(dims), axis=0)
+    z = jnp.repeat(model.embed_batches([image]), len(dims), axis=0)
     z = reconstruct(prior.components, z, jnp.asarray(dims))
     return _redraw(model, _one_latent(model, key, len(dims)), z, key, drawing)
 

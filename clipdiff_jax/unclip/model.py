@@ -26,13 +26,7 @@ from clipdiff_jax.core.keys import AnyKey
 from clipdiff_jax.core.progress import watched_methods
 from clipdiff_jax.core.request import Scale, fill
 from clipdiff_jax.data.avatars.photographs import are_photographs, warn_of_photographs
-from clipdiff_jax.data.images import (
-    Picture,
-    Pictures,
-    as_images,
-    as_squares,
-    read_pictures,
-)
+from clipdiff_jax.data.images import Batch, Picture, Pictures, as_images, as_squares, read_pictures
 from clipdiff_jax.data.tokenize import Tokenizer, as_texts
 from clipdiff_jax.diffusion.sampling import Sampling, SamplingOptions
 from clipdiff_jax.models.unclip import Noise, TextFeatures
@@ -159,7 +153,11 @@ class UnClip:
 
         Raises as `data.images.as_images` does.
         """
-        tower, batches = self.part("image"), read_pictures(images)
+        return self.embed_batches(read_pictures(images))
+
+    def embed_batches(self, batches: Sequence[Batch]) -> Float[Array, "b d"]:
+        """The same of pictures that are checked."""
+        tower = self.part("image")
         if self.tokenizer.vocabulary is not None and are_photographs(batches[0]):
             warn_of_photographs()
         return tower.embed_batches(batches)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from clipdiff_jax.core.keys import AnyKey
-from clipdiff_jax.data.images import Batch
+from clipdiff_jax.data.images import Batch, middle_square
 from clipdiff_jax.diffusion.sampling import Sampling
 from clipdiff_jax.models.unclip import Noise
 from clipdiff_jax.unclip.calls import Calls
@@ -21,6 +21,11 @@ from clipdiff_jax.unclip.walk import given_or_drawn, known_noises, make_walk
 
 UpsamplerName = Literal["upsampler", "upsampler_1024"]
 UPSAMPLERS: tuple[UpsamplerName, ...] = ("upsampler", "upsampler_1024")
+
+
+def squares(model: Calls, x: Batch) -> Float[Array, "b size size 3"]:
+    """`UnClip.small` of pictures."""
+    return middle_square(x, model.part("decoder").config.image_size)
 
 
 def invert(

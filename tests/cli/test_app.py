@@ -66,6 +66,14 @@ def test_models_stay_loaded(workshop, folder, monkeypatch):
     assert len(workshop.edit(str(folder / "face.png"), WHOLE, [0.0, 0.75]).files) == 1
 
 
+def test_a_bright_picture_is_edited_as_others_are(workshop, tmp_path):
+    """Its floats are from 0 to 1, which a file's may be."""
+    rows = np.linspace(128, 255, 16)[:, None, None]
+    path = tmp_path / "bright.png"
+    Image.fromarray(np.tile(rows, (1, 16, 3)).astype(np.uint8)).save(path)
+    assert len(workshop.edit(str(path), WHOLE, [0.0, 0.75]).files) == 1
+
+
 @pytest.mark.slow
 def test_sliders_are_mixed(workshop, folder):
     """Strengths of 0.5 and 1 are a strength of 1.5 in these ratios."""

@@ -70,3 +70,11 @@ def test_a_picture_is_as_many_prompts_as_it_has_cutouts():
     assert len({tuple(np.round(t, 5)) for t in np.asarray(critic.targets)}) == 5
     with pytest.raises(ValueError, match="2 pictures, expected one"):
         make_critic(clip, [(pictures(2), 1.0)], jax.random.key(0), 4, 1.0)
+
+
+def test_a_bright_picture_is_a_prompt():
+    """Its squares are floats from 0 to 1, which a picture of a user's must not be."""
+    rows = np.linspace(128, 255, 16)[:, None, None]
+    bright = np.tile(rows, (1, 16, 3)).astype(np.uint8)
+    critic = make_critic(tiny_clip(), [(bright, 1.0)], jax.random.key(0), 4, 0.0)
+    assert np.isfinite(critic.targets).all()

@@ -84,6 +84,27 @@ def test_pictures_that_cannot_be_painted_anew(model, images, options, error, mes
         model.inpaint(*given, **values)
 
 
+@pytest.mark.slow
+def test_bright_pictures_are_changed_as_others_are(model):
+    """What is no doubt as uint8 is none inside, where it is floats from 0 to 1; nor is what a mask
+    leaves of it."""
+    bright = np.tile(np.linspace(140, 255, SIZE)[:, None, None], (1, SIZE, 3)).astype(np.uint8)
+    options = dict(key=0, steps=2, output="latents")
+    mask = np.eye(SIZE, dtype=bool)
+    for found in (
+        model.img2img(bright, "a", **options),
+        model.inpaint(bright, mask, "a", **options),
+    ):
+        assert np.isfinite(found).all()
+
+
+def test_checked_pictures_are_encoded_whatever_their_range(model):
+    bright = np.tile(np.linspace(0, 1, SIZE)[:, None, None], (1, SIZE, 3))[None].astype(np.float32)
+    with pytest.raises(ValueError, match=r"most likely in \[0, 1\]"):
+        model.encode(bright)
+    assert np.isfinite(model.codec.encode_batch(jnp.asarray(bright))).all()
+
+
 def test_a_model_for_another_task_says_what_to_call(model, images):
     with pytest.raises(ValueError, match="task is 'text': it has no channels for more"):
         model.instruct(images, "make it red", key=0)

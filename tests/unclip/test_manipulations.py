@@ -59,6 +59,14 @@ def test_inverted_variations_with_eta_0_give_the_image_back_and_with_1_do_not(ex
 
 
 @pytest.mark.slow
+def test_bright_pictures_are_taken_as_others_are(model):
+    """What is no doubt as uint8 is none inside, where it is floats from 0 to 1."""
+    bright = np.tile(np.linspace(128, 255, SIZE)[:, None, None], (1, SIZE, 3)).astype(np.uint8)
+    assert np.isfinite(model.interpolate(bright, bright[::-1], 2, steps=2)).all()
+    assert np.isfinite(model.text_diff(bright, "a", "b", thetas=[0.0, 0.1], steps=2)).all()
+
+
+@pytest.mark.slow
 def test_the_ends_of_interpolations_are_the_decodings_of_the_ends(exact, model):
     # One by one, and all three below by slerp in one batch: the random network magnifies what
     # another arithmetic of the same numbers differs by.

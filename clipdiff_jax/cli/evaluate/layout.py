@@ -22,7 +22,6 @@ from clipdiff_jax.cli.layouts import are_entries, regions_of
 from clipdiff_jax.clip.model import load_clip
 from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.data.shapes import Box
-from clipdiff_jax.data.transforms import to_float
 from clipdiff_jax.latent.steering.layout import Region
 from clipdiff_jax.metrics.layout import layout_scores
 from clipdiff_jax.pictures.grid import show
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
         picture = read_image(args.folder / record["file"])
         regions = regions_of(record["regions"])
         found = layout_scores(
-            clip, to_float(picture), record["prompt"], [one.prompt for one in regions],
+            clip, picture, record["prompt"], [one.prompt for one in regions],
             [box_of(one) for one in regions],
         )  # fmt: skip
         images.append(picture)

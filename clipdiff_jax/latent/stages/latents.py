@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from clipdiff_jax.core.batching import filled_batches
@@ -65,6 +66,7 @@ def _examples(source: DataSource, codec: Codec, size: int) -> Iterator[dict[str,
     transform, rng = prepare(size), np.random.default_rng(0)
     for indices, count in filled_batches(np.arange(len(source)), min(BATCH, len(source))):
         rows = [source[int(i)] for i in indices]
-        latents = codec.encode(np.stack([transform(row, rng)["image"] for row in rows]))
+        images = np.stack([transform(row, rng)["image"] for row in rows])
+        latents = codec.encode_batch(jnp.asarray(images))
         for row, latent in zip(rows[:count], np.asarray(latents), strict=False):
             yield {**row, "embedding": latent.ravel()}

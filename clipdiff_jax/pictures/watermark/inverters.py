@@ -111,7 +111,7 @@ def _of_latents(model: LatentDiffusion, steps: int, size: int) -> Inverter:
     denoiser = model.denoiser
 
     def run(images: Float32[np.ndarray, "b s s 3"]) -> Array:
-        latents = model.encode(images)
+        latents = model.codec.encode_batch(jnp.asarray(images))
         texts = model.embed_texts([""] * len(latents))
         cond = denoiser.condition(texts, denoiser.time_ids(*latents.shape[:3]))
         return _invert_latents(model, times, latents, cond)
