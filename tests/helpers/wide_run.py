@@ -19,10 +19,14 @@ import clipdiff_jax as cd
 from clipdiff_jax.diffusion.interpolation import slerp
 from clipdiff_jax.edit.model import Edit
 from clipdiff_jax.edit.objective import EditObjective
+from clipdiff_jax.guided.api import clip_guided
+from clipdiff_jax.latent.steering.layout import Region
 from clipdiff_jax.metrics import pixels
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.loop import fit
+from helpers import tiny_latent
 from helpers.tiny_models import pictures, stirred, tiny_base, tiny_clip, write_unclip
+from helpers.tiny_reassembly import SQUARES, tiny_reassembly
 from helpers.tiny_stages import STAGES
 
 TEXTS = ("a face", "a smiling face")
@@ -44,6 +48,10 @@ def calls():
     unclip = cd.load_unclip(write_unclip(Path(tempfile.mkdtemp())))
     few = {"steps": 2, "upsample_steps": 2}
     train = TrainConfig(steps=1, batch_size=2, ema=0.9)
+    latent, latents = tiny_latent.model(), {"steps": 2, "output": "latents"}
+    regions = [Region("a red cube", (0, 0, 0.5, 1)), Region("a dog", (0.5, 0, 1, 1))]
+    pieces = np.zeros((4, SQUARES.piece, SQUARES.piece, 3), np.uint8)
+    prompts = {"source": "a red cube", "target": "a blue cube"}
     return {
         "ddim": lambda: base.generate(2, key=0, steps=2, eta=0.5),
         "ancestral": lambda: base.generate(1, key=0, steps=2, sampler="ancestral", threshold=99.0),
@@ -60,6 +68,12 @@ def calls():
         "interpolate": lambda: unclip.interpolate(images[0], images[1], 3, **few),
         "text_diff": lambda: unclip.text_diff(images[0], "a", "b", **few),
         "pca": lambda: unclip.pca_reconstructions(images[0], [1, 4], **few),
+        "binding": lambda: latent.generate("a red cube", key=0, binding="syngen", **latents),
+        "collage": lambda: latent.collage("a dog", regions, key=0, background_drop=0.5, **latents),
+        "p2p": lambda: latent.edit(images, **prompts, blend=("cube", "cube"), **latents),
+        "ledits": lambda: latent.edit(images, target="a dog", method="ledits", key=0, **latents),
+        "guide": lambda: clip_guided(base, clip, ["a face", images[0]], key=0, steps=2, cutouts=2),
+        "solve": lambda: tiny_reassembly().solve(pieces, steps=2, key=0).poses,
         "metrics": lambda: (pixels.psnr(images, -images), pixels.ssim(images, images)),
         "slerp": lambda: slerp(jax.numpy.asarray(images), -jax.numpy.asarray(images), 0.3),
         **{
