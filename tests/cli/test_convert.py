@@ -58,6 +58,7 @@ def assert_same_tree(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 def test_diffusion_to_diffusers_and_back(tmp_path, ours, base):
     assert convert(ours, tmp_path / "there", "--to", "diffusers") == 0
     there = {file.name for file in (tmp_path / "there").iterdir()}

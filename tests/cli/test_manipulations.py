@@ -57,6 +57,7 @@ def difference(out: Path, first: str, second: str) -> int:
     return int(np.abs(pixels(out / first) - pixels(out / second)).max())
 
 
+@pytest.mark.slow
 def test_batches_of_prompts_compile_once_and_texts_and_seeds_nothing_new(folder, tmp_path):
     programs = (diffusion._draw, decoder._draw, upsampler._draw)
     sizes = [program._cache_size() for program in programs]
@@ -82,6 +83,7 @@ def test_batches_of_prompts_compile_once_and_texts_and_seeds_nothing_new(folder,
     assert difference(out, "0-00004.png", "1-00004.png") > 1
 
 
+@pytest.mark.slow
 def test_every_prior_and_the_ablation_of_it_can_be_made_again(folder, tmp_path):
     out, words = tmp_path / "out", ("--model", folder / "ours", *STEPS, "--prompt", "a face")
     words = (*words, "--sampler", "dpm_solver")
@@ -99,6 +101,7 @@ def test_every_prior_and_the_ablation_of_it_can_be_made_again(folder, tmp_path):
     assert read_records(tmp_path / "direct")[0]["prior"] == "direct_prior"
 
 
+@pytest.mark.slow
 def test_variations_from_a_pictures_own_latent(folder, tmp_path):
     words = ("vary", folder / "faces" / "face0.png", "--model", folder / "ours", *STEPS)
     out = tmp_path / "out"
@@ -109,6 +112,7 @@ def test_variations_from_a_pictures_own_latent(folder, tmp_path):
     assert difference(out, "face0-1.png", "face0-2.png") > 1
 
 
+@pytest.mark.slow
 def test_interpolation_along_a_list(folder, tmp_path):
     out = tmp_path / "out"
     words = ("interpolate", folder / "faces", "--model", folder / "ours", *STEPS, "--count", 3)

@@ -27,6 +27,7 @@ def recipe(tmp_path):
     return ["train", "--config", str(path)]
 
 
+@pytest.mark.slow
 def test_eight_devices_without_the_data_and_three_that_do_not_divide(recipe, tmp_path, capsys):
     before = sorted(tmp_path.rglob("*"))
     assert main([*recipe, "--dry-run", "--target", "cpu:3,cpu:8"]) == 2

@@ -107,6 +107,7 @@ def test_records_that_say_too_little_are_refused(tmp_path, capsys, record, messa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_each_picture_can_be_made_again_alone(folder, tmp_path):
     out = tmp_path / "out"
     settings = ("--random-inversion", "--seed", 3, "--purify", 1, "--strength", 0.5, 1)
@@ -123,6 +124,7 @@ def test_each_picture_can_be_made_again_alone(folder, tmp_path):
     assert np.abs(pixels(out / "face2-1.png") - pixels(alone)).max() > 1
 
 
+@pytest.mark.slow
 def test_coupled_inversion_keeps_the_picture_where_nothing_is_edited(folder, tmp_path):
     out = tmp_path / "out"
     exact = ("--edit", folder / "smile", "--method", "edict", "--strength", 0)
@@ -136,6 +138,7 @@ def test_coupled_inversion_keeps_the_picture_where_nothing_is_edited(folder, tmp
     assert np.abs(pixels(tmp_path / "again" / "face1.png") - pixels(out / "face1.png")).max() <= 1
 
 
+@pytest.mark.slow
 def test_an_edit_in_h_space_is_applied_mixed_and_made_again(folder, tmp_path):
     out = tmp_path / "out"
     assert edit(folder, out, "--edit", folder / "shift", "--strength", 0, 1) == 0

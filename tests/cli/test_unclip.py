@@ -53,6 +53,7 @@ def test_prompts_become_pictures_that_can_be_made_again(folder, tmp_path):
     assert np.abs(pixels(tmp_path / "out" / "5-00001.png") - pixels(last)).max() > 1
 
 
+@pytest.mark.slow
 def test_steps_by_section_and_dynamic_thresholding_are_recorded(folder, tmp_path):
     options = ("--steps", "2,1", "--upsample-steps", "2,2", "--prior-steps", 2, "--threshold", 99)
     out = ("--model", folder / "karlo", "--out", tmp_path)
@@ -71,6 +72,7 @@ def test_steps_that_are_no_numbers_are_refused(folder, tmp_path, capsys):
     assert "'fast27' is neither a number of steps nor" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_variations_of_pictures(folder, tmp_path):
     model = ("--model", folder / "variations", *STEPS, "--count", 2)
     assert run("vary", folder / "faces", *model, "--out", tmp_path / "out") == 0

@@ -83,6 +83,7 @@ def test_words_loss_is_the_cross_entropy_of_the_words_of_the_captions():
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_head_of_words_trains_and_is_not_exported(config, tmp_path):
     stage = build(replace(config, words=0.5))
     params = jax.jit(stage.init)(jax.random.key(0))

@@ -184,6 +184,7 @@ def test_an_edit_is_saved_and_loaded(tmp_path):
         load_edit(tmp_path / "nothing")
 
 
+@pytest.mark.slow
 def test_finetune_in_one_call():
     learned = finetune_edit(
         IMAGES, BASE, tiny_clip(), "a face", "a smiling face",

@@ -62,6 +62,7 @@ def test_pictures_are_inverted_and_generated_as_latents():
     np.testing.assert_allclose(made, by_hand(MODEL), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_edit_of_low_rank_is_applied_at_the_strength_of_each_picture():
     one = learned(1)
     strength = np.array([0.5, 0.0], np.float32)

@@ -115,6 +115,7 @@ def test_an_edit_in_h_space_is_mixed_with_a_tuned_model(h_space):
     np.testing.assert_allclose(both.eps, (3 * other.eps + shifted.eps) / 4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_noised_pictures_teach_the_direction_without_inversion():
     objective = dataclasses.replace(H_SPACE, mode="noised", t_edit=0)
     stage, slope, params = descended(objective, BASE.params, 1e-3, 6)

@@ -30,6 +30,7 @@ SHIFTED = dataclasses.replace(
 LATENTS = jax.random.normal(jax.random.key(5), IMAGES.shape)
 
 
+@pytest.mark.slow
 def test_generation_takes_a_sampler_by_name_or_of_ones_own():
     made = lambda sampler, key=0: generate_edited(
         LATENTS, BASE, TUNED, 0.5, t0=300, steps=6, sampler=sampler, key=key

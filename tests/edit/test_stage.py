@@ -35,6 +35,7 @@ def stage_and_batch(described, **settings):
     return stage, {key: jnp.stack([e[key] for e in examples]) for key in examples[0]}
 
 
+@pytest.mark.slow
 def test_unrolled_loss_is_the_weighted_sum_on_the_final_picture():
     stage, batch = stage_and_batch(objective(l1=0.7, directional=2.0))
     value, aux = jax.jit(stage.loss)(stage.start, stage.frozen, batch, jax.random.key(0))
@@ -67,6 +68,7 @@ def test_single_step_goes_on_from_the_detached_sample():
         np.testing.assert_array_equal(batch["index"], i + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["unrolled", "single_step"])
 def test_every_term_has_a_gradient(mode, monkeypatch):
     """The reference's efficient mode gave the identity loss none."""
@@ -85,6 +87,7 @@ def test_every_term_has_a_gradient(mode, monkeypatch):
         assert 1e-6 < abs(float(slope)) < 1e6, name
 
 
+@pytest.mark.slow
 def test_noise_loss_of_a_model_that_learned_its_variance():
     unet = dataclasses.replace(BASE.config.unet, out_channels=6)
     base = tiny_base()

@@ -24,6 +24,7 @@ def drawn(prompts="a smiling face", key=0, **options):
     return cd.clip_guided(BASE, CLIP, prompts, key=key, **{**FEW, **options})
 
 
+@pytest.mark.slow
 def test_without_weights_it_is_the_plain_walk():
     nothing = {"scale": 0.0, "tv": 0.0, "range": 0.0}
     free = dataclasses.replace(BASE.config.sampling, bound=None)
@@ -34,6 +35,7 @@ def test_without_weights_it_is_the_plain_walk():
     np.testing.assert_allclose(drawn(count=2, sampler="ancestral", **nothing), wanted, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_picture_depends_on_its_key_alone():
     keys = jax.random.split(jax.random.key(3), 3)
     three = drawn(key=keys, eta=0.5)
@@ -42,6 +44,7 @@ def test_a_picture_depends_on_its_key_alone():
     assert float(jnp.abs(three[0] - three[1]).max()) > 0.1
 
 
+@pytest.mark.slow
 def test_guidance_brings_the_pictures_nearer_to_the_text():
     prompts = api.weighted("a smiling face")
     critic = api.make_critic(CLIP, prompts, jax.random.key(0), 1, 1.0)
@@ -88,6 +91,7 @@ def test_several_clips_add_up_and_pictures_are_prompts():
     np.testing.assert_allclose(alone[0], seen[1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_classes_are_given_or_drawn_anew():
     unet = dataclasses.replace(BASE.config.unet, num_classes=3)
     model = _with_classes(unet)

@@ -37,6 +37,7 @@ def draw(model: LatentDiffusion, prompts=PROMPTS, **options):
     return model.generate(prompts, **options)
 
 
+@pytest.mark.slow
 def test_pictures_depend_on_their_own_key_prompt_and_negative_alone(model):
     latents = draw(model)
     drawn = draw(model, output="images")
@@ -73,6 +74,7 @@ def test_another_value_of_what_a_user_turns_compiles_nothing(model, images):
     assert [program._cache_size() for program in programs] == sizes
 
 
+@pytest.mark.slow
 def test_guidance_is_the_formula_and_one_of_it_is_no_guidance(model):
     """eps_null + w (eps_text - eps_null), by two calls of the bare network."""
     x = draw(model, steps=1, latents=jax.random.normal(tiny_latent.KEY, (2, 8, 8, 4)), key=None)

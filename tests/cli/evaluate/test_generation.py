@@ -19,6 +19,7 @@ def run(model, out, *words):
     return evaluate([str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_rows_of_each_setting_with_their_variety(model, tmp_path):
     settings = ("--combinations", "unseen", "colours", "--guidance", 1, 2, "--each", 2)
     assert run(model, tmp_path, *settings) == 0

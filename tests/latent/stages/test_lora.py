@@ -39,6 +39,7 @@ def with_change(model, config=CONFIG):
     return stage, jax.tree.map(lambda p: 0.3 * p, drawn(stage.init, 0))
 
 
+@pytest.mark.slow
 def test_it_begins_as_the_model_and_only_the_change_is_trained():
     model = tiny_latent.model()
     stage, _ = with_change(model)
@@ -59,6 +60,7 @@ def test_it_begins_as_the_model_and_only_the_change_is_trained():
     assert any(np.abs(g).max() > 0 for name, g in flatten(slope).items() if name.endswith("up"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", [CONFIG.lora_kernels, "conv_|attn|time|resample"])
 def test_what_is_exported_is_read_by_the_names_of_diffusers(tmp_path, kernels):
     model = tiny_latent.model()
