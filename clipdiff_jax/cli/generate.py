@@ -87,8 +87,6 @@ def run(args: argparse.Namespace) -> None:
                     f"{option_name(options[0])} is of an unCLIP, not of a latent model"
                 )
             return latent_pictures.generate(args, texts, results)
-        if any(one.negative is not None for one in texts):
-            raise ValueError(f"a negative is for latent models, '{args.model}' is none")
         if options := latent_pictures.of_generate(args):
             raise ValueError(
                 f"{option_name(options[0])} is of latent models, '{args.model}' is none"

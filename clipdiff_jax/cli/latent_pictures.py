@@ -76,7 +76,6 @@ _OWN = ("file", "index", "prompt", "seed", "source", DIGEST)
 def add_generate_arguments(parser: argparse.ArgumentParser) -> None:
     """What a latent model can be asked for beside the options of all."""
     group = parser.add_argument_group("latent models (Stable Diffusion)")
-    group.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
     add_options(group, GENERATION, _DRAWN)
     group.add_argument(
         "--phrase", dest="phrases", action="append", default=argparse.SUPPRESS, metavar="TEXT",
@@ -122,7 +121,7 @@ def add_edit_arguments(parser: argparse.ArgumentParser) -> None:
 
 def of_generate(args: argparse.Namespace) -> list[str]:
     """The options given that latent models alone have."""
-    return given(args, (*_DRAWN, *_PLACED, "phrases", "negative"))
+    return given(args, (*_DRAWN, *_PLACED, "phrases"))
 
 
 def of_edit(args: argparse.Namespace) -> list[str]:

@@ -36,7 +36,7 @@ _HAS = {
 }
 _EMBEDDINGS = {"prior": "prior", "text": "text embedding", "none": "caption alone"}
 OF_UNCLIP = (*_PRIOR, "upsample_steps", "embedding")
-OPTIONS = ("guidance", *OF_UNCLIP)  # for pictures of prompts only
+OPTIONS = ("guidance", "negative", *OF_UNCLIP)  # for pictures of prompts only
 _OWN = ("file", "index", "prompt", "seed")
 
 
@@ -48,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompts", type=Path, metavar="FILE",
         help="a text file, one prompt a line, which may have a seed, a count and a negative of its "
         "own: 'a red cube | seed=3 | count=4', or as JSON",
+    )  # fmt: skip
+    group.add_argument(
+        "--negative", metavar="TEXT",
+        help="what guidance leads away from, of a latent model too (no text)",
     )  # fmt: skip
     shown = dict.fromkeys(("guidance", "prior_guidance"), "the model's own")
     add_options(group, DEFAULT, OPTIONS, shown=shown)
@@ -79,6 +83,8 @@ def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Resul
         every = drawn(prompts, args, suffix)
         for prompt, seed, index, name in every:
             one = {"prompt": prompt.text, "seed": seed, "index": index, "file": name}
+            if negative := prompt.negative or args.negative:
+                one["negative"] = negative
             records.append({**common, **one})
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
@@ -143,6 +149,7 @@ def _compute(
 ) -> jax.Array:
     del sources
     drawing, keys = request_of(Drawing, records[0]), record_keys(records)
+    model = model.away_from(records[0].get("negative") or "")
     prompts = [record["prompt"] for record in records]
     embedding = _embedding(model, prompts, keys, drawing, records[0].get("embedding", "prior"))
     noise = None

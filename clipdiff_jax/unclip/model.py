@@ -95,6 +95,7 @@ class UnClip:
     decoder: DecoderModel | None = None
     upsampler: UpsamplerModel | None = None
     upsampler_1024: UpsamplerModel | None = None
+    negative: str = field(default="", metadata={"static": True})
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -117,6 +118,10 @@ class UnClip:
             self.part(name)
         nothing: dict[str, Any] = dict.fromkeys(names)
         return dataclasses.replace(self, **nothing)
+
+    def away_from(self, text: str) -> "UnClip":
+        """The same, whose guidance leads away from what a text says, in place of from no text."""
+        return dataclasses.replace(self, negative=text)
 
     def prior_name(self, name: str | None = None) -> str:
         """The part that draws embeddings: the named one, or the first that is loaded.
@@ -142,9 +147,9 @@ class UnClip:
         return self.part("text").encode(*self.tokenizer.encode(texts))
 
     def encode_with_empty(self, prompts: Texts) -> tuple[TextFeatures, TextFeatures]:
-        """The features of the prompts, and as many times those of ""."""
+        """The features of the prompts, and as many times those of no text, or of the negative."""
         prompts = as_texts(prompts)
-        both = self.encode_texts([*prompts, ""])
+        both = self.encode_texts([*prompts, self.negative])
         empty = jax.tree.map(lambda a: jnp.repeat(a[-1:], len(prompts), axis=0), both)
         return jax.tree.map(lambda a: a[:-1], both), empty
 
@@ -367,7 +372,7 @@ class UnClip:
         return manipulations.ablate_prior(self, as_texts(prompts), key, drawing)
 
     def texts_beside(self, prompts: Texts | None, count: int) -> tuple[TextFeatures, TextFeatures]:
-        """The features of the prompts beside `count` embeddings ("" where None), and of ""."""
+        """The features of the prompts beside `count` embeddings ("" where None), and of none."""
         prompts = [""] * count if prompts is None else as_texts(prompts)
         if len(prompts) != count:
             raise ValueError(f"{count} embeddings need as many prompts or none, got {len(prompts)}")

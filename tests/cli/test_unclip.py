@@ -11,6 +11,7 @@ from PIL import Image
 from clipdiff_jax.cli.main import sample
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.pictures.records import read_records
+from clipdiff_jax.unclip.load import load_unclip
 
 STEPS = ("--steps", 2, "--upsample-steps", 2)
 
@@ -85,6 +86,37 @@ def test_variations_of_pictures(folder, tmp_path):
     assert np.abs(pixels(tmp_path / "again" / files[3]) - made[3]).max() <= 1
 
 
+def test_guidance_leads_away_from_a_text(folder):
+    """What it leads away from is that text in place of none."""
+    model = load_unclip(folder / "karlo", parts=("text",))
+    texts, none = model.encode_with_empty(["a cat", "a dog"])
+    same, away = model.away_from("a dog").encode_with_empty(["a cat", "a dog"])
+    for one, other in zip(texts, same, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(texts, away, strict=True):
+        np.testing.assert_allclose(one[1], other[0], rtol=1e-6)
+        np.testing.assert_allclose(one[1], other[1], rtol=1e-6)
+    assert np.abs(none.embedding - away.embedding).max() > 0.01
+
+
+@pytest.mark.slow
+def test_negatives_are_recorded_and_change_the_picture(folder, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a cat\na cat | seed=0 | negative=a dog\n")
+    model = ("--model", folder / "karlo", *STEPS, "--prior-steps", 2)
+    prompts = ("--prompts", tmp_path / "prompts.txt")
+    assert run("generate", *prompts, *model, "--out", tmp_path / "out") == 0
+    first, second = read_records(tmp_path / "out")
+    assert ("negative" in first, second["negative"]) == (False, "a dog")
+    plain, away = (pixels(tmp_path / "out" / one["file"]) for one in (first, second))
+    assert np.abs(plain - away).max() > 1
+    again = ("remake", tmp_path / "out", "--model", folder / "karlo", "--out", tmp_path / "again")
+    assert run(*again) == 0
+    assert np.abs(pixels(tmp_path / "again" / second["file"]) - away).max() <= 1
+    alone = ("generate", "--prompt", "a cat", "--negative", "a dog", *model)
+    assert run(*alone, "--out", tmp_path / "alone") == 0
+    assert np.abs(pixels(tmp_path / "alone" / first["file"]) - away).max() <= 1
+
+
 @pytest.mark.slow
 def test_pictures_of_a_size_before_the_last(folder, tmp_path):
     """They are not upsampled, and are made again so."""
@@ -114,6 +146,7 @@ def test_pictures_of_a_size_before_the_last(folder, tmp_path):
     ("words", "message"),
     [
         (["generate", "--model", "karlo"], "is for pictures from texts: give --prompt"),
+        (["generate", "--negative", "a"], "--negative is for pictures from texts: give --prompt"),
         (["generate", "--guidance", 2], "--guidance is for pictures from texts: give --prompt"),
         (
             ["generate", "--model", "karlo", "--prompt", "a", "--eta", 1],
