@@ -62,7 +62,7 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
     if left:
         say_devices()
     try:
-        with bar((), "pictures", total=len(left), unit="img") as told:
+        with bar((), "pictures", total=len(left), unit="img") as counted:
             for job, setting in settings:
                 for batch, count in filled_batches(setting, size):
                     images = job.maker.compute(batch, job.sources)
@@ -71,7 +71,7 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
                     for record, image in zip(batch[:count], images, strict=False):
                         results.save(record, image, _files(record, job.sources))
                         made += 1
-                    told.update(count)
+                    counted.update(count)
     except KeyboardInterrupt as stop:
         raise type(stop)(
             f"{made} of {len(left)} pictures are in '{results.folder}'; the same command with "

@@ -15,11 +15,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, overload
 
 from tqdm.auto import tqdm
 
@@ -178,8 +178,32 @@ class Bar(Generic[T]):
         return f"{what or 'done'}: {done}{of}{left}{noted}"
 
 
+@overload
 def bar(
-    items: Iterable[T] = (),
+    items: tuple[()],
+    what: str = "",
+    *,
+    total: int | None = None,
+    unit: str = "",
+    leave: bool = False,
+    done: int = 0,
+) -> Bar[Any]: ...
+
+
+@overload
+def bar(
+    items: Iterable[T],
+    what: str = "",
+    *,
+    total: int | None = None,
+    unit: str = "",
+    leave: bool = False,
+    done: int = 0,
+) -> Bar[T]: ...
+
+
+def bar(
+    items: Iterable[T],
     what: str = "",
     *,
     total: int | None = None,
@@ -192,7 +216,7 @@ def bar(
     what: is being done. total: how much; that of `items` where None. unit: what is counted. leave:
     whether it stays on the screen when it is done. done: how much is done already.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     shown: tqdm[T] | None = None
     if is_shown():

@@ -190,7 +190,7 @@ def _both_inverted(base: Base, x0: Array, down: Array, _: Array) -> Steps:
     return coupled_upwards(base.denoise, base.config.schedule, jnp.asarray(down)[::-1], x0)
 
 
-def _both_noised(base: Base, x0: Array, down: Array, keys: Array) -> Pair:
+def _both_noised(base: Base, x0: Array, down: Array | np.ndarray, keys: Array) -> Pair:
     latents = _noised(base, x0, down, keys)
     return Pair(latents, latents)
 

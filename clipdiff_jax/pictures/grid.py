@@ -106,8 +106,8 @@ def show(
     size = max(max(cell.shape[:2]) for cell in cells)
     size *= math.ceil(SMALLEST_SHOWN / size)
     resized = [_resized(cell, size) for cell in cells]
-    labels = {"rows": rows, "titles": titles, "captions": captions}
-    return Grid(draw_sheet(resized, size, columns, **labels))
+    sheet = draw_sheet(resized, size, columns, rows=rows, titles=titles, captions=captions)
+    return Grid(sheet)
 
 
 def _is_picture(value: object) -> bool:
