@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """A caption below each picture: the text it was drawn of and its strength where it says so,
-    and the name of its file."""
+    """A caption below each picture: the text that it was drawn of, its edits and their strength,
+    where it says so, and the name of its file."""
     check_between("--side", args.side, 1, MOST)
     found = [path for path in image_files(args.images) if not is_grid(path)]
     if not found:
@@ -51,6 +51,7 @@ def _caption(path: Path) -> str:
     except (RecordError, OSError):
         return path.name
     said = [str(record["prompt"])] if record.get("prompt") else []
+    said += [str(name) for name in record.get("edits", ())]
     if "strength" in record:
         said.append(f"strength {record['strength']}")
     return ", ".join([*said, path.name])
