@@ -63,8 +63,8 @@ class Lettering:
 
     def wrapped(self, text: str, width: Number, lines: int) -> list[str]:
         """The text in at most so many lines, the last of them cut."""
-        found: list[str] = []
         words = text.split()
+        found: list[str] = []
         while words and len(found) < lines - 1:
             count = 1
             while count < len(words) and self.width(" ".join(words[: count + 1])) <= width:

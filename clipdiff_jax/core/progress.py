@@ -180,29 +180,6 @@ class Bar(Generic[T]):
 
 @overload
 def bar(
-    items: tuple[()],
-    what: str = "",
-    *,
-    total: int | None = None,
-    unit: str = "",
-    leave: bool = False,
-    done: int = 0,
-) -> Bar[Any]: ...
-
-
-@overload
-def bar(
-    items: Iterable[T],
-    what: str = "",
-    *,
-    total: int | None = None,
-    unit: str = "",
-    leave: bool = False,
-    done: int = 0,
-) -> Bar[T]: ...
-
-
-def bar(
     items: Iterable[T],
     what: str = "",
     *,

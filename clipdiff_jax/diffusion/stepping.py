@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from clipdiff_jax.core.progress import bar, compiling, is_followed, is_traced
+from clipdiff_jax.core.progress import Bar, bar, compiling, is_followed, is_traced
 from clipdiff_jax.diffusion.sampler import Steps, scanned
 
 Watcher = Callable[[int, Any], object]  # (steps taken, what the step's body gave) -> ignored
@@ -97,7 +97,7 @@ class Stepping:
         carry, inputs = start
         places = jax.tree.map(lambda leaf: leaf.sharding, carry)
         followed, before, kept = is_followed(), None, []
-        counted = None
+        counted: Bar[int] | None = None
         try:
             for number in numbers:
                 with compiling(self._what):

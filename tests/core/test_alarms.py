@@ -9,8 +9,8 @@ import pytest
 # Folding these constants takes XLA more than the second after which it complains.
 SLOW = """
 import jax, numpy as np
-x = np.ones((1, 1, 300, 300), np.float32)
-window = (1, 1, 31, 31)
+x = np.ones((1, 1, 60, 60), np.float32)
+window = (1, 1, 21, 21)
 f = lambda: jax.lax.reduce_window(jax.numpy.asarray(x), 0.0, jax.lax.add, window, (1,) * 4, "SAME")
 jax.jit(f).lower().compile()
 """

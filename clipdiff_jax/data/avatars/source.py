@@ -184,8 +184,7 @@ def _write(config: AvatarsData, folder: Path, workers: int | None) -> None:
     images = np.lib.format.open_memmap(
         folder / IMAGES, "w+", np.uint8, (len(records), config.size, config.size, 3)
     )
-    total, said = len(records), f"rendering avatars ({config.split})"
-    with bar((), said, total=total, unit="face") as told:
+    with bar(records, f"rendering avatars ({config.split})", unit="face") as told:
         if workers == 1:
             for i, face in enumerate(records):
                 images[i] = render(face, config.size)

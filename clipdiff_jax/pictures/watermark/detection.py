@@ -17,6 +17,7 @@ from PIL import Image
 
 from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.checks import whole_number
+from clipdiff_jax.core.progress import bar, watched
 from clipdiff_jax.data.images import Pictures, read_levels
 from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.diffusion.tree_ring import (
@@ -79,6 +80,7 @@ class Calibration:
     pictures: int
 
 
+@watched
 def detect(
     images: Pictures,
     model: Model,
@@ -98,7 +100,7 @@ def detect(
       search: also for parts of 3/4 of the whole and more, and mirrored: five inversions a picture.
       steps: of the inversion; the key's where None, or 25.
       classes: of a pixel model that has them.
-      batch: pictures inverted at a time.
+      batch: pictures inverted at a time. progress: whether bars are shown, see `core.progress`.
 
     Warns of pictures with less than half of the model's pixels a side. Raises `ValueError` where
     the model's noise lacks the key's channel or radius, or the sizes of both differ.
@@ -122,6 +124,7 @@ def detect(
     return [one._replace(p=min(1.0, one.p * tries)) for one in likeliest]
 
 
+@watched
 def calibrate(
     images: Pictures,
     model: Model,
@@ -175,8 +178,10 @@ def invert_all(
     """The noise of square pictures of the inverter's size, so many at a time."""
     size = min(batch, len(squares))
     parts = []
-    for some, count in filled_batches(np.stack(squares), size):
-        parts.append(np.asarray(way.run(to_float(some)), np.float32)[:count])
+    with bar((), "pictures to invert", total=len(squares), unit="img") as told:
+        for some, count in filled_batches(np.stack(squares), size):
+            parts.append(np.asarray(way.run(to_float(some)), np.float32)[:count])
+            told.update(count)
     return np.concatenate(parts)
 
 
