@@ -12,7 +12,7 @@ from clipdiff_jax.cli.saying import note
 from clipdiff_jax.cli.sources import DIGEST, Sources
 from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.devices import say_devices
-from clipdiff_jax.core.progress import bar
+from clipdiff_jax.core.progress import counter
 from clipdiff_jax.pictures.records import MANIFEST, Record
 from clipdiff_jax.pictures.results import Results
 
@@ -62,7 +62,7 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
     if left:
         say_devices()
     try:
-        with bar((), "pictures", total=len(left), unit="img") as counted:
+        with counter("pictures", total=len(left), unit="img") as counted:
             for job, setting in settings:
                 for batch, count in filled_batches(setting, size):
                     images = job.maker.compute(batch, job.sources)

@@ -17,7 +17,7 @@ from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.batching import filled, for_devices
 from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.devices import data_mesh, split_batch
-from clipdiff_jax.core.progress import bar, showing
+from clipdiff_jax.core.progress import counter, showing
 from clipdiff_jax.core.types import DTypeName, as_dtype
 from clipdiff_jax.data.embeddings import EmbeddingsInfo, write_embeddings
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source
@@ -60,7 +60,7 @@ def embed(config: EmbedConfig, out: str | Path, *, progress: bool | None = None)
 def _embedded(source: DataSource, clip: Clip, batch_size: int) -> Iterator[dict[str, Any]]:
     mesh = data_mesh()
     size = clip.config.vision.image_size
-    with bar((), "embedding", total=len(source), unit="img") as counted:
+    with counter("embedding", total=len(source), unit="img") as counted:
         for start in range(0, len(source), batch_size):
             examples = [source[i] for i in range(start, min(start + batch_size, len(source)))]
             images = np.stack([square(example["image"], size) for example in examples])

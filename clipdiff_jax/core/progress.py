@@ -118,9 +118,9 @@ def is_followed() -> bool:
 
 
 class Bar(Generic[T]):
-    """A bar; made by `bar`."""
+    """A bar; made by `bar` or `counter`."""
 
-    def __init__(self, items: Iterable[T], bar: "tqdm[T] | None", about: Progress) -> None:
+    def __init__(self, items: Iterable[T], bar: "tqdm[Any] | None", about: Progress) -> None:
         self._items, self._bar, self._about = items, bar, about
         self._since = self._said = time.monotonic()
         self._first = about.done
@@ -178,30 +178,37 @@ class Bar(Generic[T]):
         return f"{what or 'done'}: {done}{of}{left}{noted}"
 
 
-@overload
-def bar(
-    items: Iterable[T],
-    what: str = "",
-    *,
-    total: int | None = None,
-    unit: str = "",
-    leave: bool = False,
-    done: int = 0,
-) -> Bar[T]:
-    """A bar over items, or one that is told what is done by its `update`.
+def bar(items: Iterable[T], what: str = "", *, total: int | None = None, unit: str = "") -> Bar[T]:
+    """A bar over items.
 
-    what: is being done. total: how much; that of `items` where None. unit: what is counted. leave:
-    whether it stays on the screen when it is done. done: how much is done already.
+    what: is being done. total: how many there are; where None, as many as `items` says. unit: what
+    an item is.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    shown: tqdm[T] | None = None
-    if is_shown():
-        shown = tqdm(
-            total=total, desc=what or None, unit=unit or "it", leave=leave, initial=done,
-            delay=DELAY, dynamic_ncols=True, file=sys.stderr,
-        )  # fmt: skip
-    return Bar(items, shown, Progress(what, done, total))
+    return Bar(items, _shown_bar(Progress(what, 0, total), unit), Progress(what, 0, total))
+
+
+def counter(
+    what: str, *, total: int | None, unit: str = "", done: int = 0, leave: bool = False
+) -> Bar[Any]:
+    """A bar that is told what is done by its `update`.
+
+    what: is being done. total: how much, None where nobody knows. unit: what is counted. done: how
+    much is done already. leave: whether it stays on the screen when it is over.
+    """
+    about = Progress(what, done, total)
+    return Bar((), _shown_bar(about, unit, leave), about)
+
+
+def _shown_bar(about: Progress, unit: str, leave: bool = False) -> "tqdm[Any] | None":
+    """Of tqdm, where bars are shown."""
+    if not is_shown():
+        return None
+    return tqdm(
+        total=about.total, desc=about.what or None, unit=unit or "it", leave=leave,
+        initial=about.done, delay=DELAY, dynamic_ncols=True, file=sys.stderr,
+    )  # fmt: skip
 
 
 @contextmanager

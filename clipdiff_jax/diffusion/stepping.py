@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from clipdiff_jax.core.progress import Bar, bar, compiling, is_followed, is_traced
+from clipdiff_jax.core.progress import Bar, compiling, counter, is_followed, is_traced
 from clipdiff_jax.diffusion.sampler import Steps, scanned
 
 Watcher = Callable[[int, Any], object]  # (steps taken, what the step's body gave) -> ignored
@@ -97,7 +97,7 @@ class Stepping:
         carry, inputs = start
         places = jax.tree.map(lambda leaf: leaf.sharding, carry)
         followed, before, kept = is_followed(), None, []
-        counted: Bar[int] | None = None
+        counted: Bar[Any] | None = None
         try:
             for number in numbers:
                 with compiling(self._what):
@@ -108,7 +108,7 @@ class Stepping:
                 if self._keep:
                     kept.append(visited)
                 if counted is None:  # the time that compiling took says nothing about the rest
-                    counted = bar((), self._what, total=len(numbers), unit="step")
+                    counted = counter(self._what, total=len(numbers), unit="step")
                 if followed and before is not None:
                     jax.block_until_ready(before)
                     counted.update()

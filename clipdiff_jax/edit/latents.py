@@ -22,7 +22,7 @@ from clipdiff_jax.core.config import to_dict
 from clipdiff_jax.core.devices import data_mesh, replicated, split_batch
 from clipdiff_jax.core.files import cache_dir, write_whole
 from clipdiff_jax.core.npz_files import read_npz
-from clipdiff_jax.core.progress import bar, showing
+from clipdiff_jax.core.progress import counter, showing
 from clipdiff_jax.data.images import digest_of
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.inversion import inversion_grid, upwards
@@ -92,7 +92,7 @@ def _invert_all(base: Base, images: Images, inversion: Inversion, batch_size: in
     times = inversion.times
     size = min(batch_size, -(-len(images) // mesh.size)) * mesh.size
     parts = []
-    with bar((), "pictures to invert", total=len(images), unit="img") as counted:
+    with counter("pictures to invert", total=len(images), unit="img") as counted:
         for batch, count in filled_batches(images, size):
             split = split_batch(mesh, batch)
             x0 = as_latents(model, split)

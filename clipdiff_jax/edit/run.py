@@ -138,7 +138,7 @@ def run(
         x0 = _purified(base, x0, few, jnp.int32(index + 1), keys)
     if editing.inversion == "edict":
         start = _both_noised if editing.random_inversion else _both_inverted
-        pair = start(base, x0, down, keys)
+        pair = start(base, x0, jnp.asarray(down), keys)
         return _generate_coupled(base, learned, pair, weights, down)
     if editing.random_inversion:
         latents = _noised(base, x0, down, keys)

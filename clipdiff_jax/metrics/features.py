@@ -24,7 +24,7 @@ from clipdiff_jax.clip.model import Clip
 from clipdiff_jax.core.batching import filled
 from clipdiff_jax.core.devices import data_mesh, replicated, split_batch
 from clipdiff_jax.core.files import write_whole
-from clipdiff_jax.core.progress import bar, showing
+from clipdiff_jax.core.progress import counter, showing
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.sources import DataSource
 from clipdiff_jax.data.transforms import clip_square, to_float
@@ -133,8 +133,8 @@ def _computed(
     size = min(batch_size, -(-count // mesh.size)) * mesh.size
     with (
         ThreadPoolExecutor() as pool,
-        bar(
-            (), f"{network.name.split('-')[0]} features", total=count, unit="img", done=done
+        counter(
+            f"{network.name.split('-')[0]} features", total=count, unit="img", done=done
         ) as told,
     ):
         for part in missing:

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from clipdiff_jax.core.devices import make_mesh, replicated, split_batch, tree_sharding
 from clipdiff_jax.core.log import quiet_absl
-from clipdiff_jax.core.progress import bar, compiling, is_shown, showing
+from clipdiff_jax.core.progress import compiling, counter, is_shown, showing
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.data.loader import batches
 from clipdiff_jax.training.checkpoint import Checkpoints, NotFinite
@@ -120,7 +120,7 @@ class _Run:
         meter = _Meter(config.batch_size, self.step.flops, self.mesh)
         pending: dict[str, Any] | None = None
         since_log: list[dict[str, Any]] = []
-        live = bar((), "training", total=config.steps, unit="step", done=done, leave=True)
+        live = counter("training", total=config.steps, unit="step", done=done, leave=True)
         try:
             for number in range(done + 1, config.steps + 1):
                 batch = split_batch(self.mesh, next(data))

@@ -19,7 +19,7 @@ from clipdiff_jax.cli.evaluate.results import (
     table,
     write_results,
 )
-from clipdiff_jax.core.progress import bar
+from clipdiff_jax.core.progress import counter
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.metrics.folders import Pair, list_pairs, read_pairs
 from clipdiff_jax.metrics.registry import of_faces
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     if args.face is not None:
         metrics |= of_faces(load_face(args.face))
     found: dict[str, list[Any]] = {name: [] for name in metrics}
-    with bar((), "measuring", total=len(pairs), unit="pair") as told:
+    with counter("measuring", total=len(pairs), unit="pair") as told:
         for count, images, truths in read_pairs(pairs, args.batch_size, args.size):
             # As bytes, whose range is in no doubt, however bright they are.
             images, truths = to_uint8(images), to_uint8(truths)

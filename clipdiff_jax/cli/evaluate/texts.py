@@ -20,7 +20,7 @@ from clipdiff_jax.cli.evaluate.results import (
 )
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.batching import filled_batches
-from clipdiff_jax.core.progress import bar
+from clipdiff_jax.core.progress import counter
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.metrics.clip_score import HESSEL_PREFIX
 from clipdiff_jax.metrics.direction import directional_similarity
@@ -129,7 +129,7 @@ def _image_embeddings(
     clip: Clip, pictures: Sequence[Picture], batch_size: int
 ) -> Float[Array, "n d"]:
     parts = []
-    with bar((), "embedding", total=len(pictures), unit="img") as told:
+    with counter("embedding", total=len(pictures), unit="img") as told:
         for count, images in read_squares(pictures, batch_size, clip.config.vision.image_size):
             parts.append(unit(clip.embed_images(to_uint8(images)))[:count])
             told.update(count)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.checks import whole_number
-from clipdiff_jax.core.progress import bar, watched
+from clipdiff_jax.core.progress import counter, watched
 from clipdiff_jax.data.images import Pictures, read_levels
 from clipdiff_jax.data.transforms import square, to_float
 from clipdiff_jax.diffusion.tree_ring import (
@@ -178,7 +178,7 @@ def invert_all(
     """The noise of square pictures of the inverter's size, so many at a time."""
     size = min(batch, len(squares))
     parts = []
-    with bar((), "pictures to invert", total=len(squares), unit="img") as told:
+    with counter("pictures to invert", total=len(squares), unit="img") as told:
         for some, count in filled_batches(np.stack(squares), size):
             parts.append(np.asarray(way.run(to_float(some)), np.float32)[:count])
             told.update(count)
