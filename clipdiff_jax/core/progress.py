@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, overload
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 from tqdm.auto import tqdm
 
