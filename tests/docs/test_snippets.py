@@ -36,14 +36,20 @@ PAGES: dict[str, dict[str, str]] = {
         'Avatars(config="64")': f"Avatars(config={TINY}, data_dir='.')",
         'TfdsData("avatars/64")': "TfdsData('avatars/tiny', data_dir='.')",
     },
+    "docs/get-started.md": {
+        "demo_faces(4, ": "demo_faces(2, ",
+        "strength=0.8)": "strength=0.8, steps=4)",
+        'red hair"], key=0': f'red hair"], key=0, prior_steps=2, {QUICK}',
+    },
     "docs/inputs.md": {},
     "docs/latent.md": {},
     "docs/reassembly.md": {},
     "docs/weights.md": {},
     "docs/safeguards.md": {},
     "docs/steering.md": {},
+    "docs/train-on-your-data.md": {"steps=20": "steps=1", "batch_size=8": "batch_size=1"},
 }
-SLOW = ("README.md", "docs/safeguards.md")
+SLOW = ("README.md", "docs/get-started.md", "docs/safeguards.md", "docs/train-on-your-data.md")
 
 
 def blocks(page: str) -> list[str]:
