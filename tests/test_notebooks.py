@@ -40,7 +40,13 @@ SMALLER = {
         r'INTO = "[^"]*"': 'INTO = "sea"',
         r'NEGATIVE = "[^"]*"': 'NEGATIVE = "blur"',
     },
-    "train_on_your_folder.ipynb": {},
+    "train_on_your_folder.ipynb": {
+        r"COUNT = 300": "COUNT = 8",
+        r"PRIOR_STEPS = \d+": "PRIOR_STEPS = 2",
+        r"MORE = \d+": "MORE = 3",
+        r"batch_size=32": "batch_size=4",
+        r"STEPS = 25": "STEPS = 2",
+    },
 }
 SHOWN = {
     "edit_a_face.ipynb": 3,

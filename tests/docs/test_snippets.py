@@ -48,8 +48,15 @@ PAGES: dict[str, dict[str, str]] = {
     "docs/safeguards.md": {},
     "docs/steering.md": {},
     "docs/train-on-your-data.md": {"steps=20": "steps=1", "batch_size=8": "batch_size=1"},
+    "docs/watching.md": {},
 }
-SLOW = ("README.md", "docs/get-started.md", "docs/safeguards.md", "docs/train-on-your-data.md")
+SLOW = (
+    "README.md",
+    "docs/get-started.md",
+    "docs/safeguards.md",
+    "docs/train-on-your-data.md",
+    "docs/watching.md",
+)
 
 
 def blocks(page: str) -> list[str]:
