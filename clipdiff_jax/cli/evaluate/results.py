@@ -118,7 +118,7 @@ def numbers_of(table: str) -> tuple[list[str], dict[str, list[Value]]]:
             unit = ", %" if "%" in cells[0] else ""
             columns[title + unit] = [_value(one) for one in found if one is not None]
         else:
-            others.append(cells)
+            others.append([f"{title} {cell}" if cell.isdecimal() else cell for cell in cells])
     return [", ".join(cells) for cells in zip(*others, strict=True)], columns
 
 

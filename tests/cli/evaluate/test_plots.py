@@ -14,7 +14,7 @@ def test_the_numbers_of_a_table():
         ["red hair", "200", "3% (1.0%)", "inf ± nan", "they"],
     ]
     labels, columns = numbers_of(table(header, rows))
-    assert labels == ["smile, 200, we", "red hair, 200, they"]
+    assert labels == ["smile, faces 200, we", "red hair, faces 200, they"]
     assert list(columns) == ["success (unedited), %", "PSNR ↑"]
     assert columns["success (unedited), %"] == [(34.5, 1.2), (3.0, None)]
     assert columns["PSNR ↑"][0] == (20.1, None)
