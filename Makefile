@@ -14,10 +14,12 @@ PARALLEL = -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 .PHONY: demo test test-all test-targets check docs clean
 
 demo: $(VENV)/.demo
-	$(BIN)/clipdiff generate --model demo --count 64 --steps 50 --out $(OUT)/samples --overwrite
 	$(BIN)/clipdiff data --split test --count 8 --only hair_color=black --out $(OUT)/faces
+	$(BIN)/clipdiff edit $(OUT)/faces --edit demo/glasses --strength 0.5 1 --out $(OUT)/ready --overwrite
+	@echo "A ready edit: look at $(OUT)/ready/grid.png"
+	$(BIN)/clipdiff generate --model demo --count 64 --steps 50 --out $(OUT)/samples --overwrite
 	$(BIN)/clipdiff train --config avatars/edit_red_hair --workdir $(OUT)/red-hair
-	$(BIN)/clipdiff edit $(OUT)/faces --model demo --edit $(OUT)/red-hair --strength 0.6 0.8 1 --out $(OUT)/edited --overwrite
+	$(BIN)/clipdiff edit $(OUT)/faces --edit $(OUT)/red-hair --strength 0.6 0.8 1 --out $(OUT)/edited --overwrite
 	@echo "Look at $(OUT)/samples/grid.png and $(OUT)/edited/grid.png"
 
 test: $(VENV)/.test

@@ -250,6 +250,10 @@ def run(args: argparse.Namespace, models: Models) -> list[dict[str, Any]]:
         ours = preset(name)
         ours = dataclasses.replace(ours, objective=_overridden(ours, args))
         chosen, steps = arranged(method, ours, args.images, args.steps)
+        optim = dataclasses.replace(
+            chosen.optim, learning_rate=args.rate * chosen.optim.learning_rate
+        )
+        chosen = dataclasses.replace(chosen, optim=optim)
         settings = {
             "preset": name, "method": method, "seed": seed, "steps": steps, "faces": args.faces,
             "grid": args.grid, "images": chosen.images, "strengths": list(args.strengths),
@@ -319,6 +323,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--steps", type=int, default=24, help="unrolled steps that are the budget")
     options.add_argument("--faces", type=int, default=40, help="held-out faces that judge")
     options.add_argument("--grid", type=int, default=20, help="times of inversion and generation")
+    options.add_argument("--rate", type=float, default=1.0, help="times each learning rate")
     options.add_argument("--strengths", nargs="+", type=float, default=[1.0])
     options.add_argument("--train-steps", type=int, help="of generation in training (as preset)")
     options.add_argument("--invert-steps", type=int, help="of inversion in training (as preset)")

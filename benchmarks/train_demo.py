@@ -48,7 +48,7 @@ class Model:
 
 
 MODELS = {
-    "base": Model("avatars/base_long", 16, asset="base"),
+    "base": Model("avatars/base", 16, asset="base"),
     "clip": Model("avatars/clip", 12, asset="clip"),
     "autoencoder": Model("avatars/autoencoder", 16),
     "latent": Model(

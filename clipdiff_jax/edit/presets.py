@@ -26,9 +26,9 @@ from clipdiff_jax.training.checkpoint import CheckpointConfig
 from clipdiff_jax.training.config import RunConfig, TrainConfig
 from clipdiff_jax.training.optim import OptimConfig
 
-FALLING = OptimConfig(learning_rate=8e-5, schedule="linear")
+FALLING = OptimConfig(learning_rate=2e-4, schedule="linear")
 PUBLISHED_RATE = 8e-6
-STEEPER = dataclasses.replace(FALLING, learning_rate=1.2e-4)
+STEEPER = dataclasses.replace(FALLING, learning_rate=3e-4)
 INNER = "^(mid|(down|up)_[1-9])_"  # a UNet's parameters at less than its full resolution
 # The learning rate of each mode beside the unrolled one's: "single_step" makes six updates per
 # batch, "noised" learns from rougher guesses, and the small network of "h_space" starts from
@@ -69,13 +69,13 @@ KINDS = {
     "colour": Kind(
         t0=600,
         weights={"l1": 2.0, "noise": 2.0, "length": 1.0, "wanted_length": 0.65},
-        optim=OptimConfig(learning_rate=8e-5),
+        optim=OptimConfig(learning_rate=2e-4),
         passes=5,
     ),
     "style": Kind(
         t0=700,
         weights={"l1": 1.0, "noise": 0.0},
-        optim=OptimConfig(learning_rate=1e-4),
+        optim=OptimConfig(learning_rate=2.5e-4),
         passes=5,
     ),
 }
@@ -168,8 +168,8 @@ def _preset(
     )
 
 
-# All are measured in docs/results.md. A beard and long hair are outlined more than drawn; dark_skin
-# and pixel_art fail.
+# Measured in docs/results.md. A beard is a pattern that only CLIP takes for one; dark_skin and
+# pixel_art fail.
 PRESETS: dict[str, EditPreset] = {
     "smile": _preset(
         "part", ("mouth", ("serious",), "smile"), ("serious", "smiling"), BEFORE, passes=10
@@ -235,7 +235,7 @@ def preset(name: str) -> EditPreset:
 def default_rate(parameters: int, mode: Mode = "unrolled", *, low_rank: bool = False) -> float:
     """The learning rate for a model of so many parameters.
 
-    Unrolled, 8e-5 at the demo's 6.9M, as the presets have it, and 8e-6 at 114M, as published; else
+    Unrolled, 2e-4 at the demo's 6.9M, as the presets have it, and 8e-6 at 114M, as published; else
     by the power law through these two, which nothing has tested. Of the other modes `MODE_RATES`
     times that; in h-space and of low rank, where the model itself stays, times the demo's.
     """

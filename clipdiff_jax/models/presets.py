@@ -6,6 +6,7 @@ Names say who published what. Whether a network recomputes its blocks in the bac
 
 from dataclasses import replace
 
+from clipdiff_jax.diffusion.prediction import Preconditioned
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.models.ar_prior import ARPriorConfig
 from clipdiff_jax.models.autoencoder import AutoencoderConfig
@@ -211,18 +212,17 @@ AVATARS_CLIP = CLIPConfig(
     image_mean=(0.5, 0.5, 0.5),
     image_std=(0.5, 0.5, 0.5),
 )
+_AVATARS_UNET = UNetConfig(
+    channels=(96, 192),
+    blocks=1,
+    attention_levels=(1,),
+    head_width=64,
+    patch=4,
+    input_skip=True,
+    scale_shift=True,
+)
 AVATARS_BASE = DiffusionConfig(
-    UNetConfig(
-        channels=(96, 192),
-        blocks=1,
-        attention_levels=(1,),
-        head_width=64,
-        patch=4,
-        input_skip=True,
-        scale_shift=True,
-    ),
-    image_size=64,
-    prediction="v",
+    replace(_AVATARS_UNET, refine_channels=32), image_size=64, prediction=Preconditioned(0.2)
 )
 AVATARS_PRIOR = Prior(
     DiffusionPriorConfig(256, hidden_width=128, text_length=32, width=128, depth=4, heads=4),
@@ -243,7 +243,7 @@ AVATARS_AR_PRIOR = ARPriorConfig(
     heads=4,
 )
 AVATARS_DECODER = Decoder(
-    replace(AVATARS_BASE.unet, pooled_width=384, pooled_projection=False, context_width=128),
+    replace(_AVATARS_UNET, pooled_width=384, pooled_projection=False, context_width=128),
     DecoderConditioningConfig(
         embedding_width=256, hidden_width=128, pooled_width=384, context_width=128, unit_norm=True
     ),

@@ -4,8 +4,8 @@
     clipdiff evaluate counterfactual --edit runs/red-hair --attribute hair_color --target red \\
         --sources black --count 200 --out runs/red-hair/scores
 
-On 200 held-out faces: success 100 %, other attributes kept 98.4 %, PSNR inside 16.1 dB (unedited
-10.6), outside 27.5.
+On 48 held-out faces: success 100 %, other attributes kept 98.7 %, PSNR inside 21.3 dB (unedited
+10.7), outside 30.2.
 """
 
 from clipdiff_jax.edit.presets import preset

@@ -25,10 +25,10 @@ def differing(a, b) -> set[str]:
 @pytest.mark.parametrize(
     ("name", "images", "steps", "numbers", "rate"),
     [
-        ("smile", 32, 80, (500, 3.0, 3.0, 1.5, 0.75), 8e-5),
-        ("glasses", 16, 28, (400, 4.0, 3.0, 1.5, 0.75), 8e-5),
-        ("red_hair", 32, 40, (600, 2.0, 2.0, 1.0, 0.65), 8e-5),
-        ("pixel_art", 32, 40, (700, 1.0, 0.0, 0.0, 0.5), 1e-4),
+        ("smile", 32, 80, (500, 3.0, 3.0, 1.5, 0.75), 2e-4),
+        ("glasses", 16, 28, (400, 4.0, 3.0, 1.5, 0.75), 2e-4),
+        ("red_hair", 32, 40, (600, 2.0, 2.0, 1.0, 0.65), 2e-4),
+        ("pixel_art", 32, 40, (700, 1.0, 0.0, 0.0, 0.5), 2.5e-4),
     ],
 )
 def test_recipes_keep_the_numbers_that_were_measured(name, images, steps, numbers, rate):
@@ -87,11 +87,11 @@ def test_the_published_rate_rises_with_every_pass():
 def test_the_default_rate_is_ours_at_our_size_and_the_published_at_theirs():
     assert default_rate(6_900_000) == pytest.approx(preset("smile").optim.learning_rate)
     assert default_rate(113_700_000) == pytest.approx(preset("published/smile").optim.learning_rate)
-    assert 8e-6 < default_rate(30_000_000) < 8e-5
+    assert 8e-6 < default_rate(30_000_000) < 2e-4
     rate = default_rate(30_000_000)
     assert default_rate(30_000_000, "noised") < default_rate(30_000_000, "single_step") < rate
     # The network learned in h-space is a small one, whatever the model's size.
-    assert default_rate(30_000_000, "h_space") == default_rate(113_700_000, "h_space") > 8e-5
+    assert default_rate(30_000_000, "h_space") == default_rate(113_700_000, "h_space") > 2e-4
 
 
 def test_the_default_is_a_part_of_the_face_at_a_t0_of_its_own():

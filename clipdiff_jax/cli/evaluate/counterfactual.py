@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -34,8 +33,9 @@ DEFAULT = Editing()
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What is measured, and how."""
     parser.add_argument(
-        "--edit", type=Path, required=True, metavar="FOLDER", help="what `clipdiff train` wrote"
-    )
+        "--edit", required=True, metavar="FOLDER",
+        help="what `clipdiff train` wrote, or a ready one such as demo/smile",
+    )  # fmt: skip
     parser.add_argument("--attribute", required=True, help="what the edit changes, such as mouth")
     parser.add_argument("--target", required=True, help="the value it should have afterwards")
     parser.add_argument("--sources", nargs="*", default=[], help="values before (default: any)")

@@ -86,6 +86,9 @@ def test_mistakes_are_named(folder, capsys):
     words = ("--edit", folder / "edit", "--model", folder / "base", "--out", folder / "x")
     assert run("counterfactual", *words, "--attribute", "hair_color", "--target", "redd") == 2
     assert "Did you mean 'red'" in capsys.readouterr().err
+    ready = ("--edit", "demo/smil", *words[2:], "--attribute", "mouth", "--target", "smile")
+    assert run("counterfactual", *ready) == 2
+    assert "Did you mean 'demo/smile'" in capsys.readouterr().err
     assert run("reconstruction", "--model", folder / "nowhere", "--out", folder / "x") == 2
     assert "nowhere" in capsys.readouterr().err
     assert not (folder / "x").exists()
