@@ -18,7 +18,7 @@ raise SystemExit(status)
 """
 EVERY = [
     "train", "generate", "edit", "guide", "vary", "interpolate", "textdiff", "reconstruct",
-    "reassemble", "remake", "watermark", "verify", "evaluate", "app", "convert", "push",
+    "reassemble", "remake", "watermark", "sheet", "verify", "evaluate", "app", "convert", "push",
     "list", "clean", "embed", "completion", "data",
 ]  # fmt: skip
 
