@@ -69,7 +69,7 @@ def in_process(source: str) -> str:
     """A cell of the shell, which is one command, as a call; any other cell as it is."""
     if not source.startswith(SHELL):
         return source
-    program, *words = shlex.split(source.removeprefix(SHELL))
+    program, *words = shlex.split(source.removeprefix(SHELL).replace("\\\n", " "))
     assert program == "clipdiff"
     return RUN.format(words)
 
