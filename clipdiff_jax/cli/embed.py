@@ -10,7 +10,7 @@ from clipdiff_jax.cli.arguments import add_data, with_data
 from clipdiff_jax.cli.saying import note
 from clipdiff_jax.clip.embed import EmbedConfig, embed
 from clipdiff_jax.core.config import apply_overrides
-from clipdiff_jax.core.devices import say_devices
+from clipdiff_jax.core.devices import announce_devices
 from clipdiff_jax.core.recipes import load_config
 
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     config = load_config(args.config, EmbedConfig)
     if args.data is not None:
         config = with_data(config, args.data)
-    say_devices()
+    announce_devices()
     info = embed(apply_overrides(config, args.overrides), args.out)
     said = f"{info.count} embeddings of width {info.width} in {args.out}"
     note(said, folder=str(args.out), count=info.count, width=info.width)

@@ -11,7 +11,7 @@ import numpy as np
 from clipdiff_jax.cli.saying import note
 from clipdiff_jax.cli.sources import DIGEST, Sources
 from clipdiff_jax.core.batching import filled_batches
-from clipdiff_jax.core.devices import say_devices
+from clipdiff_jax.core.devices import announce_devices
 from clipdiff_jax.core.progress import counter
 from clipdiff_jax.pictures.records import MANIFEST, Record
 from clipdiff_jax.pictures.results import Results
@@ -60,7 +60,7 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
     size = min(batch_size, max((len(setting) for _, setting in settings), default=1))
     made = 0
     if left:
-        say_devices()
+        announce_devices()
     try:
         with counter("pictures", total=len(left), unit="img") as counted:
             for job, setting in settings:

@@ -11,7 +11,6 @@ from clipdiff_jax.cli.arguments import DEMO, add_dtype, add_out, check_between, 
 from clipdiff_jax.cli.options import add_options, from_args
 from clipdiff_jax.cli.saying import tell
 from clipdiff_jax.cli.sources import image_files
-from clipdiff_jax.core.devices import say_devices
 from clipdiff_jax.core.files import json_bytes, write_whole
 from clipdiff_jax.core.keys import HIGHEST_SEED
 from clipdiff_jax.core.types import as_dtype
@@ -75,7 +74,6 @@ def run(args: argparse.Namespace) -> None:
     turns = model.config.squares.turns
     pieces, size, truth = _cut(args, turns) if args.pieces is None else _read(args)
     folder = _out_folder(args)
-    say_devices()
     answer = model.solve(pieces, grid=(size.rows, size.columns), key=args.seed, sampling=sampling)
     assert isinstance(answer, Answer)  # of squares
     write_whole(folder / SHUFFLED, encoded(answer.shuffled, "PNG"))

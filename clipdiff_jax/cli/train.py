@@ -12,7 +12,7 @@ from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
 from clipdiff_jax.cli.saying import note, tell
 from clipdiff_jax.core.checks import MissingExtra
 from clipdiff_jax.core.config import apply_overrides
-from clipdiff_jax.core.devices import join_hosts, say_devices
+from clipdiff_jax.core.devices import join_hosts
 from clipdiff_jax.core.recipes import load_config, recipe_names, recipes_folder
 from clipdiff_jax.training.compiled import dry_run
 from clipdiff_jax.training.config import RunConfig
@@ -60,7 +60,6 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         needed = dry_run(_shapes_of(config.stage), config.train)
         return tell(needed.pop("text"), **needed)
-    say_devices()
     stage = config.stage.build()
     workdir, data = Path(args.workdir), stage.source.fingerprint
     check_workdir(config, data, workdir)

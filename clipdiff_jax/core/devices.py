@@ -7,6 +7,7 @@ successor of pmap/pjit), so the same jitted step runs on one device and on a pod
 
 import logging
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from clipdiff_jax.core.config import ConfigError
 
 _HOSTS = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 DATA, FSDP = "data", "fsdp"
+_ANNOUNCED = threading.Event()
 _NODES = {"NVIDIA GPU": ("dev/nvidia[0-9]*", "dev/dxg"), "AMD GPU": ("dev/kfd",)}
 _EXTRAS = {"NVIDIA GPU": "pip install 'clipdiff-jax[cuda12]'", "AMD GPU": "a jax for ROCm"}
 _HIDDEN = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
@@ -90,6 +92,13 @@ def say_devices() -> None:
         logger.warning(
             "an %s is here, but jax computes on the CPU: it needs %s", unused, _EXTRAS[unused]
         )
+
+
+def announce_devices() -> None:
+    """`say_devices`, once in a process."""
+    if not _ANNOUNCED.is_set():
+        _ANNOUNCED.set()
+        say_devices()
 
 
 def named_devices(devices: Sequence[jax.Device]) -> str:

@@ -24,6 +24,7 @@ from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 from tqdm.auto import tqdm
 
 from clipdiff_jax.core.checks import Number
+from clipdiff_jax.core.devices import announce_devices
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -248,6 +249,7 @@ class _Notice:
     def begin(self) -> None:
         if self._thread is not None or not is_followed():
             return
+        announce_devices()
         self._since = time.monotonic()
         self._live = is_shown()
         self._thread = threading.Thread(target=self._tell, daemon=True)

@@ -16,6 +16,7 @@ from PIL import Image
 from clipdiff_jax.core.files import free_path, write_whole
 from clipdiff_jax.core.progress import bar
 from clipdiff_jax.data.image_files import read_image
+from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.pictures.grid import SMALLEST_SHOWN, Grid, show
 from clipdiff_jax.pictures.labels import EDITED, GENERATED, Label
 from clipdiff_jax.pictures.saving import PLAIN, Saving
@@ -115,11 +116,12 @@ def _read(group: Group, columns: int) -> list[UInt8[np.ndarray, "h w 3"]]:
     return [_reduced(read(), columns) for read in group.cells]
 
 
-def _reduced(image: UInt8[np.ndarray, "h w 3"], columns: int) -> UInt8[np.ndarray, "i j 3"]:
-    """The picture at no more pixels than a page of so many columns has for it."""
+def _reduced(image: np.ndarray, columns: int) -> UInt8[np.ndarray, "i j 3"]:
+    """The picture, uint8 or in [-1, 1], at no more pixels than a page of so many columns has."""
+    levels = image if image.dtype == np.uint8 else to_uint8(image)
     room = max(PAGE // columns, SMALLEST_SHOWN)
-    if max(image.shape[:2]) <= room:
-        return image
-    picture = Image.fromarray(image)
+    if max(levels.shape[:2]) <= room:
+        return levels
+    picture = Image.fromarray(levels)
     picture.thumbnail((room, room), Image.Resampling.LANCZOS)
     return np.asarray(picture)

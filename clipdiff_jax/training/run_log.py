@@ -116,7 +116,10 @@ class RunLog:
         buffer = io.BytesIO()
         if series := read_log(self._folder / LOG):
             curves(series).save(buffer, "PNG")
-            write_whole(self._folder / CURVES, buffer.getvalue())
+            try:
+                write_whole(self._folder / CURVES, buffer.getvalue())
+            except OSError as error:  # no reason to end a run
+                logger.warning("the curves are not drawn: %s", error)
 
 
 def read_log(path: Path) -> dict[str, list[tuple[int, float]]]:

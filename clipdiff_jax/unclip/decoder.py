@@ -128,7 +128,11 @@ def _draw(decoder: DecoderModel, given: Conditions, walk: Walk, *, sampler: Samp
 
 @stepping("inverting")
 def _invert(
-    decoder: DecoderModel, images: Array, given: Conditions, guidance: Array, times: Array
+    decoder: DecoderModel,
+    images: Array,
+    given: Conditions,
+    guidance: Array,
+    times: Array | np.ndarray,
 ) -> Steps:
     guided = classifier_free(decoder.denoise, given.null, guidance)
     schedule = decoder.config.schedule

@@ -226,6 +226,6 @@ def test_prompts_that_cannot_be_are_refused(folder, tmp_path, capsys, words, mes
 
 
 def test_options_of_latent_models_are_of_no_other(tmp_path, capsys):
-    words = ("generate", "--prompt", "a face", "--negative", "a hat", "--out", tmp_path / "out")
+    words = ("generate", "--prompt", "a face", "--rescale", 0.5, "--out", tmp_path / "out")
     assert run(*words) != 0
-    assert "--negative is of latent models" in capsys.readouterr().err
+    assert "--rescale is of latent models" in capsys.readouterr().err

@@ -90,7 +90,9 @@ def test_without_the_extra_of_the_data_a_step_is_compiled_and_none_is_trained(
 
     monkeypatch.setattr(metadata, "version", missing)
     shown = []
-    monkeypatch.setattr(train_command, "dry_run", lambda stage, train: shown.append(stage) or "")
+    monkeypatch.setattr(
+        train_command, "dry_run", lambda stage, train: shown.append(stage) or {"text": ""}
+    )
     recipe = ("--config", "avatars/edit_smile", "--workdir", str(tmp_path / "run"))
     assert main([*recipe, "--dry-run"]) == 0
     assert len(shown[0].source) == 32

@@ -1,6 +1,7 @@
 """What is computed on is said, and a GPU that is not used."""
 
 import logging
+import threading
 
 import jax
 import pytest
@@ -42,6 +43,14 @@ def test_the_device_is_said_and_the_gpu_warned_of(caplog, monkeypatch):
     assert said.startswith("computing on ")
     assert "an NVIDIA GPU is here, but jax computes on the CPU" in warned
     assert "clipdiff-jax[cuda12]" in warned
+
+
+def test_the_device_is_announced_once(caplog, monkeypatch):
+    monkeypatch.setattr(devices, "_ANNOUNCED", threading.Event())
+    with caplog.at_level(logging.INFO, "clipdiff_jax"):
+        devices.announce_devices()
+        devices.announce_devices()
+    assert [message[:12] for message in caplog.messages].count("computing on") == 1
 
 
 def test_jax_does_not_say_it_too(caplog):

@@ -105,6 +105,7 @@ def test_a_bar_ends_with_what_ends_its_loop(monkeypatch):
 
 def test_compiling_is_said_of_what_is_traced_alone(capsys, monkeypatch):
     monkeypatch.setattr(progress, "DELAY", 0)
+    monkeypatch.setattr(progress, "announce_devices", lambda: None)
 
     @jax.jit
     def double(x):

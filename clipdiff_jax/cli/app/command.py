@@ -7,7 +7,7 @@ import threading
 from clipdiff_jax.cli.app.page import build
 from clipdiff_jax.cli.app.workshop import STEPS, Workshop
 from clipdiff_jax.cli.arguments import DEMO, add_dtype, check_at_least, check_between
-from clipdiff_jax.core.devices import say_devices
+from clipdiff_jax.core.devices import announce_devices
 from clipdiff_jax.edit.model import ready_edits
 
 HOST, PORT = "127.0.0.1", 7860
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(EXTRA)
     if args.edit is None:
         args.edit = ready_edits() if args.model == DEMO else []
-    say_devices()
+    announce_devices()
     workshop = Workshop.load(args)
     page = build(workshop)
     threading.Thread(target=workshop.warm_up, daemon=True).start()

@@ -9,7 +9,6 @@ import numpy as np
 from clipdiff_jax.cli.arguments import check_at_least
 from clipdiff_jax.cli.evaluate.results import SHOWN, table, write_results
 from clipdiff_jax.cli.options import add_options, from_args
-from clipdiff_jax.core.devices import say_devices
 from clipdiff_jax.data.avatars.source import Avatars, AvatarsData, open_avatars
 from clipdiff_jax.data.puzzles import Puzzles, Size, cut, puzzle_transform, shuffled
 from clipdiff_jax.pictures.grid import Grid, show
@@ -48,7 +47,6 @@ def run(args: argparse.Namespace) -> None:
     """Two rows for each share: of the walk, and of the network's first guess."""
     check_at_least("--count", args.count, 1)
     sampling = from_args(DEFAULT, args)
-    say_devices()
     settings = [
         Puzzles(
             grids=(args.grid,),

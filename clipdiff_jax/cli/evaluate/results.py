@@ -14,7 +14,6 @@ from clipdiff_jax.cli.saying import finite, tell
 from clipdiff_jax.core import charts
 from clipdiff_jax.core.batching import batch_count, filled_batches
 from clipdiff_jax.core.charts import Value
-from clipdiff_jax.core.devices import say_devices
 from clipdiff_jax.core.files import json_bytes, write_whole
 from clipdiff_jax.core.keys import HIGHEST_SEED
 from clipdiff_jax.core.progress import bar
@@ -61,13 +60,12 @@ def reading(args: argparse.Namespace) -> OnError:
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Raises `ValueError` for numbers that cannot be; else says what is computed on."""
+    """Raises `ValueError` for numbers that cannot be."""
     for name in ("batch_size", "count", "each", "rounds", "size"):
         if getattr(args, name, None) is not None:
             check_at_least(option_name(name), getattr(args, name), 1)
     if hasattr(args, "seed"):
         check_between("--seed", args.seed, 0, HIGHEST_SEED)
-    say_devices()
 
 
 def batches(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:

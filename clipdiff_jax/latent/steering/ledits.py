@@ -83,7 +83,7 @@ def _noised(denoiser: Denoiser, times: Array, job: Job) -> Float[Array, "n b h w
 
 
 @stepping("inverting", keep=True)
-def _back(denoiser: Denoiser, times: Array, noised: Array, job: Job) -> Steps:
+def _back(denoiser: Denoiser, times: Array | np.ndarray, noised: Array, job: Job) -> Steps:
     schedule = denoiser.config.schedule
     wanted = jnp.concatenate([noised[1:], job.latents[None]])
 
@@ -101,7 +101,13 @@ def _back(denoiser: Denoiser, times: Array, noised: Array, job: Job) -> Steps:
 
 @stepping("editing", static_argnames="masked")
 def _down(
-    denoiser: Denoiser, times: Array, start: Array, missing: Array, job: Job, *, masked: bool
+    denoiser: Denoiser,
+    times: Array | np.ndarray,
+    start: Array,
+    missing: Array,
+    job: Job,
+    *,
+    masked: bool,
 ) -> Steps:
     schedule = denoiser.config.schedule
 
