@@ -82,7 +82,8 @@ class Stepping:
         with compiling(self._what):
             carry, inputs = self._begin(*args, **static)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((carry, inputs))):
-            laid_out = self._lay_out(*args, **static)._replace(carry=carry, inputs=inputs)
+            as_jax = jax.tree.map(_of_jax, args)  # what `jit` does to its arguments
+            laid_out = self._lay_out(*as_jax, **static)._replace(carry=carry, inputs=inputs)
             return scanned(laid_out, first=first, keep=self._keep)
         numbers = range(int(first), len(jax.tree.leaves(inputs)[0]))
         carry, kept = self._walked(args, static, (carry, inputs), numbers, on_step)
@@ -150,3 +151,7 @@ def _in_place(leaf: Array, place: jax.sharding.Sharding) -> Array:
     if leaf.sharding.is_equivalent_to(place, leaf.ndim):
         return leaf
     return jax.device_put(leaf, place)
+
+
+def _of_jax(leaf: Any) -> Any:
+    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf

@@ -106,7 +106,7 @@ as_latents = jax.jit(encoded)
 
 
 @stepping("inverting", static_argnames="fixed_point")
-def inverted(base: Base, times: Array | np.ndarray, x0: Array, *, fixed_point: int) -> Steps:
+def inverted(base: Base, times: Array, x0: Array, *, fixed_point: int) -> Steps:
     """What the model denoises -> that at the end of the ascending grid `times`."""
     return upwards(base.denoise, base.config.schedule, times, x0, fixed_point=fixed_point)
 

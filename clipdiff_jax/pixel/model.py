@@ -235,7 +235,7 @@ def _predict(model: Diffusion, x_t: Array, t: Array, classes: Array | None) -> A
 @stepping("drawing", static_argnames="sampler")
 def _generate(
     model: Diffusion,
-    times: Array | np.ndarray,
+    times: Array,
     drawn: Drawn,
     eta: Array,
     threshold: Array | None,

@@ -176,7 +176,7 @@ def walk(
 def _walk(
     model: Reassembly,
     known: dict[str, Array],
-    times: Array | np.ndarray,
+    times: Array,
     keys: Array | None,
     eta: Array | None,
     *,

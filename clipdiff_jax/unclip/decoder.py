@@ -132,7 +132,7 @@ def _invert(
     images: Array,
     given: Conditions,
     guidance: Array,
-    times: Array | np.ndarray,
+    times: Array,
 ) -> Steps:
     guided = classifier_free(decoder.denoise, given.null, guidance)
     schedule = decoder.config.schedule

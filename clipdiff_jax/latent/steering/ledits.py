@@ -83,7 +83,7 @@ def _noised(denoiser: Denoiser, times: Array, job: Job) -> Float[Array, "n b h w
 
 
 @stepping("inverting", keep=True)
-def _back(denoiser: Denoiser, times: Array | np.ndarray, noised: Array, job: Job) -> Steps:
+def _back(denoiser: Denoiser, times: Array, noised: Array, job: Job) -> Steps:
     schedule = denoiser.config.schedule
     wanted = jnp.concatenate([noised[1:], job.latents[None]])
 
@@ -102,7 +102,7 @@ def _back(denoiser: Denoiser, times: Array | np.ndarray, noised: Array, job: Job
 @stepping("editing", static_argnames="masked")
 def _down(
     denoiser: Denoiser,
-    times: Array | np.ndarray,
+    times: Array,
     start: Array,
     missing: Array,
     job: Job,

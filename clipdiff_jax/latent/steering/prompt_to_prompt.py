@@ -135,17 +135,13 @@ def prompt_to_prompt(
 
 
 @stepping("inverting", keep=True)
-def _inverted(
-    denoiser: Denoiser, times: Array | np.ndarray, latents: Array, source: dict[str, Array]
-) -> Steps:
+def _inverted(denoiser: Denoiser, times: Array, latents: Array, source: dict[str, Array]) -> Steps:
     up = upwards(denoiser.denoise, denoiser.config.schedule, times, latents, source, label="next")
     return up._replace(end=lambda _, path: path)
 
 
 @stepping("editing", static_argnames="blended")
-def _exchanged(
-    denoiser: Denoiser, times: Array | np.ndarray, path: Array, job: Job, *, blended: bool
-) -> Steps:
+def _exchanged(denoiser: Denoiser, times: Array, path: Array, job: Job, *, blended: bool) -> Steps:
     config, schedule, batch = denoiser.config, denoiser.config.schedule, len(job.latents)
     sides = job.latents.shape[1], job.latents.shape[2]
     top = path[-1]

@@ -130,14 +130,12 @@ def _of_unclip(model: UnClip, steps: int) -> Inverter:
 
 
 @stepping("inverting")
-def _invert_pixels(
-    model: Diffusion, times: Array | np.ndarray, x0: Array, classes: Array | None
-) -> Steps:
+def _invert_pixels(model: Diffusion, times: Array, x0: Array, classes: Array | None) -> Steps:
     return upwards(model.denoise, model.config.schedule, times, x0, classes)
 
 
 @stepping("inverting")
 def _invert_latents(
-    model: LatentDiffusion, times: Array | np.ndarray, x0: Array, cond: dict[str, Array]
+    model: LatentDiffusion, times: Array, x0: Array, cond: dict[str, Array]
 ) -> Steps:
     return upwards(model.denoise, model.config.schedule, times, x0, cond)
