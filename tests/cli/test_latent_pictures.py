@@ -62,6 +62,7 @@ def test_pictures_of_prompts_and_the_same_again(folder, tmp_path):
     same(tmp_path / "out", tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_pictures_are_changed_and_painted_and_the_same_again(folder, tmp_path):
     words = ("edit", folder / "faces", "--model", folder / "tiny", "--prompt", "a red cube")
     more = ("--method", "inpaint", "--mask", folder / "mask.png", "--steps", 4)
@@ -88,6 +89,7 @@ def test_a_size_is_both_sides(folder, tmp_path, capsys):
     assert image(tmp_path / "out" / record["file"]).shape == (2 * SIZE, 2 * SIZE, 3)
 
 
+@pytest.mark.slow
 def test_a_file_of_prompts_with_seeds_and_negatives_of_their_own(folder, tmp_path):
     """A line gives what its prompt gives alone, in whatever batch; as WebP, and so again."""
     (tmp_path / "prompts.txt").write_text("a cube\na dog | seed=3 | count=2 | negative=two dogs\n")

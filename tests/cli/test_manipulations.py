@@ -136,6 +136,7 @@ def test_interpolation_along_a_list(folder, tmp_path):
     assert remade(folder, tmp_path / "fixed", "face0-face1-01.png", tmp_path / "again") <= 1
 
 
+@pytest.mark.slow
 def test_text_diffs(folder, tmp_path):
     out = tmp_path / "out"
     words = ("textdiff", folder / "faces", "--model", folder / "ours", *STEPS)

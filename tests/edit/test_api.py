@@ -84,6 +84,7 @@ def test_fixed_point_inversion_reconstructs_closer():
     assert error(8) < 0.2 * error(0)
 
 
+@pytest.mark.slow
 def test_coupled_inversion_reconstructs_exactly_and_edits():
     exact = reconstruct(IMAGES, BASE, t0=300, steps=4, method="edict")
     np.testing.assert_allclose(exact, IMAGES, atol=1e-4)

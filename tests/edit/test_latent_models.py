@@ -56,6 +56,7 @@ def by_hand(model, t0=300, steps=4):
     return jnp.clip(MODEL.decode(made), -1, 1)
 
 
+@pytest.mark.slow
 def test_pictures_are_inverted_and_generated_as_latents():
     made = reconstruct(IMAGES, MODEL, t0=300, steps=4)
     assert made.shape == IMAGES.shape
@@ -110,6 +111,7 @@ def test_one_is_learned_kept_and_applied_to_its_own_model(tmp_path):
     assert (tmp_path / "edit" / "model.safetensors").stat().st_size < 20_000
 
 
+@pytest.mark.slow
 def test_the_whole_network_may_learn_too():
     stage = make_stage(
         dataclasses.replace(OBJECTIVE, parameters="all", trainable=""), BASE, CLIP, IMAGES,
@@ -122,6 +124,7 @@ def test_the_whole_network_may_learn_too():
     np.testing.assert_allclose(edit(IMAGES, MODEL, one, steps=4), wanted, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_latents_may_be_given():
     latents = invert_images(BASE, np.asarray(IMAGES), Inversion(300, 4), cache=False)
     made = generate_edited(latents, MODEL, learned(1), 0.5, t0=300, steps=4)

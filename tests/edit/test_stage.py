@@ -51,6 +51,7 @@ def test_unrolled_loss_is_the_weighted_sum_on_the_final_picture():
     assert stage.rounds == 1
 
 
+@pytest.mark.slow
 def test_single_step_goes_on_from_the_detached_sample():
     stage, batch = stage_and_batch(objective(mode="single_step"))
     assert stage.rounds == 3

@@ -56,6 +56,7 @@ def test_pictures_depend_on_their_own_key_prompt_and_negative_alone(model):
     close(draw(model, negative=["", ""]), latents)
 
 
+@pytest.mark.slow
 def test_another_value_of_what_a_user_turns_compiles_nothing(model, images):
     def calls(n: int):
         words = [["a red cube", "two dogs"], ["two", "a blue one"]][n]
@@ -174,6 +175,7 @@ def test_inpainting_keeps_what_the_mask_leaves(model, images):
         np.testing.assert_array_equal(same, latents)
 
 
+@pytest.mark.slow
 def test_an_inpainting_model_sees_mask_and_what_it_leaves(images):
     model = tiny_latent.model(task="inpaint")
     mask = np.zeros((SIZE, SIZE), np.float32)
@@ -193,6 +195,7 @@ def test_an_inpainting_model_sees_mask_and_what_it_leaves(images):
         model.generate("a cube", key=0)
 
 
+@pytest.mark.slow
 def test_instructions_have_three_branches(images):
     model = tiny_latent.model(task="instruct")
     start = jax.random.normal(tiny_latent.KEY, (2, 8, 8, 4))
@@ -219,6 +222,7 @@ def test_instructions_have_three_branches(images):
         model.generate("a cube", key=0)
 
 
+@pytest.mark.slow
 def test_two_towers_sizes_and_zeros_in_place_of_no_negative_prompt():
     model = tiny_latent.model(two=True, zero_null=True)
     context, pooled = model.embed_texts(PROMPTS)

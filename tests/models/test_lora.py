@@ -38,6 +38,7 @@ def test_it_begins_as_no_change():
     np.testing.assert_allclose(made, with_changes([]), atol=5e-6)  # fused otherwise
 
 
+@pytest.mark.slow
 def test_beside_equals_merged_and_several_add_up():
     one, other = full(1), full(2)
     both = merged(merged(PARAMS, one, 0.7), other, -1.3)
@@ -102,6 +103,7 @@ def test_blocks_that_are_scanned_have_a_change_each(remat):
         np.testing.assert_allclose(made[picture], wanted[picture], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_half_precision():
     base = tiny_base()
     network = UNet(base.config.unet, dtype=jnp.bfloat16)

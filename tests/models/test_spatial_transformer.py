@@ -60,6 +60,7 @@ def test_all_conditioning_reaches_the_output_and_sides_may_be_odd(variables):
         assert float(jnp.abs(changed - plain).max()) > 1e-3, name
 
 
+@pytest.mark.slow
 def test_masked_tokens_do_not_reach_the_output(variables):
     mask = jnp.arange(7)[None].repeat(2, 0) < 4
     masked, _ = run(variables, COND | {"context_mask": mask})
@@ -67,6 +68,7 @@ def test_masked_tokens_do_not_reach_the_output(variables):
     np.testing.assert_allclose(masked, cut, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_remat_and_bfloat16_agree_with_plain_float32(variables):
     plain, _ = run(variables, COND)
     again, _ = run(variables, COND, config=UNetConfig(**TINY, remat=True))

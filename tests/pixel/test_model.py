@@ -48,6 +48,7 @@ def write(folder, stored, scheduler=SCHEDULER, network="", schedule="", **change
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [{}, {"network": "unet", "schedule": "scheduler"}])
 def test_a_diffusers_folder_gives_diffusers_numbers(tmp_path, stored, parts):
     model = cd.load_diffusion(write(tmp_path, stored, **parts))

@@ -13,6 +13,7 @@ from clipdiff_jax.pixel.model import _generate
 BASE = tiny_base()
 
 
+@pytest.mark.slow
 def test_a_users_euler_is_ddim_with_the_demo_model():
     base = cd.load_diffusion("demo")
     ours, ddim = (base.generate(1, key=0, steps=3, sampler=one) for one in (euler, "ddim"))
@@ -20,6 +21,7 @@ def test_a_users_euler_is_ddim_with_the_demo_model():
     assert float(jnp.std(ours)) > 0.1
 
 
+@pytest.mark.slow
 def test_a_users_heun_is_ours_and_rules_that_remember_run_too():
     ours, named = (BASE.generate(2, key=0, steps=20, sampler=one) for one in (heun, "heun"))
     np.testing.assert_allclose(ours, named, atol=1e-4)

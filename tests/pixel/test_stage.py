@@ -67,6 +67,7 @@ def test_a_start_of_another_architecture_is_refused(tmp_path):
         make_stage(replace(CONFIG, model=other, start=str(tmp_path)), Grey())
 
 
+@pytest.mark.slow
 def test_a_start_may_lack_the_last_stage_at_full_resolution(tmp_path):
     patches = replace(UNET, patch=2)
     plain = make_stage(replace(CONFIG, model=replace(MODEL, unet=patches)), Grey())

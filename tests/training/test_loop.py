@@ -124,6 +124,7 @@ def test_dry_run_counts_parameters():
     assert "temporaries" in text
 
 
+@pytest.mark.slow
 def test_killed_ten_times_and_still_the_same(tmp_path):
     """SIGKILL at random moments: no completed checkpoint is lost, and the end is bit-equal."""
     killed = subprocess.run(

@@ -153,6 +153,7 @@ def test_a_second_call_compiles_nothing_new(folder, model):
     assert float(jnp.abs(first - second).max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_picture_depends_on_its_own_key_alone(model):
     keys = jax.random.split(jax.random.key(0), 2)
     both = model.generate(PROMPTS, key=keys, **SCALES, **STEPS)

@@ -72,6 +72,7 @@ def write_pickle(path, pickle, **members):
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n%sX\x03\x00\x00\x00cpuK\x04tQ"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pickle",
     [

@@ -47,6 +47,7 @@ def run(*words) -> int:
     return evaluate([str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_reconstruction_is_measured_by_method_and_time(folder):
     """Few steps to little noise reconstruct well, the error grows with t0, and EDICT is exact."""
     out = folder / "out"

@@ -97,6 +97,7 @@ def test_losses_are_the_formulas():
     assert float(presence_loss(sure.at[0, :, 3, 5].set(1.0), at)[0]) < 0.5
 
 
+@pytest.mark.slow
 def test_moves_shorten_over_all_steps_and_end_at_half_of_them():
     at = tokens()
     start, count = jax.random.uniform(jax.random.key(2), (1, 3, 4, 16)) / 20, 7

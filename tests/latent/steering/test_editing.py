@@ -32,6 +32,7 @@ def close(found, expected, tolerance=1e-5):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
 
 
+@pytest.mark.slow
 def test_equal_prompts_give_the_picture_back_exactly(model, images):
     known = np.asarray(model.encode(images))
     both = model.edit(images, source=RED, target=[RED, BLUE], **OPTIONS)

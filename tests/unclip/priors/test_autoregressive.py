@@ -40,6 +40,7 @@ def keys(count):
     return jax.random.split(jax.random.key(5), count)
 
 
+@pytest.mark.slow
 def test_sampling_equals_a_loop_over_whole_sequences(params):
     text, empty, guidance, temperature = (
         features(3),

@@ -59,6 +59,7 @@ def params(stage):
     return stirred(jax.jit(stage.init)(jax.random.key(0)), 0, 0.1)
 
 
+@pytest.mark.slow
 def test_stored_embeddings_are_those_it_computes(clip, stage, params, batch):
     z = np.asarray(clip.embed_images(batch["image"]))
     stored = make_stage(CONFIG, Pictures(z), clip)

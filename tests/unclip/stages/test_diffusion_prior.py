@@ -113,6 +113,7 @@ def test_it_learns_what_captions_mean(inputs, stage, params, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again.start, stored)
 
 
+@pytest.mark.slow
 def test_of_two_candidates_the_one_most_like_the_text_is_kept(inputs, params):
     unclip = with_prior(inputs, MODEL, params)
     options = {"key": jax.random.key(0), "steps": 3, "guidance": 1.0}

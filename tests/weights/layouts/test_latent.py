@@ -168,6 +168,7 @@ def test_half_precision_and_a_mesh(root):
     assert split.unet["conv_in"]["kernel"].sharding.mesh == mesh
 
 
+@pytest.mark.slow
 def test_another_autoencoder_and_a_preview(root, tmp_path):
     """Each from diffusers' folder and from a file or two of its own names."""
     other, vae = tiny.weights("sd1", seed=7), tmp_path / "vae.safetensors"
