@@ -20,7 +20,7 @@ demo: $(VENV)/.demo
 	$(BIN)/clipdiff generate --model demo --count 64 --steps 50 --out $(OUT)/samples --overwrite
 	$(BIN)/clipdiff train --config avatars/edit_red_hair --workdir $(OUT)/red-hair
 	$(BIN)/clipdiff edit $(OUT)/faces --edit $(OUT)/red-hair --strength 0.6 0.8 1 --out $(OUT)/edited --overwrite
-	@echo "Look at $(OUT)/samples/grid.png and $(OUT)/edited/grid.png"
+	@echo "Look at $(OUT)/ready/grid.png, $(OUT)/samples/grid.png and $(OUT)/edited/grid.png"
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PARALLEL)
