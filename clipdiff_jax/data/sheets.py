@@ -55,6 +55,14 @@ def draw_sheet(
     return canvas
 
 
+def at_size(image: Image.Image, size: int) -> Image.Image:
+    """A picture at `size` pixels along its longer side; small ones are magnified exactly."""
+    scale = size / max(image.size)
+    shape = (round(image.width * scale), round(image.height * scale))
+    exact = scale.is_integer()
+    return image.resize(shape, Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS)
+
+
 def _write(
     letters: Lettering,
     pen: ImageDraw.ImageDraw,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.data.images import Picture, read_levels
-from clipdiff_jax.data.sheets import draw_sheet
+from clipdiff_jax.data.sheets import at_size, draw_sheet
 from clipdiff_jax.pictures.labels import Label, read_text_of
 from clipdiff_jax.pictures.saving import FORMATS, Format, holds, written
 
@@ -105,7 +105,7 @@ def show(
             raise ValueError(f"{len(labels)} labels in {what} for {wanted} of them")
     size = max(max(cell.shape[:2]) for cell in cells)
     size *= math.ceil(SMALLEST_SHOWN / size)
-    resized = [_resized(cell, size) for cell in cells]
+    resized = [at_size(Image.fromarray(cell), size) for cell in cells]
     sheet = draw_sheet(resized, size, columns, rows=rows, titles=titles, captions=captions)
     return Grid(sheet)
 
@@ -119,11 +119,3 @@ def _levels(cells: list[Any]) -> list[UInt8[np.ndarray, "h w 3"]]:
     grey = lambda one: getattr(one, "shape", ())[2:] == (1,)
     colour = [np.repeat(one, 3, axis=-1) if grey(one) else one for one in cells]
     return read_levels(colour)
-
-
-def _resized(cell: UInt8[np.ndarray, "h w 3"], size: int) -> Image.Image:
-    picture = Image.fromarray(cell)
-    scale = size / max(picture.size)
-    shape = (round(picture.width * scale), round(picture.height * scale))
-    exact = scale.is_integer()
-    return picture.resize(shape, Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from clipdiff_jax.core.charts import curves
 from clipdiff_jax.core.files import write_whole, writing
-from clipdiff_jax.data.sheets import draw_sheet
+from clipdiff_jax.data.sheets import at_size, draw_sheet
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.training.config import TrainConfig
 from clipdiff_jax.training.stage import Captioned
@@ -158,7 +158,7 @@ def _sheet(step: int, named: Mapping[str, Captioned]) -> Image.Image:
     columns = count if len(batches) > 1 else math.ceil(math.sqrt(count))
     largest = max(max(batch.shape[1:3]) for batch in batches)
     size = min(max(largest * -(-SMALLEST // largest), largest), max(WIDEST // columns, SMALLEST))
-    cells = [_at(Image.fromarray(image), size) for batch in batches for image in batch]
+    cells = [at_size(Image.fromarray(image), size) for batch in batches for image in batch]
     given = [one.captions for one in named.values()]
     captions: Sequence[str] = ()
     if any(given):
@@ -168,13 +168,6 @@ def _sheet(step: int, named: Mapping[str, Captioned]) -> Image.Image:
         rows = [f"{name}, step {step}" if i == 0 else name for i, name in enumerate(named)]
     titles = [] if rows else [f"{next(iter(named))}, step {step}", *[""] * (columns - 1)]
     return draw_sheet(cells, size, columns, rows=rows, titles=titles, captions=captions)
-
-
-def _at(image: Image.Image, size: int) -> Image.Image:
-    scale = size / max(image.size)
-    shape = (round(image.width * scale), round(image.height * scale))
-    exact = scale.is_integer()
-    return image.resize(shape, Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS)
 
 
 def _short(value: float) -> str:
