@@ -17,6 +17,7 @@ from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.images import Batch, Pictures, as_images
 from clipdiff_jax.latent.tiles import tiled
 from clipdiff_jax.models.autoencoder import Autoencoder, AutoencoderConfig, check_sides
+from clipdiff_jax.models.taesd import TinyAutoencoder, TinyAutoencoderConfig
 
 TILE, OVERLAP = 1024, 128  # pixels: beyond a side of TILE it works piece by piece
 
@@ -103,3 +104,12 @@ def _encode(codec: Codec, images: Array) -> Array:
 def _decode(codec: Codec, z: Array) -> Array:
     network = Autoencoder(codec.config, codec.compute_dtype)
     return run(network, codec.params, z, method="decode")
+
+
+@partial(jax.jit, static_argnames=("config", "dtype"))
+def show_small(
+    params: Params, latents: Array, config: TinyAutoencoderConfig | None, dtype: DType
+) -> Float[Array, "b i j 3"]:
+    """Latents -> pictures in [-1, 1] by a tiny autoencoder."""
+    network = TinyAutoencoder(config or TinyAutoencoderConfig(), dtype)
+    return jnp.clip(run(network, params, latents, method="decode"), -1, 1)

@@ -8,6 +8,7 @@ latents are NHWC, float32, always the scaled ones.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Unpack
 
 import jax
@@ -16,15 +17,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from clipdiff_jax.core.keys import AnyKey
-from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.progress import watched_methods
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.data.images import Pictures, as_images
 from clipdiff_jax.data.tokenize import Tokenizer, as_texts
 from clipdiff_jax.diffusion.prediction import Cond, Prediction
 from clipdiff_jax.diffusion.sampling import Sampling
-from clipdiff_jax.latent import inputs, saving, starts
-from clipdiff_jax.latent.codec import Codec
+from clipdiff_jax.latent import inputs, starts
+from clipdiff_jax.latent.codec import Codec, show_small
 from clipdiff_jax.latent.denoiser import Denoiser
 from clipdiff_jax.latent.inputs import Mask
 from clipdiff_jax.latent.requests import (
@@ -47,8 +47,10 @@ from clipdiff_jax.latent.steering.phrases import bound
 from clipdiff_jax.latent.texts import Embedded, Texts, encode
 from clipdiff_jax.latent.walk import Blend, OnStep, Rows, Walk, in_batches
 from clipdiff_jax.models.latent import LatentConfig
-from clipdiff_jax.models.taesd import TinyAutoencoder, TinyAutoencoderConfig
+from clipdiff_jax.weights.layout import LatentWeights
+from clipdiff_jax.weights.layouts import latent_ours
 from clipdiff_jax.weights.params import fingerprint
+from clipdiff_jax.weights.publishing import Pushable
 
 GENERATION, COLLAGE, REPAINTING = Generation(), Collage(), Repainting()
 INPAINTING, INSTRUCTION = Inpainting(), Instruction()
@@ -57,7 +59,7 @@ INPAINTING, INSTRUCTION = Inpainting(), Instruction()
 @watched_methods("generate", "collage", "img2img", "inpaint", "instruct", "edit")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class LatentDiffusion(saving.Saved):
+class LatentDiffusion(Pushable):
     """A latent diffusion model.
 
     Attributes:
@@ -82,6 +84,12 @@ class LatentDiffusion(saving.Saved):
         """A hash of the UNet's parameters, by which an edit knows its base; computed once."""
         return fingerprint(self.unet)
 
+    def save(self, path: str | Path, *, dtype: DType | None = None) -> None:
+        """Writes the folder that `load_latent` reads; floating-point arrays become `dtype`."""
+        params = {"unet": self.unet, "autoencoder": self.autoencoder, "texts": self.texts}
+        params |= {} if self.preview is None else {"preview": self.preview}
+        latent_ours.write(path, LatentWeights(self.config, params, self.tokenizers), dtype)
+
     @property
     def codec(self) -> Codec:
         """The autoencoder."""
@@ -104,7 +112,7 @@ class LatentDiffusion(saving.Saved):
         """Latents -> pictures in [-1, 1], in a moment where there is a tiny autoencoder."""
         if self.preview is None:
             return jnp.clip(self.decode(latents), -1, 1)
-        return _show(self, self.codec.check(latents))
+        return show_small(self.preview, self.codec.check(latents), self.config.preview, self.dtype)
 
     def embed_texts(self, prompts: Texts) -> Embedded:
         """Texts -> (context [B,T,D], pooled [B,P] or None), as the UNet takes them.
@@ -134,10 +142,9 @@ class LatentDiffusion(saving.Saved):
         """
         x_t = jnp.asarray(x_t)
         t = jnp.broadcast_to(jnp.asarray(t, jnp.int32), x_t.shape[:1])
-        sizes = None if time_ids is None else jnp.asarray(time_ids)
-        sizes = self.denoiser.time_ids(*x_t.shape[:3]) if sizes is None else sizes
+        ids = self.denoiser.time_ids(*x_t.shape[:3]) if time_ids is None else jnp.asarray(time_ids)
         shown = Embedded(jnp.asarray(context), None if pooled is None else jnp.asarray(pooled))
-        return self.denoiser.predict(x_t, t, self.denoiser.condition(shown, sizes))
+        return self.denoiser.predict(x_t, t, self.denoiser.condition(shown, ids))
 
     def denoise(self, x_t: Float[Array, "b h w c"], t: Int[Array, "..."], cond: Cond) -> Prediction:
         """The model as a `Denoise`, see `Denoiser.denoise`."""
@@ -386,13 +393,6 @@ class LatentDiffusion(saving.Saved):
     def _shown(self, request: Painting, latents: Array) -> Float[Array, "n i j d"]:
         """What is asked for of latents: themselves, or pictures in [-1, 1]."""
         return latents if request.output == "latents" else jnp.clip(self.decode(latents), -1, 1)
-
-
-@jax.jit
-def _show(model: LatentDiffusion, latents: Array) -> Array:
-    config = model.config.preview or TinyAutoencoderConfig()
-    network = TinyAutoencoder(config, model.dtype)
-    return jnp.clip(run(network, model.preview, latents, method="decode"), -1, 1)
 
 
 @jax.jit
