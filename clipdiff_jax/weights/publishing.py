@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
@@ -50,12 +51,12 @@ class Parcel(NamedTuple):
         return dict(sorted(found.items()))
 
 
-class Pushable:
+class Pushable(ABC):
     """A model that can be saved, and so can be pushed."""
 
+    @abstractmethod
     def save(self, path: str | Path) -> None:
         """Writes the model's folder."""
-        raise NotImplementedError
 
     def push_to_hub(self, name: str, *, private: bool = True, **about: Unpack[AboutOptions]) -> str:
         """Writes the model into the repository `name` ("organisation/name") of the Hugging Face
