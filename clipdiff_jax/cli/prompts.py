@@ -156,10 +156,8 @@ def _compute(
     if mark is not None:
         noise = marked_decoder_start(model, mark, len(records), keys, drawing.of_decoder)
     made = model.decode(embedding, prompts, key=keys, sampling=drawing.of_decoder, noise=noise)
-    for name in small.UPSAMPLERS:
-        if name in model.loaded and made.shape[1] != records[0].get("size"):
-            made = small.upsample(model, made, keys, drawing.of_upsampler, name, None)
-    return made
+    size = records[0].get("size")
+    return small.upsample_all(model, made, keys, drawing.of_upsampler, size=size)
 
 
 def _embedding(

@@ -68,10 +68,11 @@ def upsample_all(
     key: AnyKey | None,
     sampling: Sampling,
     noise: Mapping[str, Noise] | None = None,
+    size: int | None = None,
 ) -> Float[Array, "b size size 3"]:
-    """`UnClip.upsample_all` of small images."""
+    """`UnClip.upsample_all` of small images, or as far as they have `size` pixels a side."""
     noise = known_noises(noise)
     for name in UPSAMPLERS:
-        if name in model.loaded:
+        if name in model.loaded and x.shape[1] != size:
             x = upsample(model, x, key, sampling, name, noise.get(name))
     return x
