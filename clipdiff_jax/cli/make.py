@@ -11,7 +11,6 @@ import numpy as np
 from clipdiff_jax.cli.saying import note
 from clipdiff_jax.cli.sources import DIGEST, Sources
 from clipdiff_jax.core.batching import filled_batches
-from clipdiff_jax.core.devices import announce_devices
 from clipdiff_jax.core.progress import counter
 from clipdiff_jax.pictures.records import MANIFEST, Record
 from clipdiff_jax.pictures.results import Results
@@ -59,8 +58,6 @@ def make(jobs: Sequence[Job], results: Results, batch_size: int) -> None:
     settings = [(job, setting) for job in todo for setting in _settings(job)]
     size = min(batch_size, max((len(setting) for _, setting in settings), default=1))
     made = 0
-    if left:
-        announce_devices()
     try:
         with counter("pictures", total=len(left), unit="img") as counted:
             for job, setting in settings:

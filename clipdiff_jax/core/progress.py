@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
+import jax
 from tqdm.auto import tqdm
 
 from clipdiff_jax.core.checks import Number
@@ -301,7 +302,4 @@ def _is_watched() -> bool:
 
 def _is_first() -> bool:
     """Whether this is process 0, or the only one; initialises nothing."""
-    jax = sys.modules.get("jax")
-    if jax is None or not jax.distributed.is_initialized():
-        return True
-    return bool(jax.process_index() == 0)
+    return not jax.distributed.is_initialized() or bool(jax.process_index() == 0)

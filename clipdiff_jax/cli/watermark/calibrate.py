@@ -8,7 +8,6 @@ from clipdiff_jax.cli.arguments import check_at_least
 from clipdiff_jax.cli.saying import tell
 from clipdiff_jax.cli.watermark.model import add_model, inversion, load_model, read_pictures
 from clipdiff_jax.cli.watermark.new import add_places
-from clipdiff_jax.core.devices import announce_devices
 from clipdiff_jax.diffusion.tree_ring import Pattern
 from clipdiff_jax.pictures.watermark.detection import calibrate
 from clipdiff_jax.pictures.watermark.key import Key
@@ -33,7 +32,6 @@ def run(args: argparse.Namespace) -> None:
     kind = Key.new(**{name: getattr(args, name) for name in names})
     model = load_model(args)
     _, pictures = read_pictures(args)
-    announce_devices()
     found = calibrate(pictures, model, kind, keys=args.keys, **inversion(args))
     lines = [
         f"{found.pictures} pictures without a mark, {found.keys} keys '{args.pattern}'",

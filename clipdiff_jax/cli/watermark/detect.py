@@ -5,7 +5,6 @@ from pathlib import Path
 
 from clipdiff_jax.cli.saying import tell
 from clipdiff_jax.cli.watermark.model import add_model, inversion, load_model, read_pictures
-from clipdiff_jax.core.devices import announce_devices
 from clipdiff_jax.pictures.watermark.detection import THRESHOLD, detect
 from clipdiff_jax.pictures.watermark.key import Key
 
@@ -31,7 +30,6 @@ def run(args: argparse.Namespace) -> None:
     mark = Key.load(args.watermark)
     model = load_model(args)
     files, pictures = read_pictures(args)
-    announce_devices()
     found = detect(pictures, model, mark, search=args.search, **inversion(args))
     for path, one in zip(files, found, strict=True):
         seen = "marked" if one.p < args.threshold else "not found"
