@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.files import read_text, write_whole
 from clipdiff_jax.core.json_files import parse_json
-from clipdiff_jax.core.keys import picture_keys
 from clipdiff_jax.core.request import Request
 from clipdiff_jax.data.transforms import to_uint8
 from clipdiff_jax.pictures.labels import EDITED, GENERATED, read_text_of
@@ -136,7 +135,5 @@ def record_keys(records: Sequence[Record]) -> Key[Array, " n"]:
     indices = jnp.array([record["index"] for record in records])
     seeds = list(dict.fromkeys(record["seed"] for record in records))
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    if len(seeds) == 1:
-        return picture_keys(keys[0], indices)
     which = jnp.array([seeds.index(record["seed"]) for record in records])
     return jax.vmap(jax.random.fold_in)(keys[which], indices)
