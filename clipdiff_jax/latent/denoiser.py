@@ -125,9 +125,7 @@ class Denoiser:
 
         show: what makes the pictures that `on_step` is given of latents.
         """
-        if on_step is None:
-            return _walk(self, walk, first=walk.first, sampler=sampler)
-        look = lambda done, trace: on_step(done, show(trace.x0))
+        look = None if on_step is None else lambda done, trace: on_step(done, show(trace.x0))
         return _walk(self, walk, first=walk.first, on_step=look, sampler=sampler)
 
 

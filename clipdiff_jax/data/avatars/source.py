@@ -25,7 +25,7 @@ from jaxtyping import UInt8
 from clipdiff_jax.core.checks import MissingExtra
 from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.files import cache_dir
-from clipdiff_jax.core.progress import bar
+from clipdiff_jax.core.progress import counter
 from clipdiff_jax.data.avatars.captions import captions
 from clipdiff_jax.data.avatars.faces import (
     Face,
@@ -184,7 +184,8 @@ def _write(config: AvatarsData, folder: Path, workers: int | None) -> None:
     images = np.lib.format.open_memmap(
         folder / IMAGES, "w+", np.uint8, (len(records), config.size, config.size, 3)
     )
-    with bar(records, f"rendering avatars ({config.split})", unit="face") as told:
+    said = f"rendering avatars ({config.split})"
+    with counter(said, total=len(records), unit="face") as told:
         if workers == 1:
             for i, face in enumerate(records):
                 images[i] = render(face, config.size)
