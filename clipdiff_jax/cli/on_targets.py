@@ -8,6 +8,8 @@ input and writes a reply to standard output: `python -m clipdiff_jax.cli.on_targ
 import argparse
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -81,13 +83,20 @@ def ask(target: Target, request: Request) -> dict[str, Any]:
     )
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        said = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
-        errors = [line for line in said if "Error" in line or "FATAL" in line]
-        raise ConfigError(f"the compiler failed: {(errors or said)[-1][:500]}")
+        raise ConfigError(f"the compiler failed: {_why(done.returncode, done.stderr)[:500]}")
     reply = json.loads(lines[-1])
     if "error" in reply:
         raise ConfigError(reply["error"])
     return reply
+
+
+def _why(status: int, stderr: str) -> str:
+    """The line that says why a process ended so; XLA's own notes (E0000 ...) go on before it."""
+    if status < 0:
+        return f"its process was ended by {signal.Signals(-status).name}"
+    said = stderr.strip().splitlines() or [f"its process ended with status {status}"]
+    errors = [line for line in said if re.match(r"[\w.]*Error\b|F\d{4} |.*FATAL", line)]
+    return (errors or said)[-1]
 
 
 def _train(request: Request, target: Target) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How programs are compiled: for which devices, kept on disk, with loops where loops are quick.
+"""How programs are compiled: for which devices, and kept on disk.
 
 What a program should be depends on the devices that it is compiled for, which are not always those
 of this machine: `compiling_for` says so, and whatever chooses between kernels asks `target`.
@@ -68,12 +68,3 @@ def jit_once(function: Callable[..., Any], **options: Any) -> Any:
     if target() == "cpu":
         options["compiler_options"] = {"xla_backend_optimization_level": 0}
     return jax.jit(function, **options)
-
-
-def loops_are_slow() -> bool:
-    """Whether a loop over network gradients should be unrolled instead.
-
-    XLA's CPU compiler gives convolutions inside of loops a slow kernel: the gradient of three
-    sampling steps of the demo's UNet takes 8 times as long as a loop (`benchmarks/loops.py`).
-    """
-    return target() == "cpu"

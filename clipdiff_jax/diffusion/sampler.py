@@ -18,7 +18,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction
-from clipdiff_jax.diffusion.recompute import run_recomputed
 
 Times = Int[Array | np.ndarray, " steps_plus_1"]
 Noise = Key[Array, "..."] | Float[Array, "steps b ..."] | None
@@ -59,22 +58,6 @@ class Trace(NamedTuple):
     x0: Array
 
 
-class Loop(NamedTuple):
-    """How the steps of a walk are laid out where gradients flow back through them.
-
-    remat: recompute each step in the backward pass, so that memory is that of one step plus S
-        samples.
-    unroll: lay the steps out one after another instead of looping: longer to compile, and for
-        gradients on CPUs several times faster, since XLA's convolutions are slow inside of loops.
-    """
-
-    remat: bool = False
-    unroll: bool = False
-
-
-PLAIN = Loop()
-
-
 def sample(
     denoise: Denoise,
     step: StepRule,
@@ -82,7 +65,8 @@ def sample(
     x: Float[Array, "b ..."],
     cond: Cond = None,
     noise: Noise = None,
-    loop: Loop = PLAIN,
+    *,
+    remat: bool = False,
 ) -> Float[Array, "b ..."]:
     """Walks x from times[0] to times[-1] by `step` and returns it, float32; differentiable.
 
@@ -90,13 +74,13 @@ def sample(
     noise: what the z of the steps are drawn from: a typed key, or [B] of them (then each picture's
         noise depends on its own key alone, not on the batch it is in); or the z themselves,
         [S, B, ...]; or None where the step rule draws nothing.
+    remat: recompute each step in the backward pass, so that memory is that of one step plus S
+        samples.
     """
     laid_out = steps_of(denoise, step, times, x, cond, noise)
     last = lambda carry, one: (laid_out.body(carry, one)[0], None)
-    if loop.remat and loop.unroll:
-        return run_recomputed(lambda *args: last(*args)[0], laid_out.carry, laid_out.inputs)[1]
-    last = jax.checkpoint(last) if loop.remat else last
-    return jax.lax.scan(last, laid_out.carry, laid_out.inputs, unroll=loop.unroll)[0][1]
+    last = jax.checkpoint(last) if remat else last
+    return jax.lax.scan(last, laid_out.carry, laid_out.inputs)[0][1]
 
 
 def sample_traced(

@@ -27,12 +27,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.clip.model import Clip
-from clipdiff_jax.core.compilation import loops_are_slow
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.diffusion.asymmetric import asymmetric
 from clipdiff_jax.diffusion.grids import ddim_grid
 from clipdiff_jax.diffusion.prediction import Cond, Denoise, Prediction, q_sample
-from clipdiff_jax.diffusion.sampler import Loop, sample
+from clipdiff_jax.diffusion.sampler import sample
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.edit.h_space import shifted_denoiser
 from clipdiff_jax.edit.objective import EditObjective
@@ -124,7 +123,7 @@ class EditLoss:
             ddim(model.config.schedule),
             ddim_grid(self.objective.known_t0, self.objective.train_steps),
             batch["latent"],
-            loop=Loop(remat=True, unroll=loops_are_slow()),
+            remat=True,
         )
         return Shown(decoded(model, made), batch["image"])
 

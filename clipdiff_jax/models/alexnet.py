@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from clipdiff_jax.models.convolution import Conv
+
 # Kernel, stride, padding, and whether pooled before; of each convolution.
 LAYERS = ((11, 4, 2, False), (5, 1, 2, True), (3, 1, 1, True), (3, 1, 1, False), (3, 1, 1, False))
 
@@ -39,7 +41,7 @@ class AlexNet(nn.Module):
             if pooled:
                 x = nn.max_pool(x, (3, 3), (2, 2))
             around = ((padding, padding), (padding, padding))
-            convolution = nn.Conv(
+            convolution = Conv(
                 width, (kernel, kernel), (stride, stride), around, name=f"conv{index}"
             )
             x = nn.relu(convolution(x))

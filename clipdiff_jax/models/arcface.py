@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.models.convolution import Conv
 from clipdiff_jax.models.resnet import FrozenBatchNorm
 
 
@@ -41,7 +42,7 @@ class ArcFaceConfig:
 
 
 def _conv(features: int, dtype: DType | None, name: str, stride: int = 1) -> nn.Conv:
-    return nn.Conv(
+    return Conv(
         features, (3, 3), (stride, stride), ((1, 1), (1, 1)),
         use_bias=False, dtype=dtype, name=name,
     )  # fmt: skip

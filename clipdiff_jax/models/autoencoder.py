@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.models.convolution import Conv
 from clipdiff_jax.models.layers import Downsample, Upsample, depth_to_space, space_to_depth
 from clipdiff_jax.models.unet_blocks import AttentionBlock, ResBlock
 from clipdiff_jax.models.unet_config import UNetConfig
@@ -94,7 +95,7 @@ class Encoder(nn.Module):
     def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b i j c"]:
         cfg, dtype = self.config, self.dtype
         x = space_to_depth(x, cfg.patch).astype(dtype)
-        h = nn.Conv(cfg.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
+        h = Conv(cfg.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
         for level, width in enumerate(cfg.channels):
             for i in range(cfg.blocks):
                 name = f"down_{level}_res_{i}"
@@ -115,7 +116,7 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "b i j c"]) -> Float[Array, "b h w 3"]:
         cfg, dtype = self.config, self.dtype
-        h = nn.Conv(cfg.channels[-1], (3, 3), dtype=dtype, name="conv_in")(z.astype(dtype))
+        h = Conv(cfg.channels[-1], (3, 3), dtype=dtype, name="conv_in")(z.astype(dtype))
         h = _middle(self, h)
         for level, width in reversed(list(enumerate(cfg.channels))):
             for i in range(cfg.blocks + 1):
@@ -135,8 +136,8 @@ class Autoencoder(nn.Module):
     def setup(self) -> None:
         latent = self.config.latent_channels
         self.encoder = Encoder(self.config, self.dtype)
-        self.quant = nn.Conv(2 * latent, (1, 1), dtype=self.dtype)
-        self.post_quant = nn.Conv(latent, (1, 1), dtype=self.dtype)
+        self.quant = Conv(2 * latent, (1, 1), dtype=self.dtype)
+        self.post_quant = Conv(latent, (1, 1), dtype=self.dtype)
         self.decoder = Decoder(self.config, self.dtype)
 
     def encode(self, images: Float[Array, "b h w 3"]) -> Posterior:
@@ -190,5 +191,5 @@ def _out(network: Encoder | Decoder, h: Float[Array, "b h w c"], features: int) 
     norm = nn.GroupNorm(
         cfg.norm_groups, epsilon=cfg.norm_eps, dtype=dtype, name="norm_out", parent=network
     )
-    last = nn.Conv(features, (3, 3), dtype=dtype, name="conv_out", parent=network)
+    last = Conv(features, (3, 3), dtype=dtype, name="conv_out", parent=network)
     return last(nn.silu(norm(h)))

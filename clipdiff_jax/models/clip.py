@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.core.types import DType, Params
+from clipdiff_jax.models.convolution import Conv
 from clipdiff_jax.models.resnet import ModifiedResNet, ModifiedResNetConfig
 from clipdiff_jax.models.transformer import Activation, Transformer
 
@@ -98,7 +99,7 @@ class VisionTransformer(nn.Module):
         c = self.config
         size = (c.patch_size, c.patch_size)
         std = c.width**-0.5
-        patches = nn.Conv(
+        patches = Conv(
             c.width, size, size, "VALID", use_bias=False, dtype=self.dtype, name="patch_embedding"
         )(pixels)
         x = patches.reshape(patches.shape[0], -1, c.width)

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from clipdiff_jax.models.convolution import Conv
 from clipdiff_jax.models.layers import Dtype
 from clipdiff_jax.models.unet import UNetConfig
 
@@ -26,10 +27,8 @@ class HSpaceShift(nn.Module):
         self, h: Float[Array, "b h w c"], emb: Float[Array, "b e"]
     ) -> Float[Array, "b h w c"]:
         cfg, width = self.config, h.shape[-1]
-        x = nn.Conv(width, (1, 1), dtype=self.dtype, name="conv_0")(h)
+        x = Conv(width, (1, 1), dtype=self.dtype, name="conv_0")(h)
         x += nn.Dense(width, dtype=self.dtype, name="time")(nn.silu(emb))[:, None, None, :]
         x = nn.GroupNorm(cfg.norm_groups, epsilon=cfg.norm_eps, dtype=self.dtype, name="norm")(x)
         zeros = nn.initializers.zeros_init()
-        return nn.Conv(width, (1, 1), kernel_init=zeros, dtype=self.dtype, name="conv_1")(
-            nn.silu(x)
-        )
+        return Conv(width, (1, 1), kernel_init=zeros, dtype=self.dtype, name="conv_1")(nn.silu(x))

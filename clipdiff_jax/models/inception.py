@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from clipdiff_jax.models.convolution import Conv
 from clipdiff_jax.models.resnet import FrozenBatchNorm
 
 IMAGE_SIZE, FEATURES = 299, 2048
@@ -34,7 +35,7 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j d"]:
-        convolution = nn.Conv(
+        convolution = Conv(
             self.features, self.kernel, (self.stride, self.stride), self.padding,
             use_bias=False, precision=jax.lax.Precision.HIGHEST, name="conv",
         )  # fmt: skip

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, Num
 
+from clipdiff_jax.models.convolution import Conv
+
 Dtype = jax.typing.DTypeLike
 
 
@@ -66,9 +68,7 @@ class Downsample(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         pad = (0, 1) if self.padding == "right" else (1, 1)
-        return nn.Conv(self.channels, (3, 3), 2, padding=(pad, pad), dtype=self.dtype, name="conv")(
-            x
-        )
+        return Conv(self.channels, (3, 3), 2, padding=(pad, pad), dtype=self.dtype, name="conv")(x)
 
 
 class Upsample(nn.Module):
@@ -87,7 +87,7 @@ class Upsample(nn.Module):
         x = nearest_upsample(x)
         if size is not None and x.shape[1:3] != size:
             x = x[:, : size[0], : size[1]]
-        return nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv")(x)
+        return Conv(self.channels, (3, 3), dtype=self.dtype, name="conv")(x)
 
 
 class TimeEmbedding(nn.Module):

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from clipdiff_jax.core.checks import one_of, whole_number
 from clipdiff_jax.core.types import DType
+from clipdiff_jax.models.convolution import convolve
 
 QUARTERS = 4
 Kind = Literal["turned", "group", "plain"]
@@ -151,9 +151,7 @@ class GroupConv(nn.Module):
         flat = x.astype(dtype).reshape(*x.shape[:3], orientations * inside)
         if self.stride > 1:
             flat = nn.avg_pool(flat, (self.stride,) * 2, (self.stride,) * 2)
-        y = jax.lax.conv_general_dilated(
-            flat, whole, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        y = convolve(flat, whole, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         return y.reshape(*y.shape[:3], QUARTERS, self.channels)
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from clipdiff_jax.core.types import DType
 from clipdiff_jax.models.attention import attend
+from clipdiff_jax.models.convolution import Conv
 
 STEM_STRIDE = 4
 
@@ -95,7 +96,7 @@ def _norm(config: ModifiedResNetConfig, dtype: DType | None, name: str) -> nn.Mo
 
 def _conv3x3(features: int, dtype: DType | None, name: str, stride: int = 1) -> nn.Conv:
     # Explicit padding: "SAME" pads a strided convolution on the other side than the original.
-    return nn.Conv(
+    return Conv(
         features, (3, 3), (stride, stride), ((1, 1), (1, 1)),
         use_bias=False, kernel_init=nn.initializers.he_normal(), dtype=dtype, name=name,
     )  # fmt: skip

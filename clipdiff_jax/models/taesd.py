@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from clipdiff_jax.core.types import DType, Params
 from clipdiff_jax.models.autoencoder import check_sides
+from clipdiff_jax.models.convolution import Conv
 from clipdiff_jax.models.layers import nearest_upsample
 
 LIMIT = 3.0  # of the latents that the decoder looks at: 3 tanh(z / 3)
@@ -73,7 +74,7 @@ class TinyEncoder(nn.Module):
         h = _conv(cfg.width, dtype, "conv_in")(((images + 1) / 2).astype(dtype))
         for level, blocks in enumerate(cfg.encoder_blocks):
             if level > 0:
-                h = nn.Conv(
+                h = Conv(
                     cfg.width, (3, 3), 2, ((1, 1), (1, 1)), use_bias=False, dtype=dtype,
                     name=f"level_{level}_downsample",
                 )(h)  # fmt: skip
@@ -98,7 +99,7 @@ class TinyDecoder(nn.Module):
                 h = _Block(cfg.width, dtype, name=f"level_{level}_block_{i}")(h)
             if level < len(cfg.decoder_blocks) - 1:
                 name = f"level_{level}_upsample"
-                conv = nn.Conv(cfg.width, (3, 3), use_bias=False, dtype=dtype, name=name)
+                conv = Conv(cfg.width, (3, 3), use_bias=False, dtype=dtype, name=name)
                 h = conv(nearest_upsample(h))
         return 2 * _conv(3, dtype, "conv_out")(h) - 1
 
@@ -138,4 +139,4 @@ def init_params(config: TinyAutoencoderConfig, key: Key[Array, ""]) -> Params:
 
 
 def _conv(features: int, dtype: DType, name: str) -> nn.Conv:
-    return nn.Conv(features, (3, 3), dtype=dtype, name=name)
+    return Conv(features, (3, 3), dtype=dtype, name=name)

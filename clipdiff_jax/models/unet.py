@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
+from clipdiff_jax.models.convolution import Conv
 from clipdiff_jax.models.layers import (
     Downsample,
     Dtype,
@@ -78,7 +79,7 @@ class UNet(nn.Module):
         if cfg.patch > 1:
             x = space_to_depth(x, cfg.patch)
         x = x.astype(dtype)
-        h = nn.Conv(cfg.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
+        h = Conv(cfg.channels[0], (3, 3), dtype=dtype, name="conv_in")(x)
         skips = [h]
         last = len(cfg.channels) - 1
 
@@ -124,7 +125,7 @@ class UNet(nn.Module):
             h = jnp.concatenate([h, x * (1 + scale[:, None, None, :])], axis=-1)
         zeros = nn.initializers.zeros_init()
         out = cfg.out_channels * cfg.patch**2
-        h = nn.Conv(out, (3, 3), kernel_init=zeros, dtype=dtype, name="conv_out")(h)
+        h = Conv(out, (3, 3), kernel_init=zeros, dtype=dtype, name="conv_out")(h)
         if cfg.patch > 1:
             h = depth_to_space(h, cfg.patch)
         if cfg.refine_channels is not None:

@@ -8,6 +8,7 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
 from clipdiff_jax.models.attention import attend
+from clipdiff_jax.models.convolution import Conv
 from clipdiff_jax.models.layers import (
     Dtype,
     average_pool,
@@ -42,7 +43,7 @@ class ResBlock(nn.Module):
         if self.resample != "none":
             change = average_pool if self.resample == "down" else nearest_upsample
             h, x = change(h), change(x)
-        h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(h)
+        h = Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(h)
         norm = group_norm(cfg, self.dtype, "norm_1")
         if emb is None:
             h = norm(h)
@@ -56,9 +57,9 @@ class ResBlock(nn.Module):
                 h = norm(h + time)
         h = nn.Dropout(cfg.dropout, deterministic=not train)(nn.silu(h))
         zeros = nn.initializers.zeros_init()
-        h = nn.Conv(self.channels, (3, 3), kernel_init=zeros, dtype=self.dtype, name="conv_1")(h)
+        h = Conv(self.channels, (3, 3), kernel_init=zeros, dtype=self.dtype, name="conv_1")(h)
         if x.shape[-1] != self.channels:
-            x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="shortcut")(x)
+            x = Conv(self.channels, (1, 1), dtype=self.dtype, name="shortcut")(x)
         return x + h
 
 
@@ -118,13 +119,13 @@ class Refinement(nn.Module):
         emb: Float[Array, "b e"],
     ) -> Float[Array, "b h2 w2 o"]:
         cfg, dtype, width = self.config, self.dtype, self.width
-        h = nn.Conv(width * cfg.patch**2, (1, 1), dtype=dtype, name="unfold")(features)
+        h = Conv(width * cfg.patch**2, (1, 1), dtype=dtype, name="unfold")(features)
         h = jnp.concatenate([depth_to_space(h, cfg.patch), output, image.astype(dtype)], axis=-1)
-        h = nn.Conv(width, (3, 3), dtype=dtype, name="conv_0")(h)
+        h = Conv(width, (3, 3), dtype=dtype, name="conv_0")(h)
         time = nn.Dense(2 * width, dtype=dtype, name="time")(nn.silu(emb))[:, None, None, :]
         scale, shift = jnp.split(time, 2, axis=-1)
         h = nn.silu(h * (1 + scale) + shift)
-        h = nn.silu(nn.Conv(width, (3, 3), dtype=dtype, name="conv_1")(h))
+        h = nn.silu(Conv(width, (3, 3), dtype=dtype, name="conv_1")(h))
         zeros = nn.initializers.zeros_init()
         out = cfg.out_channels
-        return nn.Conv(out, (3, 3), kernel_init=zeros, dtype=dtype, name="conv_out")(h)
+        return Conv(out, (3, 3), kernel_init=zeros, dtype=dtype, name="conv_out")(h)

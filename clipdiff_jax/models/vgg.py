@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from clipdiff_jax.models.convolution import Conv
+
 
 @dataclass(frozen=True)
 class VGGConfig:
@@ -49,7 +51,7 @@ class VGG(nn.Module):
             if stage > 1:
                 x = nn.max_pool(x, (2, 2), (2, 2))
             for index in range(1, depth + 1):
-                convolution = nn.Conv(
+                convolution = Conv(
                     width, (3, 3), padding=((1, 1), (1, 1)), name=f"conv{stage}_{index}"
                 )
                 x = nn.relu(convolution(x))

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from clipdiff_jax.core.compilation import loops_are_slow
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.training.optim import trainable_mask
 from clipdiff_jax.training.stage import Aux, Batch, Stage
@@ -64,9 +63,7 @@ def make_train_step(
 
         parts = jax.tree.map(lambda x: _split(x, accumulate), batch)
         zeros = jax.tree.map(jnp.zeros_like, params)
-        total, (losses, auxes) = jax.lax.scan(
-            micro, zeros, (jnp.arange(accumulate), parts), unroll=loops_are_slow()
-        )
+        total, (losses, auxes) = jax.lax.scan(micro, zeros, (jnp.arange(accumulate), parts))
         metrics = jax.tree.map(lambda m: m.mean(0), auxes.metrics)
         merged = None if auxes.batch is None else jax.tree.map(_merge, auxes.batch)
         grads = jax.tree.map(lambda g: g / accumulate, total)
@@ -112,9 +109,7 @@ def make_train_step(
                     raise ValueError(f"a stage of {stage.rounds} rounds needs `Aux.batch`")
                 return (state, following), metrics
 
-            (state, _), metrics = jax.lax.scan(
-                one_round, (state, batch), jnp.arange(stage.rounds), unroll=loops_are_slow()
-            )
+            (state, _), metrics = jax.lax.scan(one_round, (state, batch), jnp.arange(stage.rounds))
             finite = metrics["finite"].all()
             metrics = {**jax.tree.map(lambda m: m.mean(0), metrics), "finite": finite}
         ema = state.ema

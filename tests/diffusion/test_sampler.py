@@ -8,7 +8,7 @@ from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, moments, poster
 
 from clipdiff_jax.diffusion.grids import ddim_grid, even_grid, glide_grid, section_grid, step_grid
 from clipdiff_jax.diffusion.prediction import Prediction, make_denoise
-from clipdiff_jax.diffusion.sampler import Loop, sample, sample_traced
+from clipdiff_jax.diffusion.sampler import sample, sample_traced
 from clipdiff_jax.diffusion.steps.ancestral import ancestral, learned_log_variance, posterior_mean
 from clipdiff_jax.diffusion.steps.ddim import ddim
 
@@ -154,16 +154,37 @@ def test_remat_gives_the_same_gradients():
 
     def loss(params, remat):
         denoise = make_denoise(lambda x, t, c: noisy_network(params, x, t), SCHEDULE)
-        out = sample(
-            denoise, ddim(SCHEDULE, 0.5), ddim_grid(400, 6), x, None, jax.random.key(2),
-            Loop(remat=remat),
-        )  # fmt: skip
+        step, times = ddim(SCHEDULE, 0.5), ddim_grid(400, 6)
+        out = sample(denoise, step, times, x, None, jax.random.key(2), remat=remat)
         return jnp.mean(out**2)
 
     plain, again = (jax.grad(loss)(params, remat) for remat in (False, True))
     for name in params:
         assert float(plain[name]) != 0
         np.testing.assert_allclose(again[name], plain[name], rtol=1e-6)
+
+
+def test_with_remat_memory_grows_by_the_latents_only():
+    batch, width, hidden = 64, 16, 512
+    x = jax.random.normal(jax.random.key(2), (batch, width))
+    params = {"up": jnp.ones((width, hidden)) / 64, "down": jnp.ones((hidden, width)) / 64}
+
+    def temporaries(steps, remat):
+        def loss(params, x):
+            def denoise(x, t, cond):
+                h = jnp.tanh(x @ params["up"])  # what has to be kept, or computed again
+                for _ in range(3):
+                    h = jnp.sin(h + 0.01 * t)
+                return Prediction(h @ params["down"], x, None)
+
+            out = sample(denoise, ddim(SCHEDULE), ddim_grid(500, steps), x, remat=remat)
+            return jnp.mean(out**2)
+
+        program = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(params, x).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert temporaries(12, True) - temporaries(4, True) <= 8 * 1.5 * x.nbytes
+    assert temporaries(12, False) - temporaries(4, False) > 8 * batch * hidden * 4
 
 
 def test_trace_ends_at_the_result_and_noise_replaces_the_key():

@@ -51,22 +51,22 @@ platform_name: "CUDA" dnn_version_info { major: 9 minor: 7 } runtime_version { m
 
 def environment(target: Target) -> dict[str, str]:
     """What has to be set before jax starts to compile for a target; "" stands for not set."""
+    of_tpus = {
+        "TPU_SKIP_MDS_QUERY": "1",  # no question to the cloud which machine this is
+        "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_WORKER_ID": "0",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # there is no TPU that only one could have
+    }
     if target.platform == "tpu":
-        return {
-            "JAX_PLATFORMS": "cpu",
-            "TPU_SKIP_MDS_QUERY": "1",  # no question to the cloud which machine this is
-            "TPU_ACCELERATOR_TYPE": "v5litepod-8",
-            "TPU_WORKER_HOSTNAMES": "localhost",
-            "TPU_WORKER_ID": "0",
-            "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # there is no TPU that only one could have
-        }
+        return {"JAX_PLATFORMS": "cpu", **of_tpus}
     if target.platform == "gpu":
         # Every GPU is hidden: the plugin is wanted, not a device that works for somebody else.
         return {
             "JAX_PLATFORMS": "",
             "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
             "CUDA_VISIBLE_DEVICES": "-1",
-            "TPU_SKIP_MDS_QUERY": "1",  # where libtpu is beside it
+            **of_tpus,  # libtpu is loaded as well where it is installed
         }
     flags = re.sub(rf"{_SIMULATED}\d+", "", os.environ.get("XLA_FLAGS", "")).strip()
     return {

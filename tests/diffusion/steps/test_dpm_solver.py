@@ -8,7 +8,7 @@ from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
 from clipdiff_jax.diffusion.grids import ddim_grid, even_grid, step_grid
 from clipdiff_jax.diffusion.prediction import from_x0, make_denoise
-from clipdiff_jax.diffusion.sampler import Loop, sample, sample_traced
+from clipdiff_jax.diffusion.sampler import sample, sample_traced
 from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.diffusion.steps.ddim import ddim
 from clipdiff_jax.diffusion.steps.dpm_solver import dpm_solver
@@ -90,7 +90,7 @@ def test_equations_by_hand():
 def test_gradients_flow_through_its_memory():
     def loss(scale, remat):
         denoise = make_denoise(lambda x, t, cond: scale * x, SCHEDULE, "x0")
-        return jnp.mean(sample(denoise, STEP, ddim_grid(400, 6), X, None, None, Loop(remat)) ** 2)
+        return jnp.mean(sample(denoise, STEP, ddim_grid(400, 6), X, remat=remat) ** 2)
 
     plain, again = (float(jax.grad(loss)(0.3, remat)) for remat in (False, True))
     numeric = float((loss(0.301, False) - loss(0.299, False)) / 0.002)
