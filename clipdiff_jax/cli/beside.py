@@ -28,7 +28,7 @@ def save_beside_sources(
         if source.squares:
             cells = [_reduced(one) for one in (cell(source.path), *made)]
         groups.append(Group(source.path.stem, cells))
-    save_columns(results.folder, groups, ["original", *labels], results.saving)
+    save_columns(results, groups, ["original", *labels])
 
 
 def _reduced(whole: Cell) -> Cell:

@@ -88,9 +88,7 @@ def run(args: argparse.Namespace) -> None:
     results = results_of(args, COMMAND)
     make([Job(maker, records, sources)], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
-    save_square(
-        results.folder, cells, results.saving, [Path(record["file"]).stem for record in records]
-    )
+    save_square(results, cells, [Path(record["file"]).stem for record in records])
 
 
 def maker_of(record: Record) -> Maker:

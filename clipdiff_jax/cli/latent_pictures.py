@@ -164,7 +164,7 @@ def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Resul
         records.append({**common, **one})
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
-    save_square(results.folder, cells, results.saving, [record["prompt"] for record in records])
+    save_square(results, cells, [record["prompt"] for record in records])
 
 
 def edit(args: argparse.Namespace, results: Results) -> None:

@@ -69,7 +69,7 @@ def make_ways(
         groups.append(Group(way.label, [first, *made, *second]))
     ends = ["first", "second"] if len(ways[0].ends) == 2 else ["original"]
     titles = [ends[0], *spread(titles), *ends[1:]]
-    save_rows(results.folder, groups, titles, results.saving)
+    save_rows(results, groups, titles)
 
 
 def drawn(records: Sequence[Record]) -> dict[str, Any]:

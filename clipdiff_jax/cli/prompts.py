@@ -90,11 +90,11 @@ def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Resul
     cells = [cell(results.folder / record["file"]) for record in records]
     if len(embeddings) == 1:
         captions = [record["prompt"] for record in records]
-        save_square(results.folder, cells, results.saving, captions)
+        save_square(results, cells, captions)
         return
     groups = [Group(one.prompt.text, cells[i :: len(every)]) for i, one in enumerate(every)]
     rows = [_EMBEDDINGS[embedding] for embedding in embeddings]
-    save_columns(results.folder, groups, rows, results.saving)
+    save_columns(results, groups, rows)
 
 
 def _size(model: UnClip, size: int | None) -> Record:

@@ -62,7 +62,7 @@ def generate(args: argparse.Namespace, results: Results) -> None:
     ]
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
-    save_square(results.folder, cells, results.saving, _captions(records))
+    save_square(results, cells, _captions(records))
 
 
 def _captions(records: Sequence[Record]) -> list[str]:

@@ -1,7 +1,8 @@
 """Grids of many pictures in files: laid out by groups, and on as many pages as they need.
 
-The grids of an earlier run in the folder stay: a further one is "grid-2.png". They are labelled as
-what is in them, see `pictures.labels`, unless that is not wanted.
+The grids of an earlier run in the folder stay, unless its pictures are replaced too: a further one
+is "grid-2.png". They are labelled as what is in them, see `pictures.labels`, unless that is not
+wanted.
 """
 
 import math
@@ -17,9 +18,9 @@ from clipdiff_jax.core.files import free_path, write_whole
 from clipdiff_jax.core.progress import bar
 from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.data.transforms import to_uint8
-from clipdiff_jax.pictures.grid import SMALLEST_SHOWN, Grid, show
+from clipdiff_jax.pictures.grid import SMALLEST_SHOWN, Grid, is_grid, show
 from clipdiff_jax.pictures.labels import EDITED, GENERATED, Label
-from clipdiff_jax.pictures.saving import PLAIN, Saving
+from clipdiff_jax.pictures.results import Results
 
 GRID_SIDE = 12  # pictures along a side of a grid; more are on further pages
 PAGE = 4096  # pixels across, that a page's pictures have together
@@ -40,12 +41,10 @@ def cell(path: Path) -> Cell:
     return lambda: read_image(path)
 
 
-def save_square(
-    folder: Path, cells: Sequence[Cell], saving: Saving = PLAIN, captions: Sequence[str] = ()
-) -> None:
+def save_square(results: Results, cells: Sequence[Cell], captions: Sequence[str] = ()) -> None:
     """As near a square as the pictures go, `GRID_SIDE` squared to a file. captions: of each."""
-    for place, page in sheets(folder / "grid", cells, captions):
-        _write(place, page, _DRAWN, saving)
+    for place, page in sheets(results.folder / "grid", cells, captions):
+        _write(results, place, page, _DRAWN)
 
 
 def sheets(
@@ -66,25 +65,21 @@ def sheets(
         yield _numbered(place, number, len(starts)), page
 
 
-def save_columns(
-    folder: Path, groups: Sequence[Group], labels: Sequence[str], saving: Saving = PLAIN
-) -> None:
+def save_columns(results: Results, groups: Sequence[Group], labels: Sequence[str]) -> None:
     """A labelled column for each group, `GRID_SIDE` to a file. labels: of the rows."""
-    for place, chosen in _pages(folder, groups):
+    for place, chosen in _pages(results.folder, groups):
         rows = zip(*(_read(group, len(chosen)) for group in chosen), strict=True)
         titles = [group.label for group in chosen]
         grid = show([list(row) for row in rows], rows=labels, titles=titles)
-        _write(place, grid, _MIXED, saving)
+        _write(results, place, grid, _MIXED)
 
 
-def save_rows(
-    folder: Path, groups: Sequence[Group], titles: Sequence[str], saving: Saving = PLAIN
-) -> None:
+def save_rows(results: Results, groups: Sequence[Group], titles: Sequence[str]) -> None:
     """A labelled row for each group, `GRID_SIDE` to a file. titles: of the columns."""
-    for place, chosen in _pages(folder, groups):
+    for place, chosen in _pages(results.folder, groups):
         rows = [_read(group, len(titles)) for group in chosen]
         labels = [group.label for group in chosen]
-        _write(place, show(rows, rows=labels, titles=titles), _MIXED, saving)
+        _write(results, place, show(rows, rows=labels, titles=titles), _MIXED)
 
 
 def spread(items: Sequence[T], count: int = GRID_SIDE) -> list[T]:
@@ -94,10 +89,13 @@ def spread(items: Sequence[T], count: int = GRID_SIDE) -> list[T]:
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, count)]
 
 
-def _write(place: Path, grid: Grid, label: Label, saving: Saving) -> None:
-    """The grid as a file beside those that there are; place: without its ending."""
+def _write(results: Results, place: Path, grid: Grid, label: Label) -> None:
+    """The grid as a file, see above; place: without its ending."""
+    saving = results.saving
     ending, content = grid.file(saving.format, label if saving.label else None)
-    write_whole(free_path(place.with_name(place.name + ending)), content)
+    path = place.with_name(place.name + ending)
+    replaced = results.existing == "overwrite" and is_grid(path)
+    write_whole(path if replaced else free_path(path), content)
 
 
 def _pages(folder: Path, groups: Sequence[Group]) -> list[tuple[Path, Sequence[Group]]]:

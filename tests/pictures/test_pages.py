@@ -5,6 +5,7 @@ from PIL import Image
 
 from clipdiff_jax.pictures import pages
 from clipdiff_jax.pictures.pages import Group, save_columns, save_square, sheets
+from clipdiff_jax.pictures.results import Results
 
 
 def coloured(level, side=8):
@@ -30,9 +31,10 @@ def test_thousands_of_pictures_are_on_pages(tmp_path):
 
 
 def test_one_page_has_no_number_and_every_picture(tmp_path):
-    save_square(tmp_path, [lambda i=i: coloured(i) for i in range(3)], captions=["a", "b", "c"])
+    cells = [lambda i=i: coloured(i) for i in range(3)]
+    save_square(Results(tmp_path), cells, captions=["a", "b", "c"])
     plain, captioned = tmp_path / "plain", tmp_path / "grid.png"
-    save_square(plain, [lambda i=i: coloured(i) for i in range(3)])
+    save_square(Results(plain), cells)
     assert Image.open(captioned).height > Image.open(plain / "grid.png").height
 
 
@@ -40,5 +42,6 @@ def test_large_pictures_are_reduced_to_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "PAGE", 400)
     ((_, page),) = sheets(tmp_path / "sheet", [lambda: coloured(9, 600)] * 4)
     assert page.image.width < 420
-    save_columns(tmp_path, [Group(name, [lambda: coloured(9, 600)]) for name in "ab"], ["original"])
+    groups = [Group(name, [lambda: coloured(9, 600)]) for name in "ab"]
+    save_columns(Results(tmp_path), groups, ["original"])
     assert Image.open(tmp_path / "grid.png").width < 480

@@ -98,8 +98,8 @@ def test_a_record_too_long_for_a_jpeg_is_in_the_manifest_alone(tmp_path, caplog)
 @pytest.mark.parametrize("format", ["png", "jpg", "webp"])
 def test_grids_are_of_the_format_of_the_pictures(tmp_path, format):
     cells = [lambda: np.uint8(IMAGE * 0)]
-    save_square(tmp_path, cells, Saving(format=format))
-    save_square(tmp_path, cells, Saving(format=format, label=False))
+    save_square(Results(tmp_path, saving=Saving(format=format)), cells)
+    save_square(Results(tmp_path, saving=Saving(format=format, label=False)), cells)
     first, second = tmp_path / f"grid.{format}", tmp_path / f"grid-2.{format}"
     assert is_grid(first)
     assert is_grid(second)
@@ -119,8 +119,9 @@ def test_every_format_has_the_label(tmp_path, name, source_type):
 
 
 def test_grids_and_animations_have_it(tmp_path):
-    save_square(tmp_path, [lambda: np.uint8(IMAGE * 0)])
-    save_square(tmp_path, [lambda: np.uint8(IMAGE * 0)], Saving(label=False))
+    save_square(Results(tmp_path), [lambda: np.uint8(IMAGE * 0)])
+    plain = Results(tmp_path, saving=Saving(label=False))
+    save_square(plain, [lambda: np.uint8(IMAGE * 0)])
     assert read_label(tmp_path / "grid.png") == Label(GENERATED)
     assert read_label(tmp_path / "grid-2.png") is None
     frames = [np.uint8(IMAGE * 0), np.uint8(IMAGE * 0 + 9)]

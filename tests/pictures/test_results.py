@@ -44,10 +44,23 @@ def test_an_earlier_run_is_not_replaced(tmp_path):
 def test_grids_of_an_earlier_run_stay(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "grid.png")  # somebody's
     before = (tmp_path / "grid.png").read_bytes()
-    save_square(tmp_path, [lambda: IMAGE])
-    save_columns(tmp_path, [Group("a", [lambda: IMAGE])], ["row"])
+    save_square(Results(tmp_path), [lambda: IMAGE])
+    save_columns(Results(tmp_path, "skip"), [Group("a", [lambda: IMAGE])], ["row"])
     assert (tmp_path / "grid.png").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["grid-2.png", "grid-3.png", "grid.png"]
+
+
+def test_a_grid_is_replaced_with_its_pictures(tmp_path):
+    again = Results(tmp_path, "overwrite")
+    Image.new("RGB", (4, 4)).save(tmp_path / "grid.png")  # somebody's
+    for image in (IMAGE, IMAGE + 1):
+        save_square(again, [lambda image=image: image])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["grid-2.png", "grid-3.png", "grid.png"]
+    (tmp_path / "grid.png").unlink()
+    for image in (IMAGE, IMAGE + 1):
+        save_square(again, [lambda image=image: image])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["grid-2.png", "grid-3.png", "grid.png"]
+    assert np.asarray(Image.open(tmp_path / "grid.png")).max() == 255
 
 
 def test_a_stopped_run_goes_on(tmp_path):
