@@ -125,6 +125,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, ours, monkeypatch, capsys
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_diffusers_loads_what_is_exported(tmp_path, ours, base):
     torch = pytest.importorskip("torch")

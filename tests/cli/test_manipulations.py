@@ -157,6 +157,7 @@ def test_text_diffs(folder, tmp_path):
     assert (decoder._draw._cache_size(), towers._encode._cache_size()) == sizes
 
 
+@pytest.mark.slow
 def test_reconstructions(folder, tmp_path):
     out, words = tmp_path / "out", ("reconstruct", folder / "faces", "--model", folder / "ours")
     assert run(*words, *STEPS, "--dims", 1, 4, 8, "--out", out) == 0

@@ -148,6 +148,7 @@ def test_groups_share_their_attributes_and_differ_in_members(config):
         replace(config, group_by=("color",))
 
 
+@pytest.mark.slow
 def test_starting_from_another_model_takes_what_fits(config, tmp_path, caplog):
     network = CLIPConfig(config.clip.vision, config.clip.text, projection_dim=8)
     old = jax.jit(partial(init_params, network))(jax.random.key(5))

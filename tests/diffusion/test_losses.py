@@ -117,6 +117,7 @@ def test_discrete_likelihood_sums_to_one_over_the_grey_levels():
         assert float(jnp.exp(log_mass).sum()) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_learned_variance_adds_the_bound_and_does_not_move_the_mean():
     def network(x, t, cond, shift=0.0):
         return jnp.concatenate([x * 0.5 + shift, x * 0.1], -1)

@@ -74,14 +74,8 @@ def test_an_edit_of_low_rank_is_applied_at_the_strength_of_each_picture():
     assert float(jnp.abs(made[0] - by_hand(MODEL)[0]).max()) > 1e-3
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        pytest.param("unrolled", marks=pytest.mark.slow),
-        "single_step",
-        pytest.param("noised", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["unrolled", "single_step", "noised"])
 def test_the_loss_is_of_decoded_pictures_and_reaches_the_change(mode):
     objective = dataclasses.replace(OBJECTIVE, mode=mode, noise=0.5, t0=100)
     stage = make_stage(objective, BASE, CLIP, IMAGES, invert=False)

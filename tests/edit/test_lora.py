@@ -37,14 +37,8 @@ def of(edits, weights, **editing):
     return edited_denoiser(BASE, parts, jnp.asarray(weights))(X, jnp.int32(100), None).eps
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        pytest.param("unrolled", marks=pytest.mark.slow),
-        "single_step",
-        pytest.param("noised", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["unrolled", "single_step", "noised"])
 def test_only_the_change_learns_and_it_learns_as_the_whole_model_does(mode):
     """At the start the gradient of B is A^T times the whole kernel's, as eq. 1 has it."""
     objective = dataclasses.replace(OBJECTIVE, mode=mode)
@@ -66,6 +60,7 @@ def test_only_the_change_learns_and_it_learns_as_the_whole_model_does(mode):
     assert float(jnp.abs(wanted).max()) > 1e-5
 
 
+@pytest.mark.slow
 def test_strength_scales_the_change_itself():
     one = learned(1)
     scaled = dataclasses.replace(BASE, params=merged(BASE.params, one.params, 0.3))

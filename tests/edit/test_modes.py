@@ -48,6 +48,7 @@ def h_space():
     return stage, slope, Edit(BASE.config, params, H_SPACE, fingerprint(BASE.params))
 
 
+@pytest.mark.slow
 def test_h_space_begins_as_the_base_model_and_goes_on_by_its_own_step(h_space):
     stage, slope, _ = h_space
     assert stage.rounds == 2  # of the times 300, 150 and 0 those from t_edit = 100 on

@@ -135,6 +135,7 @@ def test_latents_are_scaled_there_and_back(model, images):
     close(half.decode(half.encode(images)), model.decode(latents), 1e-3)
 
 
+@pytest.mark.slow
 def test_img2img_starts_at_the_first_time_that_strength_leaves(model, images):
     """Of 4 steps half are the last two of [751, 501, 251, 1]: by hand, from the noised latents."""
     found = model.img2img(

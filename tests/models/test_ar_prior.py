@@ -34,6 +34,7 @@ def forward(variables):
     return jax.jit(lambda *inputs: ARPrior(CONFIG).apply(variables, *inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "atol"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.1)])
 def test_logits_with_the_cache_equal_those_of_the_whole_sequence(
     inputs, variables, forward, dtype, atol

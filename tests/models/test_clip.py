@@ -80,6 +80,7 @@ def test_states_before_the_end_and_before_the_final_norm():
         run(TextTransformer(TEXT, None, skip=2), variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vision", [TRANSFORMER, RESNET], ids=["transformer", "resnet"])
 def test_half_precision_and_remat_change_little(vision):
     clip, variables = network(vision)

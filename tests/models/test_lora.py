@@ -80,7 +80,8 @@ def test_a_stack_of_layers_is_changed_layer_by_layer():
         np.testing.assert_allclose(made[layer], wanted, rtol=1e-5)
 
 
-@pytest.mark.parametrize("remat", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", [False, True])
 def test_blocks_that_are_scanned_have_a_change_each(remat):
     config = UNetConfig(
         channels=(8,), blocks=1, attention_levels=(0,), attention="cross", transformer_depth=2,

@@ -36,6 +36,7 @@ def test_options_beyond_the_paper():
     assert not any("mean" in path or "pool" in path for path in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["attention", "dense"])
 @pytest.mark.parametrize("stem", ["convolutions", "space_to_depth"])
 def test_every_parameter_has_a_gradient(stem, pool):

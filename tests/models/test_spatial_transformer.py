@@ -51,6 +51,7 @@ def first_for_both(site, q, k, v):
     return jnp.where(site.block >= 1, mixed, attend(q, k, v))
 
 
+@pytest.mark.slow
 def test_all_conditioning_reaches_the_output_and_sides_may_be_odd(variables):
     plain, _ = run(variables, COND)
     assert plain.shape == (2, 7, 10, 4)

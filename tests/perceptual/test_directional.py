@@ -79,6 +79,7 @@ def test_terms():
     )
 
 
+@pytest.mark.slow
 def test_gradient_reaches_the_generated_picture_only_and_is_finite_at_no_change():
     direction = TextDirection(UNIT, jnp.array(0.5))
 

@@ -84,6 +84,7 @@ def test_the_ends_of_interpolations_are_the_decodings_of_the_ends(exact, model):
     np.testing.assert_allclose(ends, images, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_fixed_latents_are_one_of_the_key(model):
     path = model.interpolate(*IMAGES, 2, key=KEY, latents="fixed", steps=STEPS)
     x_t = draw_noise("decoder", KEY, 1, (1, SIZE, SIZE, 3)).start
@@ -91,6 +92,7 @@ def test_fixed_latents_are_one_of_the_key(model):
     np.testing.assert_allclose(path, both, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_text_diffs_start_at_the_image_and_end_at_the_direction(exact, model):
     image = 0.9 * IMAGES[0]
     texts = ("a photo", "a smile")

@@ -100,6 +100,7 @@ def test_variations_equal_the_stored_reference(varying, noise, reference):
     np.testing.assert_array_equal(alone, images)
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_pipelines_equal_diffusers(tmp_path):
     pytest.importorskip("torch")

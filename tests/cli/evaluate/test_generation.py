@@ -36,6 +36,7 @@ def test_rows_of_each_setting_with_their_variety(model, tmp_path):
     assert len((tmp_path / "scores.md").read_text().splitlines()) == 6
 
 
+@pytest.mark.slow
 def test_one_picture_a_text_has_no_variety(model, tmp_path):
     assert run(model, tmp_path, "--combinations", "colours") == 0
     (row,) = json.loads((tmp_path / "scores.json").read_text())

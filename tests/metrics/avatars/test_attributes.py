@@ -42,6 +42,7 @@ def test_augmentation_keeps_the_picture_recognisable():
     assert 0.01 < float(jnp.abs(changed - images).mean()) < 0.4
 
 
+@pytest.mark.slow
 def test_training_learns_what_is_plain_to_see(tmp_path, monkeypatch):
     pytest.importorskip("dicebear")
     monkeypatch.setenv("CLIPDIFF_JAX_CACHE", str(tmp_path))

@@ -70,6 +70,7 @@ def test_a_picture_does_not_depend_on_the_others_when_keys_are_given(base):
     )
 
 
+@pytest.mark.slow
 def test_latents_carry_it_in_their_last_channel():
     model = tiny_latent.model()
     request = Generation(count=2, **STEPS)

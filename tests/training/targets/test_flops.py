@@ -83,6 +83,7 @@ def test_what_is_recomputed_counts_again():
     assert recomputed.total > kept
 
 
+@pytest.mark.slow
 def test_flash_attention_counts_its_products(as_on_hopper):
     """Of queries filled up to an even number."""
     q = floats(2, 77, 4, 64, dtype=jnp.bfloat16)

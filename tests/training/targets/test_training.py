@@ -22,6 +22,7 @@ def found():
     return study_step(STAGES["direct_prior"](), TRAIN, read_target("cpu:1"))
 
 
+@pytest.mark.slow
 def test_in_words_and_numbers(found):
     described = described_as(found, TRAIN)
     assert "cpu:1: 1 devices (data=1 x fsdp=1), 4 examples a step" in described["text"]

@@ -64,6 +64,7 @@ def test_sampling_equals_a_loop_over_whole_sequences(params):
     np.testing.assert_allclose(z, ARPriorModel(CONFIG, params).from_codes(codes), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_picture_depends_on_its_own_key_and_no_scalar_recompiles(params):
     run = lambda n, guidance, temperature: ARPriorModel(CONFIG, params).draw(
         *(jax.tree.map(lambda a: a[:n], features(4, s)) for s in (0, 1)),

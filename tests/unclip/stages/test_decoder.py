@@ -71,6 +71,7 @@ def test_stored_embeddings_are_those_it_computes(clip, stage, params, batch):
     assert float(a) == pytest.approx(float(b), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_dropped_is_not_seen(clip, stage, params, batch):
     key = jax.random.key(1)
     other = batch | {"embedding": jax.random.normal(key, (4, 8))}
@@ -135,6 +136,7 @@ def test_it_starts_from_an_unconditional_model(clip, tmp_path, caplog):
     )
 
 
+@pytest.mark.slow
 def test_it_starts_from_a_decoder_without_the_last_stage_at_full_resolution(clip, tmp_path):
     before = replace(MODEL, network=replace(UNET, patch=2))
     params = jax.jit(partial(init_params, before))(jax.random.key(1))

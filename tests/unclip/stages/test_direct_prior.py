@@ -36,6 +36,7 @@ def test_contrastive_term_is_the_cross_entropy_of_the_right_text():
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_loss_is_in_the_units_of_the_data(inputs):
     """A network whose last layer is zero says 0, the mean of the data: an error of 1."""
     stage = make_stage(CONFIG, inputs)

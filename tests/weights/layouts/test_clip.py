@@ -103,6 +103,7 @@ def test_equal_to_transformers(changes):
     assert clip_transformers.read_config(again, preprocessor) == config
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize(
     ("size", "width", "depths", "heads", "expansion"),

@@ -71,6 +71,7 @@ def test_the_order_of_the_fused_rows_matters(stored):
     assert relative_error(config, table, state, *outputs) > 100 * TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize(
     "options",

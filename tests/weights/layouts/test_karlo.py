@@ -50,6 +50,7 @@ def released_stages() -> list:
     ]
 
 
+@pytest.mark.slow
 def test_every_tensor_of_the_release_fits_at_full_size():
     counts = {}
     for stage in released_stages():
@@ -130,6 +131,7 @@ def test_prior_equals_diffusers(changes):
     assert_round_trip(prior_diffusers.TABLE, params, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize(
     "changes",

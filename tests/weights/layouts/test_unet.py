@@ -138,6 +138,7 @@ def test_ddpm_and_diffusers_names_fill_the_same_network():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize(
     ("channels", "blocks", "attention", "groups", "ends"),
