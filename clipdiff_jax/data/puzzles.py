@@ -183,8 +183,8 @@ def textured(picture: UInt8[np.ndarray, "h w 3"], name: str) -> UInt8[np.ndarray
 
 
 def padded(
-    values: Shaped[np.ndarray, "p *each"], count: int, fill: int = 0
-) -> Shaped[np.ndarray, "q *each"]:
+    values: Shaped[np.ndarray, " p *each"], count: int, fill: int = 0
+) -> Shaped[np.ndarray, " q *each"]:
     """What there is of each piece, and `fill` behind, up to `count` pieces."""
     return np.concatenate(
         [values, np.full((count - len(values), *values.shape[1:]), fill, values.dtype)]

@@ -172,7 +172,7 @@ class TextTransformer(nn.Module):
         return pooled, norm(chosen) if self.skip > 0 else last
 
 
-def end_of_text(ids: Int[Array, "b t"], eos_token_id: int) -> Int[Array, "b"]:
+def end_of_text(ids: Int[Array, "b t"], eos_token_id: int) -> Int[Array, " b"]:
     """The position a text is pooled at: its first `eos_token_id`; for 2, that of its largest id."""
     if eos_token_id == LEGACY_EOS_TOKEN_ID:
         return jnp.argmax(ids, axis=-1)
