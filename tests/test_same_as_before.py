@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from references.before.computations import BEFORE, COMPUTATIONS, thinned
 from references.before.resuming import resume_arguments
+from references.before.stand_in import write_stand_ins
 
 import clipdiff_jax as cd
 from clipdiff_jax.pictures.labels import PNG_CHUNK
@@ -37,6 +38,7 @@ def before(tmp_path, monkeypatch):
     """A copy of the old files, in the current folder: their records hold paths relative to it."""
     copied = tmp_path / "before"
     shutil.copytree(BEFORE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    write_stand_ins(copied / "stand_ins")
     monkeypatch.chdir(copied)
     return copied
 

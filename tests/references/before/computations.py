@@ -2,14 +2,15 @@
 
 Each function of `COMPUTATIONS` takes nothing and returns arrays by name. They use `clipdiff_jax`'s
 public names only, so they run unchanged however the library is arranged inside. Their inputs are
-the demo models, and the tiny models, edits and faces that lie beside this file.
+stand-ins of the demo models, and the tiny models, edits and faces that lie beside this file.
 
-Edits of the demo model are as large as the model, so none is stored: they are the stored tiny
-edits with other parameters, the demo's own plus noise from a seed.
+Edits of a whole model are as large as the model, so none is stored: they are the stored tiny edits
+with other parameters, the model's own plus noise from a seed.
 """
 
 import dataclasses
 import math
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
+from references.before.stand_in import write_stand_ins
 
 import clipdiff_jax as cd
 
@@ -66,23 +68,36 @@ def key(seed: int = 0) -> jax.Array:
 
 
 @cache
+def _stand_ins() -> tempfile.TemporaryDirectory[str]:
+    """Deleted with the process."""
+    folder = tempfile.TemporaryDirectory()
+    write_stand_ins(Path(folder.name))
+    return folder
+
+
+def stand_in(name: str) -> Path:
+    """One of their model folders."""
+    return Path(_stand_ins().name) / name
+
+
+@cache
 def clip() -> Any:
-    return cd.load_clip("demo")
+    return cd.load_clip(stand_in("unclip/clip"))
 
 
 @cache
 def base() -> Any:
-    return cd.load_diffusion("demo")
+    return cd.load_diffusion(stand_in("base"))
 
 
 @cache
 def unclip() -> Any:
-    return cd.load_unclip("demo")
+    return cd.load_unclip(stand_in("unclip"))
 
 
 @cache
 def tuned(seed: int) -> Any:
-    """An edit of the demo model, which is all of it plus noise."""
+    """An edit of the base, which is all of it plus noise."""
     leaves, tree = jax.tree.flatten(base().params)
     rng = np.random.default_rng(seed)
     moved = [np.asarray(a) + 5e-3 * rng.normal(size=a.shape).astype(np.float32) for a in leaves]
@@ -93,7 +108,7 @@ def tuned(seed: int) -> Any:
 
 @cache
 def shifting() -> Any:
-    """An edit of the demo model in h-space; the stored tiny one has its names, not its sizes."""
+    """An edit of the base in h-space; the stored tiny one has its names, not its sizes."""
     edit = cd.load_edit(MODELS / "edit_h_space")
     small_width = cd.load_diffusion(MODELS / "diffusion").config.unet.channels[-1]
     width = base().config.unet.channels[-1]

@@ -16,10 +16,10 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["CLIPDIFF_JAX_CACHE"] = tempfile.mkdtemp()  # latents from another version stay unread
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
-from computations import COMPUTATIONS
+from references.before.computations import COMPUTATIONS
 
 
 def main() -> None:

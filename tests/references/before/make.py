@@ -4,8 +4,9 @@
     PYTHONPATH=.:tests python tests/references/before/make.py
 
 Kept for the record: at any later version it would pin what that version does. It imports the
-modules of its day, and takes about ten minutes on one core. The one thing that is changed in
-what was written is where it lay: paths in records and manifests become relative to this folder.
+modules of its day, and takes about ten minutes on one core; the one name in `computations` that is
+younger, `upsample_all`, was `enlarge` then. The one thing that is changed in what was written is
+where it lay: paths in records and manifests become relative to this folder.
 """
 
 import contextlib
@@ -35,10 +36,19 @@ from clipdiff_jax.train.checkpoint import CheckpointConfig
 from clipdiff_jax.train.config import TrainConfig
 from clipdiff_jax.train.optim import OptimConfig
 from clipdiff_jax.train_command import main as train
-from computations import BEFORE, BLACK, COMPUTATIONS, MODELS, RED, TEXTS, thinned
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from resuming import resume_arguments
+from references.before.computations import (
+    BEFORE,
+    BLACK,
+    COMPUTATIONS,
+    MODELS,
+    RED,
+    TEXTS,
+    thinned,
+)
+from references.before.resuming import resume_arguments
+from references.before.stand_in import write_stand_ins
 from tiny_models import pictures, stirred, tiny_base, tiny_clip, write_unclip
 
 import clipdiff_jax as cd
@@ -137,6 +147,7 @@ def make_work() -> None:
 
 def make_records() -> None:
     """Pictures with records, of every subcommand of `sample.py`."""
+    write_stand_ins(BEFORE / "stand_ins")
     few = ["--steps", "3", "--upsample-steps", "2"]
     prompts = [word for text in TEXTS for word in ("--prompt", text)]
     both = ["--edit", "models/edit_tuned", "--edit", "models/edit_h_space"]
@@ -172,6 +183,9 @@ def make_records() -> None:
         "reconstruct": ["reconstruct", one, "--dims", "8", "200", *few],
     }  # fmt: skip
     for name, words in commands.items():
+        if "--model" not in words:
+            of_texts = name != "generate"
+            words = [*words, "--model", f"stand_ins/{'unclip' if of_texts else 'base'}"]
         out = BEFORE / "records" / name
         assert sample([*words, "--out", str(out)]) == 0
         (out / "grid.png").unlink()
@@ -182,6 +196,7 @@ def make_records() -> None:
     ) == 0  # fmt: skip
     (BEFORE / "measured" / "scores.json").rename(BEFORE / "expected" / "images.json")
     shutil.rmtree("measured")
+    shutil.rmtree("stand_ins")
 
 
 def without_place(file: Path) -> None:
