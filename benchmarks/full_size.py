@@ -2,12 +2,13 @@
 
     python benchmarks/full_size.py decoder         Karlo's decoder, 885M parameters, 64 px
     python benchmarks/full_size.py celebahq        the UNet of DDPM CelebA-HQ, 114M, 256 px
+    python benchmarks/full_size.py sd1             Stable Diffusion 1's UNet, 860M, 64 px latents
     python benchmarks/full_size.py decoder --tiny  the same at a few channels, to see that it runs
 
 diffusers' network is made with random weights, saved, and read by both sides: ours through
 `convert`. Beside the times and the memory of each process the table has what the two outputs say:
-their norms, and below it their relative difference. The decoder's file takes 3.5 GB of disk, and
-each side about twice that of memory. Needs the extra `[parity]`.
+their norms, and below it their relative difference. The two large ones take 3.5 GB of disk each,
+and either side about twice that of memory. Needs the extra `[parity]`.
 """
 
 import argparse
@@ -20,13 +21,14 @@ import numpy as np
 from side_by_side import compare, median, peak_memory
 
 from clipdiff_jax.models import presets
-from clipdiff_jax.weights.layouts import decoder_diffusers, unet_diffusers
+from clipdiff_jax.weights.layouts import decoder_diffusers, latent_unet, unet_diffusers
 
-TOKENS = 81  # of the decoder's context
-# What diffusers' two classes are made with: the config of each published network.
+TOKENS = {"decoder": 81, "sd1": 77}  # of what a network is told beside the time
+# What diffusers' classes are made with: the config of each published network.
 NETWORKS = {
     "decoder": decoder_diffusers.write_config(presets.KARLO_DECODER.network, 64),
     "celebahq": unet_diffusers.write_config(presets.DDPM_256.unet, 256),
+    "sd1": latent_unet.write_config(presets.SD1_UNET, 64),
 }
 TINY = {
     "decoder": {
@@ -36,34 +38,65 @@ TINY = {
     "celebahq": {
         "sample_size": 64, "layers_per_block": 1, "block_out_channels": (32, 32, 32, 32, 64, 64),
     },
+    "sd1": {
+        "sample_size": 16, "layers_per_block": 1, "block_out_channels": (32, 32, 64, 64),
+        "attention_head_dim": 4, "cross_attention_dim": 48,
+    },
 }  # fmt: skip
 
 
-def inputs(document: dict, batch: int) -> dict[str, np.ndarray]:
-    """x NHWC, t, and of the decoder what it is conditioned on."""
+def of_diffusers(layout):
+    """Its config, and the table of its names."""
+
+    def read(document: dict):
+        config = layout.read_config(document)
+        return config, layout.table(config)
+
+    return read
+
+
+def of_latents(document: dict):
+    config = latent_unet.read_config(document, None)
+    return config, latent_unet.table(config, "diffusers")
+
+
+LAYOUTS = {
+    "decoder": of_diffusers(decoder_diffusers),
+    "celebahq": of_diffusers(unet_diffusers),
+    "sd1": of_latents,
+}
+
+
+def inputs(network: str, document: dict, batch: int) -> dict[str, np.ndarray]:
+    """x NHWC, t, and what the network is conditioned on, where it is."""
     rng = np.random.default_rng(0)
     size, channels = document["sample_size"], document.get("in_channels", 3)
     drawn = {
         "x": rng.normal(size=(batch, size, size, channels)).astype(np.float32),
         "t": np.full((batch,), 500),
     }
-    if (width := document.get("cross_attention_dim")) is None:
-        return drawn
-    pooled = 4 * document["block_out_channels"][0]
-    return drawn | {
-        "pooled": rng.normal(size=(batch, pooled)).astype(np.float32),
-        "context": rng.normal(size=(batch, TOKENS, width)).astype(np.float32),
-    }
+    if network == "decoder":
+        pooled = 4 * document["block_out_channels"][0]
+        drawn["pooled"] = rng.normal(size=(batch, pooled)).astype(np.float32)
+    if network in TOKENS:
+        context = (batch, TOKENS[network], document["cross_attention_dim"])
+        drawn["context"] = rng.normal(size=context).astype(np.float32)
+    return drawn
+
+
+def diffusers_class(document: dict) -> type:
+    import diffusers
+
+    return getattr(diffusers, document["_class_name"])
 
 
 def write(args: argparse.Namespace) -> None:
     """Makes the network once, with random weights."""
     import torch
-    from diffusers import UNet2DConditionModel, UNet2DModel
 
     torch.manual_seed(0)
     options = NETWORKS[args.network] | (TINY[args.network] if args.tiny else {})
-    kind = UNet2DConditionModel if args.network == "decoder" else UNet2DModel
+    kind = diffusers_class(options)
     options = {name: value for name, value in options.items() if name != "_class_name"}
     kind(**options).save_pretrained(args.folder)
 
@@ -77,14 +110,13 @@ def ours(args: argparse.Namespace) -> dict:
     from clipdiff_jax.weights.tables import import_params
 
     document = json.loads((args.folder / "config.json").read_text())
-    layout = decoder_diffusers if args.network == "decoder" else unet_diffusers
-    config = layout.read_config(document)
+    config, table = LAYOUTS[args.network](document)
     network = UNet(config)
-    given = jax.tree.map(jnp.asarray, inputs(document, args.batch))
+    given = jax.tree.map(jnp.asarray, inputs(args.network, document, args.batch))
     x, t = given.pop("x"), given.pop("t")
     shapes = jax.eval_shape(network.init, jax.random.key(0), x, t, given)["params"]
     params = import_params(
-        layout.table(config), open_tensors(args.folder), shapes, place=lambda _, a: jnp.asarray(a)
+        table, open_tensors(args.folder), shapes, place=lambda _, a: jnp.asarray(a)
     )
     forward = jax.jit(lambda params, x, t, cond: network.apply({"params": params}, x, t, cond))
     seconds = median(lambda: jax.block_until_ready(forward(params, x, t, given)), args.repeat)
@@ -100,15 +132,14 @@ def ours(args: argparse.Namespace) -> dict:
 
 def pytorch(args: argparse.Namespace) -> dict:
     import torch
-    from diffusers import UNet2DConditionModel, UNet2DModel
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind = UNet2DConditionModel if args.network == "decoder" else UNet2DModel
-    network = kind.from_pretrained(args.folder).to(device).eval()
     document = json.loads((args.folder / "config.json").read_text())
-    given = {n: torch.tensor(a, device=device) for n, a in inputs(document, args.batch).items()}
+    network = diffusers_class(document).from_pretrained(args.folder).to(device).eval()
+    drawn = inputs(args.network, document, args.batch)
+    given = {name: torch.tensor(array, device=device) for name, array in drawn.items()}
     x, t = given["x"].permute(0, 3, 1, 2), given["t"]
-    conditioning = () if args.network == "celebahq" else (given["context"], given["pooled"])
+    conditioning = [given[name] for name in ("context", "pooled") if name in given]
 
     @torch.no_grad()
     def forward():
