@@ -28,8 +28,10 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from clipdiff_jax.clip.model import save_clip
+from clipdiff_jax.core.checks import whole_number
 from clipdiff_jax.core.compilation import jit_once
 from clipdiff_jax.core.config import nearest
+from clipdiff_jax.core.devices import in_parts, joined_parts, keep_batch_split
 from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
 from clipdiff_jax.data.blank import Blank
@@ -76,6 +78,9 @@ class ClipStage(StageConfig):
         are learned that colours would otherwise hide. The batch size counts groups.
       words: weight of the loss of predicted words.
       remat: recompute the towers' blocks in the backward pass.
+      parts: embed the batch in so many parts, each computed again in the backward pass: memory is
+        that of one part, and the loss still that of the whole batch, which accumulated gradients
+        are not (Gao et al. 2021, arXiv 2101.06983).
       dtype: what the towers compute in; parameters stay float32.
       export_dtype: what the exported parameters are stored in.
     """
@@ -92,10 +97,12 @@ class ClipStage(StageConfig):
     group_size: int = 1
     words: float = 0.0
     remat: bool = False
+    parts: int = 1
     dtype: DTypeName = "float32"
     export_dtype: DTypeName = "float32"
 
     def __post_init__(self) -> None:
+        whole_number("parts", self.parts, low=1)
         if self.group_size < 1 or (self.group_size > 1) != bool(self.group_by):
             raise ValueError(
                 f"group_size={self.group_size} does not go with group_by={self.group_by}: groups "
@@ -135,8 +142,11 @@ def make_stage(config: ClipStage, source: DataSource, tokenizer: Tokenizer) -> S
         del frozen
         batch = {name: value.reshape(-1, *value.shape[2:]) for name, value in batch.items()}
         images = augment(key, batch["image"], config.crop, config.noise)
-        pixels = normalise(images, config.clip)
-        image, text, scale = run(network, _model(params), pixels, batch["tokens"])
+
+        def embed(images: Array, tokens: Array) -> tuple[Array, Array, Array]:
+            return run(network, _model(params), normalise(images, config.clip), tokens)
+
+        image, text, scale = _embed_in_parts(embed, images, batch["tokens"], config.parts)
         value, aux = contrastive_loss(image, text, scale)
         if config.words:
             special = (tokenizer.start_id, tokenizer.end_id)
@@ -157,6 +167,26 @@ def make_stage(config: ClipStage, source: DataSource, tokenizer: Tokenizer) -> S
         transform=_Transform(config.clip.vision.image_size, config.flip, tokenizer),
         export=export,
     )
+
+
+def _embed_in_parts(
+    embed: Callable[[Array, Array], tuple[Array, Array, Array]],
+    images: Float[Array, "b h w 3"],
+    tokens: Int[Array, "b t"],
+    parts: int,
+) -> tuple[Float[Array, "b d"], Float[Array, "b d"], Float[Array, ""]]:
+    """What `embed` gives of all examples: embeddings of images and texts, and the temperature."""
+    if parts == 1:
+        return embed(images, tokens)
+    if len(images) % parts:
+        raise ValueError(f"a batch of {len(images)} examples does not divide into parts={parts}")
+
+    def of_part(part: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        return embed(*map(keep_batch_split, part))
+
+    split = (in_parts(images, parts), in_parts(tokens, parts))
+    image, text, scale = jax.lax.map(jax.checkpoint(of_part), split)
+    return joined_parts(image), joined_parts(text), scale[0]
 
 
 def contrastive_loss(

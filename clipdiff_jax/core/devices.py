@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
@@ -177,6 +178,16 @@ def keep_batch_split(x: Array) -> Array:
     if mesh.axis_names != (DATA, FSDP) or x.shape[0] % mesh.size:
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec((DATA, FSDP)))
+
+
+def in_parts(x: Array, parts: int) -> Array:
+    """[B, ...] -> [parts, B / parts, ...], each part spread over all devices."""
+    return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
+
+
+def joined_parts(x: Array) -> Array:
+    """The inverse of `in_parts`."""
+    return jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:])
 
 
 def param_sharding(mesh: AnyMesh, shape: tuple[int, ...], min_split: int) -> NamedSharding:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from clipdiff_jax.core.devices import in_parts, joined_parts
 from clipdiff_jax.core.types import Params
 from clipdiff_jax.training.optim import trainable_mask
 from clipdiff_jax.training.stage import Aux, Batch, Stage
@@ -61,11 +62,11 @@ def make_train_step(
             (loss, aux), grads = grad(params, frozen, part, jax.random.fold_in(key, index))
             return jax.tree.map(jnp.add, total, grads), (loss, aux)
 
-        parts = jax.tree.map(lambda x: _split(x, accumulate), batch)
+        parts = jax.tree.map(lambda x: in_parts(x, accumulate), batch)
         zeros = jax.tree.map(jnp.zeros_like, params)
         total, (losses, auxes) = jax.lax.scan(micro, zeros, (jnp.arange(accumulate), parts))
         metrics = jax.tree.map(lambda m: m.mean(0), auxes.metrics)
-        merged = None if auxes.batch is None else jax.tree.map(_merge, auxes.batch)
+        merged = None if auxes.batch is None else jax.tree.map(joined_parts, auxes.batch)
         grads = jax.tree.map(lambda g: g / accumulate, total)
         return losses.mean(), Aux(metrics, merged), grads
 
@@ -120,13 +121,3 @@ def make_train_step(
         return state._replace(step=state.step + 1, ema=ema), metrics
 
     return step
-
-
-def _split(x: Array, parts: int) -> Array:
-    """[B, ...] -> [parts, B / parts, ...], each micro-batch spread over all devices."""
-    return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
-
-
-def _merge(x: Array) -> Array:
-    """The inverse of `_split`."""
-    return jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:])

@@ -23,7 +23,7 @@ from clipdiff_jax.training.config import RunConfig
 CONFIG, DATA, LOCK = "config.json", "data.json", ".lock"
 # Fields of a stage that change neither what is learned nor from what.
 FREE = (
-    "dtype", "export_dtype", "remat", "preview_count", "preview_steps", "preview_guidance",
+    "dtype", "export_dtype", "remat", "parts", "preview_count", "preview_steps", "preview_guidance",
     "data.path", "data.data_dir", "data.download",
 )  # fmt: skip
 # Changes after which a resumed run is not bit for bit what an unbroken one would have been.

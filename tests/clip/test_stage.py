@@ -13,6 +13,7 @@ from clipdiff_jax.clip import stage as stage_module
 from clipdiff_jax.clip.model import load_clip, save_clip
 from clipdiff_jax.clip.stage import ClipStage, augment, build, contrastive_loss, words_loss
 from clipdiff_jax.data.avatars.source import AvatarsData
+from clipdiff_jax.data.loader import batches
 from clipdiff_jax.data.tokenize import TokenizerError
 from clipdiff_jax.models.clip import CLIPConfig, TextConfig, init_params
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
@@ -53,6 +54,32 @@ def config(monkeypatch):
     text = TextConfig(560, 8, width=16, depth=1, heads=2, mlp_width=32, eos_token_id=1)
     network = CLIPConfig(vision, text, projection_dim=8)
     return ClipStage(data=AvatarsData(), clip=network, tokenizer_examples=8)
+
+
+@pytest.mark.slow
+def test_in_parts_loss_and_gradients_are_those_of_the_whole_batch(config):
+    def gradients(parts):
+        stage = build(replace(config, parts=parts))
+        batch = next(batches(stage.source, batch_size=8, seed=0, transform=stage.transform))
+        batch = jax.tree.map(jnp.asarray, batch)
+        params = stage.init(jax.random.key(0))
+        loss = lambda params: stage.loss(params, None, batch, jax.random.key(1))
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+
+    ((whole, aux), slopes), ((split, aux_of_parts), slopes_of_parts) = gradients(1), gradients(4)
+    assert float(split) == pytest.approx(float(whole), rel=1e-5)
+    assert float(aux_of_parts.metrics["image_to_text"]) == float(aux.metrics["image_to_text"])
+    for found, expected in zip(*map(jax.tree.leaves, (slopes_of_parts, slopes)), strict=True):
+        size = float(jnp.abs(expected).max())
+        np.testing.assert_allclose(found, expected, atol=1e-4 * size + 1e-6)
+
+
+def test_parts_that_do_not_divide_the_batch(config):
+    stage = build(replace(config, parts=3))
+    batch = next(batches(stage.source, batch_size=8, seed=0, transform=stage.transform))
+    batch = jax.tree.map(jnp.asarray, batch)
+    with pytest.raises(ValueError, match="8 examples does not divide into parts=3"):
+        stage.loss(None, None, batch, jax.random.key(1))
 
 
 def test_loss_is_the_mean_of_both_cross_entropies():

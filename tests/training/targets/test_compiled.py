@@ -56,7 +56,8 @@ def compiled(target):
         if value:
             variables[name] = value
     variables.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
-    command = [sys.executable, "-m", "helpers.target_run", target.name, *RUNS]
+    runs = [*RUNS, "sampling:float32:1"]
+    command = [sys.executable, "-m", "helpers.target_run", target.name, *runs]
     done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=TESTS)
     found = {}
     for line in done.stdout.splitlines():
@@ -74,6 +75,14 @@ def test_train_steps_compile(target, compiled, run):
     assert gathers or fsdp == "1"
     if target.platform == "gpu" and dtype == "bfloat16":
         assert any("fmha" in name for name in made["counts"])
+    if target.platform == "gpu" and fsdp != "1":  # gradients go to who keeps them, not to all
+        assert made["collectives"].get("reduce-scatter", 0) >= 1
+
+
+def test_pictures_that_devices_share_need_no_collective(target, compiled):
+    found, stderr = compiled
+    assert "sampling:float32:1" in found, stderr[-2000:]
+    assert found["sampling:float32:1"]["collectives"] == {}
 
 
 @pytest.mark.parametrize("name", RECIPES)
