@@ -18,6 +18,7 @@ from clipdiff_jax.cli.on_targets import add_target, report_on, targets_of
 from clipdiff_jax.cli.options import add_options, from_args, given, option_name
 from clipdiff_jax.cli.prompt_files import drawn, read_prompts
 from clipdiff_jax.latent.load import is_latent
+from clipdiff_jax.latent.outline import is_outlined_latent
 from clipdiff_jax.pictures.records import Record
 from clipdiff_jax.unclip.load import is_unclip
 
@@ -104,7 +105,10 @@ def _request(args: argparse.Namespace) -> dict[str, Any]:
     request = {"command": COMMAND, "model": args.model, "dtype": args.dtype}
     if texts := read_prompts(args):
         count = len(drawn(texts, args))
-        request["drawing"] = from_args(prompts.DEFAULT, args).to_dict()
+        if is_outlined_latent(args.model):
+            request["painting"] = latent_pictures.request_of_prompts(args).to_dict()
+        else:
+            request["drawing"] = from_args(prompts.DEFAULT, args).to_dict()
     else:
         count = args.count or unconditional.COUNT
         request["sampling"] = from_args(unconditional.DEFAULT, args).to_dict()

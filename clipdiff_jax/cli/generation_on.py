@@ -12,6 +12,9 @@ from jax.sharding import SingleDeviceSharding
 
 from clipdiff_jax.core.types import as_dtype
 from clipdiff_jax.diffusion.sampling import Sampling
+from clipdiff_jax.latent.model import LatentDiffusion
+from clipdiff_jax.latent.outline import outline_latent
+from clipdiff_jax.latent.requests import Generation
 from clipdiff_jax.pictures.records import request_of
 from clipdiff_jax.pixel.model import Diffusion
 from clipdiff_jax.pixel.outline import outline_diffusion
@@ -25,20 +28,26 @@ from clipdiff_jax.unclip.outline import outline_unclip
 
 # (name, function, its arguments as shapes): one program each, as the command runs them.
 Program = tuple[str, Callable[..., Any], tuple[Any, ...]]
+Model = Diffusion | UnClip | LatentDiffusion
 PROMPT = "a face"
 
 
 def study_on(target: Target, request: dict[str, Any]) -> dict[str, Any]:
     """A batch of a request of `clipdiff generate`, as text and as numbers.
 
-    The request: "model", "dtype", "batch", and "sampling" or, for pictures of prompts, "drawing".
+    The request: "model", "dtype", "batch", and "sampling" or, for pictures of prompts, "drawing"
+    by an unCLIP, "painting" by a latent model.
     """
     count, dtype = request["batch"], as_dtype(request["dtype"])
     if "drawing" in request:
         unclip = outline_unclip(request["model"], dtype=dtype, param_dtype=dtype)
         drawing = request_of(Drawing, request["drawing"])
-        model: Diffusion | UnClip = unclip
+        model: Model = unclip
         programs = list(_drawing(unclip, drawing, count))
+    elif "painting" in request:
+        latent = outline_latent(request["model"], dtype=dtype, param_dtype=dtype)
+        painting = request_of(Generation, request["painting"])
+        model, programs = latent, list(_painting(latent, painting, count))
     else:
         base = outline_diffusion(request["model"], dtype=dtype)
         sampling = request_of(Sampling, request["sampling"])
@@ -73,7 +82,7 @@ def _summary(found: dict[str, Study], count: int) -> Iterator[str]:
 def _study(
     target: Target,
     device: SingleDeviceSharding,
-    model: Diffusion | UnClip,
+    model: Model,
     run: Callable[..., Any],
     arguments: tuple[Any, ...],
 ) -> Study:
@@ -99,6 +108,20 @@ def _sampling(base: Diffusion, sampling: Sampling, count: int) -> Program:
         return model.generate(count, key=key, sampling=sampling)
 
     return "sampling", run, (_key(),)
+
+
+def _painting(latent: LatentDiffusion, painting: Generation, count: int) -> Iterator[Program]:
+    of_latents = painting.replace(output="latents", count=1)
+
+    def draw(model: LatentDiffusion, key: jax.Array) -> jax.Array:
+        return model.generate([PROMPT] * count, key=key, sampling=of_latents)
+
+    def decode(model: LatentDiffusion, latents: jax.Array) -> jax.Array:
+        return model.decode(latents)
+
+    drawn = jax.eval_shape(draw, latent, _key())
+    yield "text towers and UNet", draw, (_key(),)
+    yield "autoencoder", decode, (drawn,)
 
 
 def _drawing(unclip: UnClip, drawing: Drawing, count: int) -> Iterator[Program]:

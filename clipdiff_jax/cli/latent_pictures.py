@@ -141,7 +141,7 @@ def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Resul
     else:
         if options := given(args, _PLACED):
             raise ValueError(f"{option_name(options[0])} is of pictures with --layout")
-        request, placed = from_args(GENERATION, args, leave_out=_ELSEWHERE), {}
+        request, placed = request_of_prompts(args), {}
     if args.size is not None:
         if options := given(args, ("height", "width")):
             raise ValueError(
@@ -165,6 +165,11 @@ def generate(args: argparse.Namespace, prompts: Sequence[Prompt], results: Resul
     make([Job(maker, records, {})], results, args.batch_size)
     cells = [cell(results.folder / record["file"]) for record in records]
     save_square(results, cells, [record["prompt"] for record in records])
+
+
+def request_of_prompts(args: argparse.Namespace) -> Generation:
+    """How pictures of prompts are drawn."""
+    return from_args(GENERATION, args, leave_out=_ELSEWHERE)
 
 
 def edit(args: argparse.Namespace, results: Results) -> None:

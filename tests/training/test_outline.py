@@ -52,6 +52,9 @@ def test_an_outline_of_an_edit_has_the_shapes_of_the_stage():
         ("celebahq/edit", 113.673, None),
         ("unclip/karlo/decoder", 893.318, 77),
         ("unclip/paper/prior", 1225.561, 77),
+        ("latent/finetune", 859.521, None),
+        ("latent/lora_2", 3.319808, None),
+        ("latent/lora_xl", 23.22432, None),
     ],
 )
 def test_published_models_need_not_be_here(name, millions, tokens, monkeypatch):

@@ -29,6 +29,7 @@ from clipdiff_jax.diffusion.schedule import DiscreteSchedule
 from clipdiff_jax.latent.denoiser import Denoiser
 from clipdiff_jax.latent.load import load_latent, save_latent
 from clipdiff_jax.latent.model import LatentDiffusion
+from clipdiff_jax.latent.outline import outline_latent
 from clipdiff_jax.latent.stages.latents import stored_latents
 from clipdiff_jax.latent.texts import Embedded, encode
 from clipdiff_jax.models import autoencoder
@@ -111,12 +112,10 @@ class LatentStage(StageConfig):
         return make_stage(self, stored, model)
 
     def outline(self) -> Stage:
-        if self.start is not None:
-            return self.build(only_shapes=True)
         model = _outlined(self)
         side, channels = model.config.latent_size, model.config.autoencoder.latent_channels
         latent = None if self.latents is None else (side, side, channels)
-        return make_stage(self, Blank(self.image_size, latent=latent), model)
+        return make_stage(self, Blank(model.config.image_size, latent=latent), model)
 
 
 def initial_model(config: LatentStage) -> LatentDiffusion:
@@ -133,8 +132,11 @@ def initial_model(config: LatentStage) -> LatentDiffusion:
 
 
 def _outlined(config: LatentStage) -> LatentDiffusion:
-    """`initial_model` where neither CLIP nor the autoencoder need be here; of one that is not, the
-    published shape with as many channels is taken. Parameters are shapes."""
+    """`initial_model` where neither `start` nor CLIP nor the autoencoder need be here; of an
+    autoencoder that is not, the published shape with as many channels is taken. Parameters are
+    shapes."""
+    if config.start is not None:
+        return outline_latent(config.start, dtype=as_dtype(config.dtype))
     assert config.unet is not None
     wanted = config.unet.context_width
     clip = outline_clip(config.clip, lambda one: one.text.width == wanted, as_dtype(config.dtype))
