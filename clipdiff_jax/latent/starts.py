@@ -46,7 +46,7 @@ def begin(
 
 def walk(times: Int[np.ndarray, " t"], request: Painting, rows: Rows) -> Walk:
     """The whole walk over these times."""
-    return Walk(times, jnp.int32(0), eta(request), rows)
+    return Walk(times, np.asarray(0, np.int32), eta(request), rows)
 
 
 def conditions(
@@ -85,7 +85,7 @@ def repainting(
     config = denoiser.config
     keys = inputs.keys_for(key, len(known), request, False)
     times = config.sampling.times(request, config.schedule)
-    first = jnp.int32(inputs.first_step(len(times) - 1, float(request.strength)))
+    first = np.asarray(inputs.first_step(len(times) - 1, float(request.strength)), np.int32)
     drawn = noise(config, keys, times, known.shape[:3])
     noised = q_sample(config.schedule, known, jnp.asarray(times)[first], drawn)
     start = drawn if isinstance(request, Inpainting) and first == 0 else noised

@@ -39,7 +39,7 @@ class Walk(NamedTuple):
 
     Attributes:
       times: the grid.
-      first: index of the time at which it starts.
+      first: index of the time at which it starts; of the host, so that a traced walk is one scan.
       eta: of DDIM.
       rows: what has a leading axis of pictures, see `Rows`.
     """

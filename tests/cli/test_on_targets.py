@@ -61,6 +61,7 @@ def test_sampling_of_a_latent_model(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "-- text towers and UNet" in said
     assert "-- autoencoder" in said
+    assert "count once" not in said  # the number of steps is known
 
 
 @pytest.mark.parametrize(
