@@ -129,7 +129,7 @@ class Measuring:
         if path.exists():
             return np.load(path)["images"]
         parts = []
-        count = FEWER if kind == "ring" else self.args.count
+        count = min(FEWER, self.args.count) if kind == "ring" else self.args.count
         for group in range(-(-count // GROUP)):
             options = {"key": group, "steps": self.args.steps}
             if kind == "plain":
@@ -165,7 +165,8 @@ class Measuring:
         if name in self.found.setdefault("true positives", {}):
             return
         images, p, begun = self.pictures(pattern), [], (time.time(), time.process_time())
-        count = FEWER if search or pattern == "ring" else self.args.count
+        few = search or pattern == "ring"
+        count = min(FEWER, self.args.count) if few else self.args.count
         for group, mark in enumerate(self.keys(pattern)[: -(-count // GROUP)]):
             some = [ATTACKS[attack](one) for one in images[group * GROUP :][:GROUP]]
             detected = cd.watermark.detect(

@@ -13,6 +13,16 @@ exact latent is the fixed point of
 
 and a few iterations of eq. 10 from eq. 9's guess come close (Pan et al. 2023, AIDI, arXiv
 2309.04907; Meiri et al. 2023, arXiv 2312.12540).
+
+Both lead back to the picture. Who wants the noise that it was drawn from, and no more, has nearly
+all of the error in the step that leaves the clean image: where a picture is smooth the last step
+of generation left no trace of its noise, and eq. 9 begins with what the network makes up at
+sigma = 0. `upwards_from_clean` undoes that step by
+
+    x <- alpha_t x_0 + sigma_t eps(x, t) = x + alpha_t (x_0 - x0(x, t))                   (11)
+
+from x = alpha_t x_0, which is eq. 10 from no noise at all (Landweber's iteration): what the
+denoiser lets through comes back, most of it first, and what it took away stays zero.
 """
 
 from typing import Literal
@@ -97,6 +107,36 @@ def upwards(
         return there, there
 
     return Steps(x0.astype(jnp.float32), up, (times[:-1], times[1:]))
+
+
+def upwards_from_clean(
+    denoise: Denoise,
+    schedule: NoiseSchedule,
+    times: Int[Array | np.ndarray, " n"],
+    x0: Float[Array, "b ..."],
+    cond: Cond = None,
+    *,
+    rounds: int = 3,
+) -> Steps:
+    """The walk up `times`, ascending from -1, to the noise that x0 was drawn from as far as x0
+    tells: the first step by `rounds` of eq. 11, the others by eq. 9.
+
+    More rounds bring back more of what is faint, and of what happened to the picture since. Costs
+    len(times) - 2 + rounds evaluations.
+    """
+    step, times = ddim(schedule), jnp.asarray(times, jnp.int32)
+    x0 = x0.astype(jnp.float32)
+
+    def up(x: Array, one: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        first, t, t_next = one
+        here = jnp.where(first, x0, x)
+        eps = denoise(x, jnp.where(first, t_next, t), cond).eps
+        there = step(here, from_eps(schedule, here, t, eps), t, t_next, None)
+        return there, there
+
+    first = jnp.arange(len(times) - 2 + rounds) < rounds
+    index = jnp.maximum(jnp.arange(len(first)) - rounds + 1, 0)
+    return Steps(schedule.alpha(times[1]) * x0, up, (first, times[index], times[index + 1]))
 
 
 def inversion_grid(t0: int, steps: int) -> Int[np.ndarray, " steps"]:

@@ -1,7 +1,8 @@
 """Tree-Ring: a pattern among the low frequencies of the noise that a picture is drawn from.
 
-Wen et al. 2023, arXiv 2305.20030. Of one channel of x_T, with the unnormalised Fourier transform F
-and whole frequencies k, the coefficients of the disc, or of the ring around an inner one,
+Wen et al. 2023, arXiv 2305.20030. Of one channel of x_T, or of one direction among them,
+with the unnormalised Fourier transform F and whole frequencies k, the coefficients of the disc, or
+of the ring around an inner one,
 
     M = {k : inner < |k| <= radius},    inner >= 0
 
@@ -30,7 +31,7 @@ from jaxtyping import Bool, Complex128, Float, Float32, Float64, Int
 from scipy import special
 
 Pattern = Literal["rand", "ring"]
-SHARE = 10 / 64  # of the side, the radius where none is asked for
+SHARE = 10 / 64  # of the side, the published radius
 LARGEST = 1 / 4  # of the side, the largest radius
 
 Planes = Float[np.ndarray, "... h w"]
@@ -44,11 +45,21 @@ class Band(NamedTuple):
 
 
 Mask = Bool[np.ndarray, "h w"]
+Direction = tuple[float, ...]  # among the channels
 
 
-def default_radius(height: int, width: int) -> int:
-    """The published 10 of 64, of the shorter side of a plane."""
-    return max(1, round(SHARE * min(height, width)))
+def direction_of(channel: int | None, channels: int) -> Direction:
+    """A channel as a direction of length 1 among them all; None is the mean of all."""
+    if channel is None:
+        return (channels**-0.5,) * channels
+    return tuple(float(one == channel % channels) for one in range(channels))
+
+
+def along(
+    noise: Float[np.ndarray, "b h w c"], direction: Direction
+) -> Float64[np.ndarray, "b h w"]:
+    """The planes of noise in a direction; of white noise they are white noise of variance 1."""
+    return np.asarray(noise, np.float64) @ np.array(direction)
 
 
 def check_band(band: Band, height: int, width: int) -> None:
@@ -172,12 +183,17 @@ def marked(
     secret: bytes,
     pattern: Pattern,
     band: Band,
-    channel: int,
+    direction: Direction,
 ) -> Float32[np.ndarray, "b h w c"]:
-    """Noise of pictures with a key's pattern in one channel."""
+    """Noise of pictures with a key's pattern in one direction of the channels.
+
+    A pattern "ring" has a few values only, which may all be small: it is scaled to the power of
+    noise, which its p-value does not see.
+    """
     height, width = noise.shape[1:3]
-    w = key_pattern(secret, pattern, height, width, band)
-    planes = embed(noise[..., channel], w, disc(height, width, band))
-    out = np.array(noise, np.float32)
-    out[..., channel] = planes
-    return out
+    w, mask = key_pattern(secret, pattern, height, width, band), disc(height, width, band)
+    if pattern == "ring":
+        w = w * np.sqrt(height * width / np.mean(np.abs(w[mask]) ** 2))
+    planes = along(noise, direction)
+    change = embed(planes, w, mask) - planes
+    return (noise + change[..., None] * np.array(direction)).astype(np.float32)

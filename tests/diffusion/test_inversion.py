@@ -7,9 +7,14 @@ import pytest
 from helpers.gaussian import MEAN, SCHEDULE, STD, ideal_network, table
 
 from clipdiff_jax.diffusion.grids import ddim_grid
-from clipdiff_jax.diffusion.inversion import inversion_grid, invert, invert_traced
+from clipdiff_jax.diffusion.inversion import (
+    inversion_grid,
+    invert,
+    invert_traced,
+    upwards_from_clean,
+)
 from clipdiff_jax.diffusion.prediction import make_denoise
-from clipdiff_jax.diffusion.sampler import sample
+from clipdiff_jax.diffusion.sampler import sample, scanned
 from clipdiff_jax.diffusion.steps.ddim import ddim
 
 DENOISE = make_denoise(ideal_network("eps"), SCHEDULE)
@@ -62,3 +67,25 @@ def test_inversion_is_the_closed_form_map_upwards():
     np.testing.assert_allclose(latent, expected, atol=2e-5)
     np.testing.assert_array_equal(visited[-1], latent)
     assert visited.shape == (9, 64, 3)
+
+
+def test_the_step_from_the_clean_image_brings_back_what_the_denoiser_lets_through():
+    """Of this data the denoiser is x0 = a + b x, of which eq. 11 is a geometric series; many rounds
+    undo the last step of generation, and no round says that there was no noise."""
+    denoise = make_denoise(ideal_network("v"), SCHEDULE, "v")
+    alpha, sigma = (float(f(200)) for f in table())
+    b = alpha * STD**2 / (alpha**2 * STD**2 + sigma**2)
+    a = MEAN * (1 - b * alpha)
+    x = jax.random.normal(jax.random.key(0), (2, 3, 3, 1))
+    x0 = a + b * x
+    for rounds in (1, 3, 40):
+        found = scanned(
+            upwards_from_clean(denoise, SCHEDULE, np.array([-1, 200]), x0, rounds=rounds)
+        )
+        left = (1 - alpha * b) ** rounds
+        np.testing.assert_allclose(found, x + left * (alpha * x0 - x), atol=2e-4)
+    further = scanned(
+        upwards_from_clean(denoise, SCHEDULE, np.array([-1, 200, 999]), x0, rounds=40)
+    )
+    one_step = invert(denoise, SCHEDULE, np.array([200, 999]), x)
+    np.testing.assert_allclose(further, one_step, atol=2e-3)

@@ -9,9 +9,10 @@ from scipy import stats
 
 from clipdiff_jax.diffusion.tree_ring import (
     Band,
+    along,
     check_band,
     correlations,
-    default_radius,
+    direction_of,
     disc,
     embed,
     half_disc,
@@ -85,7 +86,8 @@ def test_marked_noise_is_gaussian_noise():
     """By the pattern "rand" of keys that are drawn: each value, the moments, and the spectrum."""
     keys = 256
     noise = np.random.default_rng(1).normal(size=(1, 32, 32, 3)).astype(np.float32)
-    made = [marked(noise, secret(i), "rand", Band(5), 2) for i in range(keys)]
+    last = direction_of(-1, 3)
+    made = [marked(noise, secret(i), "rand", Band(5), last) for i in range(keys)]
     np.testing.assert_array_equal(made[0][..., :2], noise[..., :2])  # other channels
     disturbed = np.concatenate(made)[..., 2] - _without_disc(noise[0, ..., 2], 5)
     spectrum = np.fft.fft2(disturbed)[:, half_disc(32, 32, Band(5))]
@@ -191,7 +193,6 @@ def test_a_ring_is_found_in_a_mirror():
 def test_a_band_that_cannot_be(band, says):
     with pytest.raises(ValueError, match=says):
         check_band(band, 64, 64)
-    assert default_radius(64, 96) == 10
 
 
 def test_an_inner_disc_is_left_alone():
@@ -218,3 +219,20 @@ def test_what_commands_import_of_it_is_light():
     code = "import sys, clipdiff_jax.diffusion.tree_ring; print('scipy.stats' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("channel", [None, 0, -1])
+@pytest.mark.parametrize("pattern", ["rand", "ring"])
+def test_a_mark_is_in_one_direction_and_has_the_power_of_noise(channel, pattern):
+    """In the mean of the channels, or in one; what is at right angles to it stays to rounding."""
+    noise = np.random.default_rng(2).normal(size=(2, SIDE, SIDE, 3)).astype(np.float32)
+    direction, band = direction_of(channel, 3), Band(13, 5)
+    made = marked(noise, SECRET, pattern, band, direction)
+    assert np.linalg.norm(direction) == pytest.approx(1)
+    across = np.eye(3) - np.outer(direction, direction)
+    np.testing.assert_allclose(made @ across, noise @ across, atol=1e-5)
+    half = half_disc(SIDE, SIDE, band)
+    w = key_pattern(SECRET, pattern, SIDE, SIDE, band)
+    np.testing.assert_allclose(correlations(along(made, direction), w, half), 1, atol=1e-5)
+    power = np.abs(np.fft.fft2(along(made, direction))[:, half]) ** 2
+    assert power.mean() / SIDE**2 == pytest.approx(1, abs=1e-4 if pattern == "ring" else 0.2)

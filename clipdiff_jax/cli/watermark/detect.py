@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watermark", type=Path, required=True, metavar="FILE", help="the key")
     parser.add_argument(
         "--search", action="store_true",
-        help="look also for cut and mirrored pictures: five times the work",
+        help="look also for cut and mirrored pictures: about ten times the work",
     )  # fmt: skip
     parser.add_argument(
         "--threshold", type=float, default=THRESHOLD, metavar="P",

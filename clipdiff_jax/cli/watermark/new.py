@@ -30,14 +30,15 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     """Where in the noise a mark is."""
     parser.add_argument(
         "--channel", type=int, metavar="N",
-        help="of the noise, from 0 or from the end (the last of latents, the first of pixels)",
+        help="of the noise, from 0 or from the end (the last of latents, the mean of pixels)",
     )  # fmt: skip
     parser.add_argument(
-        "--radius", type=int, metavar="N", help="highest frequency, in cycles a picture (10 of 64)"
-    )
+        "--radius", type=int, metavar="N",
+        help="highest frequency, in cycles a picture (13 of 64, of latents 10)",
+    )  # fmt: skip
     parser.add_argument(
         "--inner", type=int, metavar="N",
-        help="frequencies up to it are left alone (half of the radius; 0 of latents)",
+        help="frequencies up to it are left alone (0.4 of the radius; 0 of latents)",
     )  # fmt: skip
 
 

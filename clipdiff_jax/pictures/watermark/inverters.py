@@ -1,33 +1,41 @@
 """The noise that a picture came from, by whichever kind of model drew it.
 
-DDIM walked upwards (`diffusion.inversion`) with the model as it was, on the grid of generation, but
-without guidance and without a prompt: nobody who looks for a watermark knows those. Low frequencies
-come back all the same (Wen et al. 2023, arXiv 2305.20030).
+DDIM walked upwards with the model as it was, but without guidance and without a prompt: nobody who
+looks for a watermark knows those. Low frequencies come back all the same (Wen et al. 2023, arXiv
+2305.20030). Of pixels and latents it is the walk that makes nothing up (`diffusion.inversion`, eq.
+11), on a grid of as many steps as one likes.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32, UInt8
 
+from clipdiff_jax.core.batching import filled_batches
 from clipdiff_jax.core.keys import AnyKey, picture_keys
-from clipdiff_jax.data.transforms import to_uint8
-from clipdiff_jax.diffusion.inversion import upwards
+from clipdiff_jax.data.transforms import to_float, to_uint8
+from clipdiff_jax.diffusion.inversion import upwards_from_clean
+from clipdiff_jax.diffusion.prediction import q_sample
 from clipdiff_jax.diffusion.sampler import Steps
 from clipdiff_jax.diffusion.sampling import Sampling
+from clipdiff_jax.diffusion.schedule import NoiseSchedule
 from clipdiff_jax.diffusion.stepping import stepping
 from clipdiff_jax.latent import starts
 from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.models.unclip import Noise
 from clipdiff_jax.pictures.watermark.key import LATENTS, PIXELS, Home
+from clipdiff_jax.pictures.watermark.placement import Expectation
 from clipdiff_jax.pixel.model import Classes, Diffusion
 from clipdiff_jax.unclip.model import UnClip
 from clipdiff_jax.unclip.walk import draw_noise
 
 Model = Diffusion | LatentDiffusion | UnClip
 Invert = Callable[[Float32[np.ndarray, "b s s 3"]], Float[Array | np.ndarray, "b h w c"]]
+BLIND, SEEING = -3.5, 0.0  # log of signal to noise: hardly anything is seen; half of it is
+DRAWN = 16  # pictures in an average
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,14 @@ class Inverter:
       run: pictures in [-1, 1] of `size` pixels -> their noise.
       size: side of those pictures.
       home: where in that noise a watermark is, unless its key says otherwise.
+      expected: gives what is known of where the model draws what, if anything; so many pictures
+        are computed at a time.
     """
 
     run: Invert
     size: int
     home: Home
+    expected: Callable[[int], Expectation] | None = None
 
 
 def inverter(
@@ -99,11 +110,31 @@ def _of_pixels(model: Diffusion, steps: int, classes: Classes) -> Inverter:
     times = model.times(Sampling(steps=steps))[::-1]
     grey = model.config.unet.in_channels == 1
 
-    def run(images: Float32[np.ndarray, "b s s 3"]) -> Array:
-        x = images.mean(axis=-1, keepdims=True) if grey else images
-        return _invert_pixels(model, times, x, model.check_classes(classes, len(x)))
+    def shown(images: Float32[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b s s c"]:
+        return images.mean(axis=-1, keepdims=True) if grey else images
 
-    return Inverter(run, model.config.image_size, PIXELS)
+    def run(images: Float32[np.ndarray, "b s s 3"]) -> Array:
+        return _invert_pixels(
+            model, times, shown(images), model.check_classes(classes, len(images))
+        )
+
+    def expected(batch: int) -> Expectation:
+        average = np.asarray(_average(model, model.check_classes(classes, DRAWN)))
+
+        def surprise(
+            wholes: UInt8[np.ndarray, "b s s 3"], known: Bool[np.ndarray, "b s s"]
+        ) -> Float32[np.ndarray, " b"]:
+            found = []
+            numbers = np.arange(len(wholes))
+            for some, count in filled_batches(numbers, min(batch, len(numbers))):
+                of = model.check_classes(classes, len(some))
+                x = shown(to_float(wholes[some]))
+                found.append(np.asarray(_surprise(model, x, known[some], of))[:count])
+            return np.concatenate(found)
+
+        return Expectation(np.broadcast_to(average, (*average.shape[:2], 3)), surprise)
+
+    return Inverter(run, model.config.image_size, PIXELS, expected)
 
 
 def _of_latents(model: LatentDiffusion, steps: int, size: int) -> Inverter:
@@ -131,11 +162,40 @@ def _of_unclip(model: UnClip, steps: int) -> Inverter:
 
 @stepping("inverting")
 def _invert_pixels(model: Diffusion, times: Array, x0: Array, classes: Array | None) -> Steps:
-    return upwards(model.denoise, model.config.schedule, times, x0, classes)
+    return upwards_from_clean(model.denoise, model.config.schedule, times, x0, classes)
 
 
 @stepping("inverting")
 def _invert_latents(
     model: LatentDiffusion, times: Array, x0: Array, cond: dict[str, Array]
 ) -> Steps:
-    return upwards(model.denoise, model.config.schedule, times, x0, cond)
+    return upwards_from_clean(model.denoise, model.config.schedule, times, x0, cond)
+
+
+@jax.jit
+def _average(model: Diffusion, classes: Array | None) -> Float[Array, "s s c"]:
+    """What the model takes noise for in which hardly anything is to be seen."""
+    schedule, config = model.config.schedule, model.config
+    shape = (DRAWN, config.image_size, config.image_size, config.unet.in_channels)
+    t = _time_of(schedule, BLIND)
+    noise = schedule.sigma(t) * jax.random.normal(jax.random.key(0), shape)
+    return jnp.clip(model.denoise(noise, t, classes).x0, -1, 1).mean(axis=0)
+
+
+@jax.jit
+def _surprise(
+    model: Diffusion, x0: Array, known: Array, classes: Array | None
+) -> Float[Array, " b"]:
+    """The mean square, where the picture is known, of what is said of noise, always the same."""
+    schedule = model.config.schedule
+    t = _time_of(schedule, SEEING)
+    eps = jax.random.normal(jax.random.key(1), x0.shape[1:])
+    x = q_sample(schedule, x0, t, jnp.broadcast_to(eps, x0.shape))
+    wrong = jnp.square(model.denoise(x, t, classes).eps - eps).mean(axis=-1)
+    return (wrong * known).sum(axis=(1, 2)) / known.sum(axis=(1, 2))
+
+
+def _time_of(schedule: NoiseSchedule, logsnr: float) -> Array:
+    """The first time with as much noise, or the last."""
+    times = jnp.arange(schedule.num_steps)
+    return jnp.minimum((schedule.logsnr(times) > logsnr).sum(), times[-1])

@@ -14,7 +14,14 @@ from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.files import json_bytes, writing
 from clipdiff_jax.core.json_files import read_json
 from clipdiff_jax.core.request import option
-from clipdiff_jax.diffusion.tree_ring import Band, Pattern, check_band, default_radius
+from clipdiff_jax.diffusion.tree_ring import (
+    SHARE,
+    Band,
+    Direction,
+    Pattern,
+    check_band,
+    direction_of,
+)
 
 logger = logging.getLogger(__name__)
 SECRET = 32  # bytes
@@ -23,15 +30,20 @@ _MOST = 2**16  # bytes of a key file
 
 
 class Home(NamedTuple):
-    """Where a mark is if its key does not say: the channel, and whether the lowest frequencies are
-    left alone."""
+    """Where a mark is if its key does not say.
 
-    channel: int
-    hollow: bool
+    channel: None is the mean of all. radius: a share of the side. hollow: the share of the radius
+    up to which frequencies are left alone.
+    """
+
+    channel: int | None
+    radius: float
+    hollow: float
 
 
-PIXELS = Home(0, True)  # JPEG keeps the first channel of RGB best of all single ones
-LATENTS = Home(-1, False)  # as published
+# JPEG keeps little but the mean of the channels, and the lowest frequencies say what is drawn.
+PIXELS = Home(None, 13 / 64, 0.4)
+LATENTS = Home(-1, SHARE, 0.0)  # as published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +54,10 @@ class Key:
       secret: 32 bytes; who has them finds the mark, and can put it anywhere.
       pattern: "rand" is strongest, and its p-value says whose mark it is; "ring" outlives mirroring
         and small turns, but tells marked from unmarked rather than key from key.
-      channel: of the noise, from 0, or from the end, -1; None is the last of latents and the first
-        of pixels.
-      radius: the highest frequency, in cycles a picture; None is 10 of 64.
-      inner: frequencies up to it are left alone, and with them what is drawn; None is half of the
+      channel: of the noise, from 0, or from the end, -1; None is the last of latents, and of pixels
+        the mean of all, which is what JPEG keeps.
+      radius: the highest frequency, in cycles a picture; None is 13 of 64 of pixels, 10 of latents.
+      inner: frequencies up to it are left alone, and with them what is drawn; None is 0.4 of the
         radius of pixels, and 0 of latents.
       steps: of generation and detection; None is any number of the first and 25 of the second.
       size: side of the pictures in pixels, before upsamplers; None is the model's.
@@ -55,8 +67,10 @@ class Key:
 
     secret: bytes = field(repr=False)
     pattern: Pattern = "rand"
-    channel: int | None = option(None, "of the noise; the last of latents, the first of pixels")
-    radius: int | None = option(None, "highest frequency, in cycles a picture; 10 of 64", low=1)
+    channel: int | None = option(None, "of the noise; the last of latents, the mean of pixels")
+    radius: int | None = option(
+        None, "highest frequency, in cycles a picture; 13 of 64, of latents 10", low=1
+    )
     inner: int | None = option(None, "frequencies up to it are left alone", low=0)
     steps: int | None = option(
         None, "of generation and detection, if they are to be the same", low=1
@@ -129,24 +143,27 @@ class Key:
         told = hashlib.sha256(b"clipdiff_jax watermark\0" + self.secret + header.encode())
         return told.hexdigest()[:16]
 
-    def place(self, shape: tuple[int, int, int], home: Home) -> tuple[int, Band]:
-        """The channel and the frequencies of the mark in noise of this height, width and channels.
+    def place(self, shape: tuple[int, int, int], home: Home) -> tuple[Direction, Band]:
+        """Where among the channels, and at which frequencies, the mark is in noise of this height,
+        width and channels.
 
         home: where they are if the key does not say. Raises `ValueError` for what the noise has
         not.
         """
         height, width, channels = shape
         channel = home.channel if self.channel is None else self.channel
-        if not -channels <= channel < channels:
+        if channel is not None and not -channels <= channel < channels:
             raise ValueError(
                 f"channel={channel} of the watermark key, expected {-channels} to {channels - 1}: "
                 f"the noise of this model has {channels} channels"
             )
-        radius = default_radius(height, width) if self.radius is None else self.radius
-        hollow = radius // 2 if home.hollow else 0
-        band = Band(radius, hollow if self.inner is None else self.inner)
+        if self.radius is None:
+            radius = max(1, round(home.radius * min(height, width)))
+        else:
+            radius = self.radius
+        band = Band(radius, int(home.hollow * radius) if self.inner is None else self.inner)
         check_band(band, height, width)
-        return channel % channels, band
+        return direction_of(channel, channels), band
 
 
 def _checked_secret(secret: bytes) -> bytes:

@@ -32,14 +32,15 @@ _STOCHASTIC = ("ancestral", "analytic")
 def tree_ring(
     noise: Float[Array | np.ndarray, "b h w c"], mark: Key, home: Home = PIXELS
 ) -> Float32[np.ndarray, "b h w c"]:
-    """Noise of pictures, with the mark in it; every other frequency and channel stays as it is.
+    """Noise of pictures, with the mark in it; every other frequency stays as it is,
+    and so does what is at right angles to the key's channel, or to the mean of all.
 
     home: where, if the key does not say: `PIXELS` or `LATENTS`. Raises `ValueError` for a channel
     that the noise has not, and a radius above a quarter of its side.
     """
     x = np.asarray(noise, np.float32)
-    channel, band = mark.place(x.shape[1:], home)
-    return marked(x, mark.secret, mark.pattern, band, channel)
+    direction, band = mark.place(x.shape[1:], home)
+    return marked(x, mark.secret, mark.pattern, band, direction)
 
 
 def check_sampling(mark: Key, sampling: Sampling | Drawing) -> None:
