@@ -147,7 +147,8 @@ def _moves(step: float) -> list[tuple[int, float]]:
 def _moved(place: Placement, axis: int, by: float) -> Placement:
     values = [*place[:3]]
     values[axis] += by
-    return Placement(*values, place.mirrored).within()
+    down, across, side = values
+    return Placement(down, across, side, place.mirrored).within()
 
 
 def _lowest(
