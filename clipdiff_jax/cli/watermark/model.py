@@ -12,6 +12,7 @@ from clipdiff_jax.cli.sources import read_each
 from clipdiff_jax.core.types import as_dtype
 from clipdiff_jax.data.image_files import read_image
 from clipdiff_jax.latent.load import is_latent, load_latent
+from clipdiff_jax.pictures.grid import is_grid
 from clipdiff_jax.pictures.watermark.inverters import Model
 from clipdiff_jax.pixel.load import load_diffusion
 from clipdiff_jax.unclip.load import is_unclip, load_unclip
@@ -57,9 +58,13 @@ def load_model(args: argparse.Namespace) -> Model:
     return load_diffusion(source, dtype=dtype)
 
 
-def read_pictures(args: argparse.Namespace) -> tuple[list[Path], list[UInt8[np.ndarray, "h w 3"]]]:
-    """The files, and their pictures as they are. Raises `ValueError` where none can be read."""
-    both = read_each(args.images, lambda path: (path, read_image(path)), args.on_error)
+def read_pictures(args: argparse.Namespace) -> tuple[list[Path], list[UInt8[np.ndarray, "_ _ 3"]]]:
+    """The files, and their pictures as they are; grids of ours are none. Raises `ValueError` where
+    none can be read."""
+    read = read_each(args.images, lambda path: (path, read_image(path)), args.on_error)
+    both = [(path, picture) for path, picture in read if not is_grid(path)]
+    if not both:
+        raise ValueError("there are no pictures to look at, but for grids")
     return [path for path, _ in both], [picture for _, picture in both]
 
 

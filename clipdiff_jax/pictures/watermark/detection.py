@@ -232,7 +232,7 @@ def _steps(mark: Key, steps: int | None) -> int:
 
 
 def _looks(
-    pictures: Sequence[UInt8[np.ndarray, "h w 3"]], way: Inverter, search: bool, batch: int
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], way: Inverter, search: bool, batch: int
 ) -> list[Look]:
     """What the pictures are taken for: what they are, or all that a search tries."""
     turns = (False, True) if search else (False,)

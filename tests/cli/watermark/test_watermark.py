@@ -70,7 +70,8 @@ def test_detect_says_a_line_for_each_picture(folder, capsys):
     model = ["--model", str(folder / "base"), "--watermark", str(folder / "key.json")]
     assert main(["watermark", "detect", str(folder / "marked"), *model]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sum("0-0000" in line for line in lines) == 2
+    assert [line.rpartition("/")[2] for line in lines[:-1]] == ["0-00000.png", "0-00001.png"]
+    assert "of 2 pictures" in lines[-1]
     assert lines[-1].endswith(f"have the mark of {Key.load(folder / 'key.json').fingerprint}")
 
 
