@@ -54,7 +54,7 @@ VARIANTS = {
     "celebahq/edit, single_step": ("celebahq/edit", ["stage.objective.mode=single_step"]),
 }
 HEAD = (
-    "| what | target | examples | FLOPs | memory a device | | matrix units | memory | network "
+    "| what | target | examples | FLOPs | memory per device | | matrix units | memory | network "
     "| least | all steps | compiled at |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
