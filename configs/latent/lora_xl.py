@@ -6,30 +6,14 @@ As `latent/lora`, at 1024 px, four pictures a step one after another. With
 `--config.stage.latents=FOLDER` pictures are encoded once and not in each step.
 """
 
-from clipdiff_jax.data.sources import FolderData
-from clipdiff_jax.latent.stages.latent import LatentStage
-from clipdiff_jax.training.checkpoint import CheckpointConfig
-from clipdiff_jax.training.config import RunConfig, TrainConfig
-from clipdiff_jax.training.optim import OptimConfig
+from dataclasses import replace
+from pathlib import Path
+
+from clipdiff_jax.core.recipes import load_config
+from clipdiff_jax.training.config import RunConfig
 
 
 def get_config() -> RunConfig:
-    return RunConfig(
-        stage=LatentStage(
-            data=FolderData("photos"),
-            start="stabilityai/stable-diffusion-xl-base-1.0",
-            lora=16,
-            weighting="min_snr",
-            dtype="bfloat16",
-            export_dtype="bfloat16",
-        ),
-        train=TrainConfig(
-            steps=1000,
-            batch_size=4,
-            accumulate=4,
-            log_every=20,
-            preview_every=250,
-            optim=OptimConfig(learning_rate=1e-4, warmup=50, weight_decay=0.01),
-            checkpoint=CheckpointConfig(every=250),
-        ),
-    )
+    config = load_config(Path(__file__).with_name("lora.py"), RunConfig)
+    stage = replace(config.stage, start="stabilityai/stable-diffusion-xl-base-1.0")
+    return replace(config, stage=stage, train=replace(config.train, accumulate=4))
