@@ -92,16 +92,15 @@ def upwards(
     label: Label = "here",
 ) -> Steps:
     """The walk of `invert` taken apart; what its steps see is where they lead."""
-    step, times = ddim(schedule), jnp.asarray(times, jnp.int32)
+    times = jnp.asarray(times, jnp.int32)
 
     def up(x: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
         t, t_next = pair
         eps = denoise(x, jnp.maximum(t_next if label == "next" else t, 0), cond).eps
-        guess = step(x, from_eps(schedule, x, t, eps), t, t_next, None)
+        guess = _along(schedule, x, eps, t, t_next)
 
         def refine(guess: Array, _: None) -> tuple[Array, None]:
-            eps = denoise(guess, t_next, cond).eps
-            return step(x, from_eps(schedule, x, t, eps), t, t_next, None), None
+            return _along(schedule, x, denoise(guess, t_next, cond).eps, t, t_next), None
 
         there = jax.lax.scan(refine, guess, length=fixed_point)[0] if fixed_point else guess
         return there, there
@@ -124,19 +123,22 @@ def upwards_from_clean(
     More rounds bring back more of what is faint, and of what happened to the picture since. Costs
     len(times) - 2 + rounds evaluations.
     """
-    step, times = ddim(schedule), jnp.asarray(times, jnp.int32)
-    x0 = x0.astype(jnp.float32)
+    times, x0 = jnp.asarray(times, jnp.int32), x0.astype(jnp.float32)
 
     def up(x: Array, one: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         first, t, t_next = one
-        here = jnp.where(first, x0, x)
         eps = denoise(x, jnp.where(first, t_next, t), cond).eps
-        there = step(here, from_eps(schedule, here, t, eps), t, t_next, None)
+        there = _along(schedule, jnp.where(first, x0, x), eps, t, t_next)
         return there, there
 
     first = jnp.arange(len(times) - 2 + rounds) < rounds
     index = jnp.maximum(jnp.arange(len(first)) - rounds + 1, 0)
     return Steps(schedule.alpha(times[1]) * x0, up, (first, times[index], times[index + 1]))
+
+
+def _along(schedule: NoiseSchedule, x: Array, eps: Array, t: Array, t_next: Array) -> Array:
+    """x at t taken to t_next, if its noise is eps; eq. 9."""
+    return ddim(schedule)(x, from_eps(schedule, x, t, eps), t, t_next, None)
 
 
 def inversion_grid(t0: int, steps: int) -> Int[np.ndarray, " steps"]:
