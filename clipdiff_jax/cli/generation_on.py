@@ -116,12 +116,9 @@ def _painting(latent: LatentDiffusion, painting: Generation, count: int) -> Iter
     def draw(model: LatentDiffusion, key: jax.Array) -> jax.Array:
         return model.generate([PROMPT] * count, key=key, sampling=of_latents)
 
-    def decode(model: LatentDiffusion, latents: jax.Array) -> jax.Array:
-        return model.decode(latents)
-
     drawn = jax.eval_shape(draw, latent, _key())
     yield "text towers and UNet", draw, (_key(),)
-    yield "autoencoder", decode, (drawn,)
+    yield "autoencoder", LatentDiffusion.decode, (drawn,)
 
 
 def _drawing(unclip: UnClip, drawing: Drawing, count: int) -> Iterator[Program]:

@@ -10,7 +10,7 @@ import jax
 
 from clipdiff_jax.clip.model import Clip, load_clip
 from clipdiff_jax.core.types import DType
-from clipdiff_jax.data.tokenize import train_tokenizer
+from clipdiff_jax.data.blank import blank_tokenizer
 from clipdiff_jax.models.clip import CLIPConfig, init_params
 from clipdiff_jax.models.presets import PAPER_CLIP, PUBLISHED_CLIPS
 from clipdiff_jax.weights.params import blank_of
@@ -33,5 +33,5 @@ def outline_clip(source: str, fits: Callable[[CLIPConfig], bool], dtype: DType) 
 
 def _outline(config: CLIPConfig, dtype: DType) -> Clip:
     shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    tokenizer = train_tokenizer(["a face"], 520, config.text.context_length)
+    tokenizer = blank_tokenizer(config.text.context_length)
     return Clip(config, blank_of(shapes), tokenizer, dtype)

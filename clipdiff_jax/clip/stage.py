@@ -34,7 +34,7 @@ from clipdiff_jax.core.config import nearest
 from clipdiff_jax.core.devices import in_parts, joined_parts, keep_batch_split
 from clipdiff_jax.core.networks import run
 from clipdiff_jax.core.types import DTypeName, Params, as_dtype
-from clipdiff_jax.data.blank import Blank
+from clipdiff_jax.data.blank import Blank, blank_tokenizer
 from clipdiff_jax.data.sources import DataConfig, DataSource, open_source, require_captions
 from clipdiff_jax.data.tokenize import Tokenizer, load_tokenizer, train_tokenizer
 from clipdiff_jax.data.transforms import draw_caption, prepare
@@ -113,7 +113,7 @@ class ClipStage(StageConfig):
         return build(self)
 
     def outline(self) -> Stage:
-        tokenizer = train_tokenizer(["a face"], 520, self.clip.text.context_length)
+        tokenizer = blank_tokenizer(self.clip.text.context_length)
         source = Blank(self.clip.vision.image_size, attributes=self.group_by)
         return make_stage(replace(self, start=""), source, tokenizer)
 

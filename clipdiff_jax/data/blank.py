@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from clipdiff_jax.data.tokenize import Tokenizer, train_tokenizer
+
 
 class Blank:
     """A `DataSource` of grey pictures of one size, all with one caption."""
@@ -41,3 +43,8 @@ class Blank:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self._example
+
+
+def blank_tokenizer(context: int) -> Tokenizer:
+    """A tokenizer of so many tokens, to give ids their shape."""
+    return train_tokenizer(["a face"], 520, context)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from clipdiff_jax.core.types import DType
-from clipdiff_jax.data.tokenize import train_tokenizer
+from clipdiff_jax.data.blank import blank_tokenizer
 from clipdiff_jax.latent.load import is_latent, load_latent
 from clipdiff_jax.latent.model import LatentDiffusion
 from clipdiff_jax.models.latent import LatentConfig, init_params, init_text
@@ -39,12 +39,11 @@ def _outline(config: LatentConfig, dtype: DType, param_dtype: DType) -> LatentDi
     key = jax.random.key(0)
     shapes = jax.eval_shape(partial(init_params, config), key)
     texts = tuple(jax.eval_shape(partial(init_text, one), key) for one in config.texts)
-    lengths = [one.tower.context_length for one in config.texts]
     return LatentDiffusion(
         config,
         blank_of(shapes["unet"], param_dtype),
         blank_of(shapes["autoencoder"], param_dtype),
         tuple(blank_of(one, param_dtype) for one in texts),
-        tuple(train_tokenizer(["a face"], 520, length) for length in lengths),
+        tuple(blank_tokenizer(one.tower.context_length) for one in config.texts),
         dtype=dtype,
     )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from clipdiff_jax.core.types import DType
-from clipdiff_jax.data.tokenize import train_tokenizer
+from clipdiff_jax.data.blank import blank_tokenizer
 from clipdiff_jax.models.presets import PUBLISHED_UNCLIPS
 from clipdiff_jax.models.unclip import PartConfig, init_params
 from clipdiff_jax.unclip.load import load_unclip
@@ -36,4 +36,4 @@ def _outline(parts: Mapping[str, PartConfig], dtype: DType, param_dtype: DType) 
         build: Any = PARTS[name]
         built[name] = build(config, blank_of(shapes, param_dtype), dtype)
     length = built["text"].config.tower.context_length
-    return UnClip(tokenizer=train_tokenizer(["a face"], 520, length), **built)
+    return UnClip(tokenizer=blank_tokenizer(length), **built)
