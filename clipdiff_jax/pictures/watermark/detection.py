@@ -241,7 +241,11 @@ def _looks(
         return looks
     if way.expected is not None:
         parts, expected = [_middle(one) for one in pictures], way.expected(batch)
-        return looks + [Look(likeliest(parts, expected, turned)) for turned in turns]
+        starts = range(0, len(parts), batch)  # of a part there are dozens of wholes
+        for turned in turns:
+            found = (likeliest(parts[i : i + batch], expected, turned) for i in starts)
+            looks.append(Look([place for some in found for place in some]))
+        return looks
     for scale in SCALES:
         middles = ([centred(scale, turned)] * len(pictures) for turned in turns)
         looks += [Look(places, (1 - scale) / 2) for places in middles]
