@@ -184,8 +184,8 @@ def make_records() -> None:
     }  # fmt: skip
     for name, words in commands.items():
         if "--model" not in words:
-            of_texts = name != "generate"
-            words = [*words, "--model", f"stand_ins/{'unclip' if of_texts else 'base'}"]
+            model = "base" if name == "generate" else "unclip"
+            words = [*words, "--model", f"stand_ins/{model}"]
         out = BEFORE / "records" / name
         assert sample([*words, "--out", str(out)]) == 0
         (out / "grid.png").unlink()
